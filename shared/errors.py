@@ -1,0 +1,23 @@
+"""The one kind of error that a user can cause, and how a command ends on it.
+
+Text = rule, what was found, what to do: one line on stderr, exit code 2, no traceback. Everything
+else is our own mistake and keeps its traceback.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used; one line: rule, got, what to do."""
+
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Ends the process with main's exit code, or with 2 and one line on bad input."""
+    try:
+        code = main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
