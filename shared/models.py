@@ -1,0 +1,135 @@
+"""Staged models: torchvision's ResNets that also return their four stage outputs.
+
+A `StagedResNet` has exactly the parameters of the torchvision model of the same name, so state
+dicts go both ways. The stem `cifar` is the usual one for 32 px: 3x3 stride 1, no max-pool.
+Shapes: B samples, C classes, C_s channels of stage s.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from shared.errors import InputError
+
+ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
+STEMS = ("imagenet", "cifar")
+
+
+class StagedResNet(ResNet):  # type: ignore[misc]  # torchvision has no type hints
+    def __init__(self, architecture: str, num_classes: int, stem: str = "imagenet") -> None:
+        block, depths = ARCHITECTURES[architecture]
+        super().__init__(block, depths, num_classes=num_classes)
+        assert stem in STEMS, stem
+        if stem == "cifar":
+            self.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.maxpool = nn.Identity()
+        self.architecture = architecture
+        self.stem = stem
+        self.num_classes = num_classes
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """C_s of the four stages."""
+        expansion: int = ARCHITECTURES[self.architecture][0].expansion
+        return tuple(width * expansion for width in (64, 128, 256, 512))
+
+    def stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalised -> the four stage outputs after ReLU, each (B, C_s, H_s, W_s)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        first = self.layer1(x)
+        second = self.layer2(first)
+        third = self.layer3(second)
+        return first, second, third, self.layer4(third)
+
+    def head(self, means: Tensor) -> Tensor:
+        """Channel means of the last stage (B, C_4) -> logits (B, C): all that follows."""
+        logits: Tensor = self.fc(means)
+        return logits
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(B, 3, H, W) -> logits (B, C) and the four stage outputs."""
+        stages = self.stages(x)
+        return self.head(stages[-1].mean(dim=(2, 3))), stages
+
+
+def load_weights(model: StagedResNet, weights: str) -> None:
+    """Fills `model` from a torchvision weight name (downloaded once) or a local state-dict file."""
+    # Files from before PyTorch 0.4.1, torchvision's first ones among them, lack these counters.
+    counters = {
+        name: torch.zeros_like(value)
+        for name, value in model.state_dict().items()
+        if name.endswith(".num_batches_tracked")
+    }
+    state = {**counters, **_read_state(model.architecture, weights)}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = [
+        f"{name} is {got.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
+        for name in [*expected, *(name for name in got if name not in expected)]
+        if expected.get(name) != got.get(name)
+    ]
+    if wrong:
+        raise InputError(
+            f"weights must fit {model.architecture} with stem {model.stem} and "
+            f"{model.num_classes} classes: {weights} differs in {len(wrong)} entries, first "
+            f"{wrong[0]}; give the architecture, stem and data that the weights were trained with"
+        )
+    model.load_state_dict(state)
+
+
+def _read_state(architecture: str, weights: str) -> Mapping[str, Tensor]:
+    path = Path(weights)
+    if not path.is_file():
+        names = [weight.name for weight in get_model_weights(architecture)]
+        if weights not in names:
+            raise InputError(
+                f"--weights must be a file or one of {', '.join(names)}: got {weights!r}, which is "
+                f"neither; check the path"
+            )
+        try:
+            state: Mapping[str, Tensor] = get_model_weights(architecture)[weights].get_state_dict(
+                progress=True, check_hash=True
+            )
+        except OSError as error:
+            raise InputError(
+                f"torchvision must be able to download {architecture} {weights}: {error}; "
+                f"download it elsewhere and give the file with --weights FILE"
+            ) from error
+        return state
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on other bytes torch raises whatever it stumbles over
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(
+            f"a weights file must be a torch.save'd state dict that loads with weights_only=True: "
+            f"{path} does not ({type(error).__name__}: {reason}); save model.state_dict() and give "
+            f"that"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        found = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state)
+        raise InputError(
+            f"a weights file must hold a plain state dict (names to tensors): {path} holds "
+            f"{found}; save model.state_dict() alone"
+        )
+    return state
+
+
+def weights_digest(model: nn.Module) -> str:
+    """sha256 over every entry of the state dict: name, dtype, shape, then its bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
