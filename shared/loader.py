@@ -1,0 +1,130 @@
+"""From image bytes to batches of uint8 pixels, in worker processes that carry nothing else.
+
+A request is one batch: which samples, and either the stored boxes to replay or the policy to draw
+views from. Batches come back in the order of the requests, so nothing depends on the workers. One
+set of workers serves every source of a run (train and val) and lives as long as the loader; zarr
+and the GPU are never touched in them.
+
+Shapes: B samples of a batch, S pixels.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from shared.decode import BadImage, image_size
+from shared.errors import InputError
+from shared.images import ImageSource
+from shared.view import View, apply, draw_view
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Stored views."""
+
+    box: NDArray[np.int32]  # (B, 4): top, left, height, width
+    flip: NDArray[np.bool_]  # (B,)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """View `number` of each sample, drawn from a policy."""
+
+    policy: str
+    seed: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Request:
+    source: int  # position among the loader's sources
+    index: NDArray[np.int64]  # (B,) samples
+    views: Replay | Draw
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    index: Tensor  # (B,) int64 samples
+    pixels: Tensor  # (B, 3, S, S) uint8; zeros where the image is bad
+    box: Tensor  # (B, 4) int32: top, left, height, width
+    flip: Tensor  # (B,) bool
+    bad: tuple[tuple[int, str], ...]  # (row of the batch, reason) of unusable images
+
+    def pin_memory(self) -> "PixelBatch":
+        """Called by DataLoader's pinning thread."""
+        return PixelBatch(self.index, self.pixels.pin_memory(), self.box, self.flip, self.bad)
+
+
+class _Pixels(Dataset[PixelBatch]):
+    """Map-style over requests: one request in, one batch out."""
+
+    def __init__(self, sources: tuple[ImageSource, ...], size: int) -> None:
+        self.sources = sources
+        self.size = size
+
+    def __getitem__(self, request: Request) -> PixelBatch:
+        source = self.sources[request.source]
+        rows = len(request.index)
+        pixels = torch.zeros(rows, 3, self.size, self.size, dtype=torch.uint8)
+        box = np.zeros((rows, 4), np.int32)
+        flip = np.zeros(rows, bool)
+        bad = []
+        for row, index in enumerate(request.index.tolist()):
+            try:
+                data = source.read(index)
+                if isinstance(request.views, Draw):
+                    draw = request.views
+                    view = draw_view(
+                        draw.policy, self.size, draw.seed, draw.number, index, *image_size(data)
+                    )
+                else:
+                    top, left, height, width = request.views.box[row].tolist()
+                    view = View(top, left, height, width, bool(request.views.flip[row]))
+                pixels[row] = apply(view, data, self.size)
+            except (BadImage, InputError) as error:
+                bad.append((row, str(error)))
+                continue
+            box[row] = view.top, view.left, view.height, view.width
+            flip[row] = view.flip
+        return PixelBatch(
+            torch.from_numpy(request.index),
+            pixels,
+            torch.from_numpy(box),
+            torch.from_numpy(flip),
+            tuple(bad),
+        )
+
+
+class _Requests(Sampler[Request]):
+    """What the loader iterates over, exchanged between epochs."""
+
+    def __init__(self) -> None:
+        self.requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+
+class PixelLoader:
+    def __init__(
+        self, sources: tuple[ImageSource, ...], size: int, workers: int, pin_memory: bool
+    ) -> None:
+        self._requests = _Requests()
+        self._loader: DataLoader[PixelBatch] = DataLoader(
+            _Pixels(sources, size),
+            batch_size=None,
+            sampler=self._requests,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:
+        """The batches of `requests`, in their order. Finish one call's batches before the next."""
+        self._requests.requests = requests
+        return iter(self._loader)

@@ -1,0 +1,127 @@
+"""The zarr format: blocks to whole shard files and back, as pure functions of bytes.
+
+    targets.zarr/               a zarr v3 group, readable with plain zarr.open_group
+        logits    (V, N, C)     codec's dtype
+        channels  (V, N, sum C_s)    attribute `stages` = [C_1, ..., C_4]
+        box       (V, N, 4)     int32: top, left, height, width in source pixels
+        flip      (V, N)        bool
+        pred      (V, N)        int32: the live teacher's argmax; -1: skipped sample
+        label     (N,)          int32
+
+V views, N samples in source order, C classes, C_s channels of stage s. One shard = one block:
+(1, block, ...), in inner chunks of (1, 1024, ...), each byte-shuffled, zstd, with a crc32c.
+
+zarr encodes and decodes here in memory only; the bytes go through `files.py`, which is atomic where
+zarr's own stores are not, and their hashes are known before anything touches the disk.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.storage import MemoryStore
+
+from shared.codecs import CODECS
+from shared.errors import InputError
+from shared.store.block import Block
+from shared.store.manifest import Manifest
+
+GROUP = "targets.zarr"
+CHUNK = 1024  # samples
+DEFAULT_BLOCK = 8 * CHUNK
+
+
+def check_block_size(block: int) -> None:
+    if block < 1 or (block > CHUNK and block % CHUNK):
+        raise InputError(
+            f"--block must be 1 to {CHUNK}, or a multiple of {CHUNK}: got {block}; give such a one"
+        )
+
+
+def metadata(manifest: Manifest, labels: NDArray[np.int64]) -> dict[str, bytes]:
+    """Every file of the group that no block writes: the zarr.json files and the labels."""
+    store: dict[str, Buffer] = {}
+    group = _create(manifest, store)
+    group["label"][:] = labels  # type: ignore[index]
+    return _with_prefix(store)
+
+
+def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
+    """A block's shard files: path in the split -> bytes."""
+    store: dict[str, Buffer] = {}
+    group = _create(manifest, store)
+    known = set(store)
+    rows = manifest.rows(block.index)
+    for name, values in block.arrays().items():
+        group[name][block.view, rows.start : rows.stop] = values  # type: ignore[index]
+    return _with_prefix({path: data for path, data in store.items() if path not in known})
+
+
+def array_paths(manifest: Manifest, view: int, block: int) -> dict[str, str]:
+    """Name of each array -> path of the block's shard of it."""
+    shapes = _shapes(manifest)
+    return {
+        name: f"{GROUP}/{name}/c/{view}/{block}" + "/0" * (len(shape) - 2)
+        for name, (shape, _) in shapes.items()
+        if name != "label"
+    }
+
+
+def decode(
+    manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
+) -> dict[str, NDArray[np.generic]]:
+    """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes."""
+    prototype = default_buffer_prototype().buffer
+    store: dict[str, Buffer] = {}
+    group = _create(manifest, store)
+    paths = array_paths(manifest, view, block)
+    rows = manifest.rows(block)
+    arrays = {}
+    for name in names:
+        store[paths[name].removeprefix(f"{GROUP}/")] = prototype.from_bytes(read(paths[name]))
+        arrays[name] = np.asarray(group[name][view, rows.start : rows.stop])  # type: ignore[index]
+    return arrays
+
+
+def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> (shape, dtype) of every array."""
+    rows = (manifest.views, manifest.samples)
+    widths = {"logits": manifest.teacher.classes, "channels": sum(manifest.teacher.channels)}
+    fields = CODECS[manifest.codec].dtypes()
+    return {
+        **{name: ((*rows, widths[name]), dtype) for name, dtype in fields.items()},
+        "box": ((*rows, 4), "int32"),
+        "flip": (rows, "bool"),
+        "pred": (rows, "int32"),
+        "label": ((manifest.samples,), "int32"),
+    }
+
+
+def _create(manifest: Manifest, store: dict[str, Buffer]) -> zarr.Group:
+    group = zarr.create_group(MemoryStore(store), attributes={"cache_id": manifest.cache_id()})
+    chunk = min(CHUNK, manifest.block)
+    for name, (shape, dtype) in _shapes(manifest).items():
+        lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
+        size = np.dtype(dtype).itemsize
+        shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
+        blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
+        group.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(*lead, chunk, *tail),
+            shards=(*lead, manifest.block, *tail),
+            compressors=[blosc, Crc32cCodec()],
+            fill_value=0,
+            attributes={"stages": manifest.teacher.channels} if name == "channels" else {},
+            # Without it a chunk of zeros is not written, and a lost one reads as zeros.
+            config={"write_empty_chunks": True},
+        )
+    return group
+
+
+def _with_prefix(store: Mapping[str, Buffer]) -> dict[str, bytes]:
+    return {f"{GROUP}/{path}": data.to_bytes() for path, data in sorted(store.items())}
