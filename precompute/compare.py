@@ -1,0 +1,157 @@
+"""Cached against live: the same views through decoder and teacher again, number by number.
+
+Allowed is the codec's stated bound, and noise of the arithmetic where the teacher ran elsewhere.
+Negative control: the same cached numbers against a *wrong* view of the same image, which must not
+pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from shared.codecs import CODECS, relative_to_maximum
+from shared.images import ImageSource
+from shared.loader import Draw, PixelLoader, Replay, Request
+from shared.store.cache import Arrays, Cache
+from shared.targets import Targets
+from shared.teacher import Teacher
+
+Index = NDArray[np.int64]
+
+# Largest error allowed beyond the codec's bound, as a share of the row's largest number. Two
+# machines sum in another order; on GPUs fp32 convolutions run in TF32 (10 bits) by default.
+NOISE = {"fp32": 2e-3, "bf16": 5e-2}
+BATCH = 32
+
+
+@dataclass
+class Comparison:
+    """Of one field: errors over all compared views, as shares of the row's largest number."""
+
+    name: str
+    largest: float = 0.0  # absolute error
+    relative: float = 0.0
+    beyond: int = 0  # views with an error beyond bound and noise
+
+
+def check_targets(
+    cache: Cache, source: ImageSource, teacher: Teacher, samples: int, device: torch.device
+) -> list[str]:
+    """Compares cached with live on `samples` views; prints a table; returns what failed."""
+    manifest = cache.manifest
+    codec = CODECS[manifest.codec]
+    stages = manifest.teacher.channels
+    skipped = {index for index, _, _ in cache.skipped()}
+    chosen = _spread(samples, manifest.samples, manifest.views, skipped)
+    names = ["logits", *(f"channels, stage {stage + 1}" for stage in range(len(stages)))]
+    right = [Comparison(name) for name in names]
+    wrong = [Comparison(name) for name in names]
+    passed = flips = controls = 0
+    loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False)
+    for view, index in tqdm(chosen, "comparing", leave=False, disable=None):
+        stored = _rows(cache, view, index)
+        replay = Request(0, index, Replay(stored["box"], stored["flip"]))
+        other = Request(0, index, _wrong_view(cache, view, stored))
+        batch, control = loader.batches([replay, other])
+        fields = {name: torch.from_numpy(stored[name]) for name in codec.dtypes()}
+        cached = codec.decode(fields, stages)
+        live = _cpu(teacher(batch.pixels.to(device)))
+        flips += int((live.logits.argmax(1).numpy() != stored["pred"]).sum())
+        _compare(right, cached, live, codec.bound(live), manifest.precision)
+        # A wrong view with the same pixels (a blank image) is no control.
+        differs = (batch.pixels != control.pixels).flatten(1).any(1)
+        live = _take(_cpu(teacher(control.pixels.to(device))), differs)
+        bound = codec.bound(live)
+        rejected = _compare(wrong, _take(cached, differs), live, bound, manifest.precision)
+        controls += int(differs.sum())
+        passed += int((~rejected).sum())
+    count = sum(len(index) for _, index in chosen)
+    print(f"cached against live: {count} views, {flips} of which the live argmax differs")
+    print("| field | max error | relative | beyond bound | wrong view: relative, beyond |")
+    print("|---|---:|---:|---:|---:|")
+    for good, bad in zip(right, wrong, strict=True):
+        print(
+            f"| {good.name} | {good.largest:.3g} | {good.relative:.2e} | {good.beyond} of {count} "
+            f"| {bad.relative:.2e}, {bad.beyond} of {controls} |"
+        )
+    failures = [
+        f"cached equals live: {good.name} differs in {good.beyond} of {count} views by up to "
+        f"{good.relative:.2e} of the row's largest number; codec {codec.name} and "
+        f"{manifest.precision} noise allow less: other weights, other images or a damaged teacher?"
+        for good in right
+        if good.beyond
+    ]
+    if passed:
+        failures.append(
+            f"negative control: {passed} of {controls} wrong views pass as right; the teacher "
+            f"does not tell views apart, so this comparison proves nothing"
+        )
+    return failures
+
+
+def _spread(wanted: int, samples: int, views: int, skipped: set[int]) -> list[tuple[int, Index]]:
+    """(view, sample indices) batches: `wanted` views spread evenly over all samples x views."""
+    total = samples * views
+    places = np.unique(np.arange(min(wanted, total)) * total // min(wanted, total))
+    batches = []
+    for view in range(views):
+        mine = places[places // samples == view] % samples
+        mine = np.array([index for index in mine.tolist() if index not in skipped], dtype=np.int64)
+        batches += [(view, part) for part in np.split(mine, range(BATCH, len(mine), BATCH))]
+    return [(view, index) for view, index in batches if len(index)]
+
+
+def _rows(cache: Cache, view: int, index: Index) -> Arrays:
+    """The stored rows of some samples of a view, every array."""
+    names = [*CODECS[cache.manifest.codec].dtypes(), "box", "flip", "pred"]
+    size = cache.manifest.block
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for block in np.unique(index // size).tolist():
+        arrays = cache.read_block(view, block, names)
+        rows = index[index // size == block] - block * size
+        for name in names:
+            parts[name].append(arrays[name][rows])
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
+
+
+def _wrong_view(cache: Cache, view: int, stored: Arrays) -> Replay | Draw:
+    """Another view of the same images: a random policy's next number, else the mirror image."""
+    manifest = cache.manifest
+    if manifest.policy == "center":
+        return Replay(stored["box"], ~stored["flip"])
+    return Draw(manifest.policy, manifest.seed, view + 1)
+
+
+def _compare(
+    totals: list[Comparison], cached: Targets, live: Targets, bound: Targets, precision: str
+) -> Tensor:
+    """Adds a batch to the totals; (B,) bool: the rows with any number beyond bound and noise."""
+    fields = [
+        (relative_to_maximum(cached.logits), relative_to_maximum(live.logits), bound.logits),
+        *zip(cached.channels, live.channels, bound.channels, strict=True),
+    ]
+    beyond = torch.zeros(len(live.logits), dtype=torch.bool)
+    if not len(beyond):
+        return beyond
+    for total, (mine, theirs, allowed) in zip(totals, fields, strict=True):
+        error = (mine - theirs).abs()
+        scale = theirs.abs().amax(dim=1, keepdim=True).clamp(min=1e-6)
+        rows = (error > allowed + NOISE[precision] * scale).any(1)
+        total.largest = max(total.largest, error.max().item())
+        total.relative = max(total.relative, (error / scale).max().item())
+        total.beyond += int(rows.sum())
+        beyond |= rows
+    return beyond
+
+
+def _cpu(targets: Targets) -> Targets:
+    return Targets(targets.logits.cpu(), tuple(mean.cpu() for mean in targets.channels))
+
+
+def _take(targets: Targets, rows: Tensor) -> Targets:
+    return Targets(targets.logits[rows], tuple(mean[rows] for mean in targets.channels))
