@@ -1,0 +1,203 @@
+"""Golden: every number of every recipe, written down a second time from the paper's code."""
+
+import pytest
+
+from shared.errors import InputError
+from train.guide import TeacherCorrect
+from train.losses import CE, KD, ChannelDistillation, GuidedKD
+from train.recipes import DEFAULT_RECIPE, RECIPES, Recipe, Term, get_recipe
+from train.schedule import Constant, Steps, SwitchedOn
+
+Runs = list[tuple[int, int, float]]  # half-open ranges of epochs and the value there
+
+ON: Runs = [(0, 100, 1.0)]
+LATE: Runs = [(0, 30, 0.0), (30, 100, 1.0)]
+SIX: Runs = [(0, 100, 6.0)]
+FALLING: Runs = [(0, 29, 6.0), (29, 59, 5.4), (59, 89, 4.86), (89, 100, 4.374)]
+
+CIFAR_ON: Runs = [(0, 200, 1.0)]
+CIFAR_SIX: Runs = [(0, 200, 6.0)]
+TENTH: Runs = [(0, 200, 0.1)]
+CIFAR_LATE: Runs = [(0, 60, 0.0), (60, 200, 1.0)]
+TENTH_LATE: Runs = [(0, 60, 0.0), (60, 200, 0.1)]
+CIFAR_FALLING: Runs = [(0, 59, 6.0), (59, 159, 5.4), (159, 200, 4.86)]
+
+WEIGHTS: dict[str, dict[str, Runs]] = {
+    "resnet18.ce": {"ce": ON},
+    "s_resnet18.t_resnet34.kd.ce": {"ce": ON, "kd": ON},
+    "s_resnet18.t_resnet34.cd.ce": {"ce": ON, "cd": SIX},
+    "s_resnet18.t_resnet34.cd.ce.lrdv1": {"ce": ON, "cd": FALLING},
+    "s_resnet18.t_resnet34.cd.ce.lrdv2": {"ce": LATE, "cd": FALLING},
+    "s_resnet18.t_resnet34.cd.ce.kdv2": {"ce": ON, "gkd": ON, "cd": FALLING},
+    "s_resnet18.t_resnet34.cd.kd.lrdv2": {"ce": LATE, "kd": LATE, "cd": FALLING},
+    "s_resnet18.t_resnet34.cd.kdv2.lrdv2": {"ce": LATE, "gkd": LATE, "cd": FALLING},
+    "cifar.resnet50.ce": {"ce": CIFAR_ON},
+    "cifar.s_resnet50.t_resnet152.kd.ce": {"ce": CIFAR_ON, "kd": TENTH},
+    "cifar.s_resnet50.t_resnet152.cd.ce": {"ce": CIFAR_ON, "cd": CIFAR_SIX},
+    "cifar.s_resnet50.t_resnet152.cd.ce.kdv2": {"ce": CIFAR_ON, "gkd": TENTH, "cd": CIFAR_SIX},
+    "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": {
+        "ce": CIFAR_LATE,
+        "gkd": TENTH_LATE,
+        "cd": CIFAR_FALLING,
+    },
+    "digits.resnet34.ce": {"ce": [(0, 15, 1.0)]},
+}
+ERRORS = {
+    "resnet18.ce": 30.43,
+    "s_resnet18.t_resnet34.kd.ce": 29.50,
+    "s_resnet18.t_resnet34.cd.ce": 28.38,
+    "s_resnet18.t_resnet34.cd.ce.lrdv1": 28.34,
+    "s_resnet18.t_resnet34.cd.ce.lrdv2": 28.00,
+    "s_resnet18.t_resnet34.cd.ce.kdv2": 28.26,
+    "s_resnet18.t_resnet34.cd.kd.lrdv2": 27.99,
+    "s_resnet18.t_resnet34.cd.kdv2.lrdv2": 27.68,
+    "cifar.resnet50.ce": 22.02,
+    "cifar.s_resnet50.t_resnet152.kd.ce": 20.36,
+    "cifar.s_resnet50.t_resnet152.cd.ce": 20.08,
+    "cifar.s_resnet50.t_resnet152.cd.ce.kdv2": 19.49,
+    "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": 18.63,
+    "digits.resnet34.ce": None,
+}
+LEARNING_RATES: dict[str, Runs] = {
+    "imagenet": [(0, 30, 0.1), (30, 60, 0.01), (60, 90, 0.001), (90, 100, 0.0001)],
+    "cifar": [(0, 60, 0.1), (60, 120, 0.02), (120, 160, 0.004), (160, 200, 0.0008)],
+    "digits": [(0, 10, 0.05), (10, 13, 0.005), (13, 15, 0.0005)],
+}
+OTHERS = {  # batch size, momentum, weight decay, stem, policy, size, teacher, student
+    "imagenet": (256, 0.9, 1e-4, "imagenet", "random-resized-crop", 224, "resnet34", "resnet18"),
+    "cifar": (128, 0.9, 5e-4, "cifar", "pad-crop", 32, "resnet152", "resnet50"),
+    "digits": (64, 0.9, 5e-4, "imagenet", "pad-crop", 32, None, "resnet34"),
+}
+NEEDS = {
+    "ce": set(),
+    "kd": {"logits"},
+    "gkd": {"logits", "guided"},
+    "cd": {"channels"},
+}
+LOSSES = {"ce": CE(), "kd": KD(1.0), "gkd": GuidedKD(1.0), "cd": ChannelDistillation()}
+every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+def family(recipe: Recipe) -> str:
+    first = recipe.name.split(".")[0]
+    return first if first in ("cifar", "digits") else "imagenet"
+
+
+def unrolled(runs: Runs) -> list[float]:
+    values = []
+    for start, stop, value in runs:
+        assert start == len(values), "the runs of this test's own table must join"
+        values += [value] * (stop - start)
+    return values
+
+
+def test_the_recipes_are_these_and_no_others() -> None:
+    names = [recipe.name for recipe in RECIPES]
+    assert names == list(WEIGHTS) == list(ERRORS)
+    assert DEFAULT_RECIPE == "s_resnet18.t_resnet34.cd.kdv2.lrdv2"
+
+
+@every_recipe
+def test_weights_at_every_epoch(recipe: Recipe) -> None:
+    golden = {name: unrolled(runs) for name, runs in WEIGHTS[recipe.name].items()}
+    assert {len(values) for values in golden.values()} == {recipe.epochs}
+    for epoch in range(recipe.epochs):
+        expected = {name: values[epoch] for name, values in golden.items()}
+        assert recipe.weights(epoch) == pytest.approx(expected, rel=1e-12), epoch
+
+
+@every_recipe
+def test_learning_rate_at_every_epoch(recipe: Recipe) -> None:
+    got = [recipe.learning_rate(epoch) for epoch in range(recipe.epochs)]
+    assert got == pytest.approx(unrolled(LEARNING_RATES[family(recipe)]), rel=1e-12)
+
+
+@every_recipe
+def test_every_other_number(recipe: Recipe) -> None:
+    batch_size, momentum, decay, stem, policy, size, teacher, student = OTHERS[family(recipe)]
+    assert recipe.batch_size == batch_size
+    assert recipe.momentum == momentum
+    assert recipe.weight_decay == decay
+    assert (recipe.stem, recipe.policy, recipe.size) == (stem, policy, size)
+    assert recipe.student == student
+    assert recipe.teacher == (None if set(WEIGHTS[recipe.name]) == {"ce"} else teacher)
+    assert recipe.paper_top1_error == ERRORS[recipe.name]
+
+
+@every_recipe
+def test_terms_are_the_losses_that_their_names_say(recipe: Recipe) -> None:
+    assert {term.name: term.loss for term in recipe.terms} == {
+        name: LOSSES[name] for name in WEIGHTS[recipe.name]
+    }
+    assert recipe.needs == set().union(*(NEEDS[name] for name in WEIGHTS[recipe.name]))
+    assert recipe.guide == (TeacherCorrect() if "guided" in recipe.needs else None)
+
+
+def test_needs_of_the_default() -> None:
+    assert get_recipe(DEFAULT_RECIPE).needs == {"logits", "channels", "guided"}
+
+
+@every_recipe
+def test_repr_is_complete(recipe: Recipe) -> None:
+    words = {
+        cls.__name__: cls
+        for cls in (
+            Recipe, Term, CE, KD, GuidedKD, ChannelDistillation, Constant, Steps, SwitchedOn,
+            TeacherCorrect,
+        )
+    }  # fmt: skip
+    assert eval(repr(recipe), words) == recipe
+
+
+@every_recipe
+def test_get_recipe(recipe: Recipe) -> None:
+    assert get_recipe(recipe.name) is recipe
+
+
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(InputError) as error:
+        get_recipe("resnet18")
+    known = ", ".join(WEIGHTS)
+    assert str(error.value) == (f"--recipe takes a known name, got 'resnet18': use one of {known}")
+
+
+def test_scaled_to_ten_epochs() -> None:
+    recipe = get_recipe(DEFAULT_RECIPE).scaled(10)
+    assert recipe.epochs == 10
+    rates = [recipe.learning_rate(epoch) for epoch in range(10)]
+    assert rates == pytest.approx([0.1] * 3 + [0.01] * 3 + [0.001] * 3 + [0.0001])
+    weights = [recipe.weights(epoch) for epoch in range(10)]
+    assert [w["ce"] for w in weights] == [0.0] * 3 + [1.0] * 7
+    assert [w["gkd"] for w in weights] == [0.0] * 3 + [1.0] * 7
+    assert [w["cd"] for w in weights] == pytest.approx([6.0] * 3 + [5.4] * 3 + [4.86] * 3 + [4.374])
+
+
+def test_scaled_to_one_epoch_has_every_term_on_at_the_first_learning_rate() -> None:
+    recipe = get_recipe(DEFAULT_RECIPE).scaled(1)
+    assert recipe.weights(0) == {"ce": 1.0, "gkd": 1.0, "cd": 6.0}
+    assert recipe.learning_rate(0) == 0.1
+
+
+@every_recipe
+def test_scaled_to_its_own_length_is_itself(recipe: Recipe) -> None:
+    assert recipe.scaled(recipe.epochs) == recipe
+
+
+@every_recipe
+def test_a_run_of_any_length_starts_and_ends_as_the_recipe_does(recipe: Recipe) -> None:
+    for epochs in range(1, 2 * recipe.epochs):
+        scaled = recipe.scaled(epochs)
+        assert scaled.epochs == epochs and scaled.needs == recipe.needs
+        assert scaled.learning_rate(0) == recipe.learning_rate(0)
+        assert all(weight > 0 for weight in scaled.weights(epochs - 1).values())
+        if epochs > 1:
+            assert scaled.weights(0) == recipe.weights(0)
+
+
+@pytest.mark.parametrize("epochs", [0, -3])
+def test_scaled_refuses_a_run_without_epochs(epochs: int) -> None:
+    with pytest.raises(InputError) as error:
+        get_recipe(DEFAULT_RECIPE).scaled(epochs)
+    assert str(error.value) == (
+        f"a run has at least 1 epoch, got {epochs}: give --epochs 1 or more"
+    )

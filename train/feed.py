@@ -1,0 +1,117 @@
+"""Targets to the training loop: a view's arrays in host memory, the next view's on their way.
+
+    cache --whole shards, background thread--> arrays of one view (stored dtype)
+          --index_select by sample--> fields of a batch --to the device--> codec.decode --> Targets
+
+Nothing is read row by row, and zarr is never touched in a loader worker. The guided mask is made
+here, once a view, from the stored argmax and the label. Shapes: N samples, B of a batch.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.codecs import CODECS
+from shared.store.cache import Cache
+from shared.targets import Targets
+from train.batch import Batch
+from train.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class LoadedView:
+    box: NDArray[np.int32]  # (N, 4)
+    flip: NDArray[np.bool_]  # (N,)
+    fields: dict[str, Tensor]  # (N, width) each, of those that the recipe needs
+    guided: Tensor | None  # (N,) bool
+
+
+class CachedViews:
+    def __init__(self, cache: Cache, recipe: Recipe, labels: Tensor, use_targets: bool) -> None:
+        """Without `use_targets` only boxes are read: for a live teacher or none."""
+        self._cache = cache
+        self._recipe = recipe
+        self._labels = labels
+        self._fields = sorted(recipe.needs & {"logits", "channels"}) if use_targets else []
+        self._guide = recipe.guide if use_targets else None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="views")
+        self._loaded: dict[int, Future[LoadedView]] = {}
+
+    def load(self, epoch: int) -> LoadedView:
+        """The view of an epoch (epoch mod K); waits until it is in memory."""
+        return self.prefetch(epoch).result()
+
+    def prefetch(self, epoch: int) -> Future[LoadedView]:
+        """Starts reading an epoch's view; keeps at most it and the one asked for before."""
+        view = epoch % self._cache.manifest.views
+        if view not in self._loaded:
+            self._loaded = dict(list(self._loaded.items())[-1:])
+            self._loaded[view] = self._reader.submit(self._read, view)
+        return self._loaded[view]
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
+
+    def _read(self, view: int) -> LoadedView:
+        names = ["box", "flip", *self._fields, *(["pred"] if self._guide else [])]
+        arrays = self._cache.read_view(view, names)
+        fields = {name: torch.from_numpy(arrays[name]) for name in self._fields}
+        guided = None
+        if self._guide is not None:
+            pred = torch.from_numpy(arrays["pred"]).long()
+            guided = self._guide(pred, lambda: self._decode(fields).logits, self._labels)
+        return LoadedView(
+            box=arrays["box"].astype(np.int32, copy=False),
+            flip=arrays["flip"].astype(bool, copy=False),
+            fields=fields,
+            guided=guided,
+        )
+
+    def _decode(self, fields: dict[str, Tensor]) -> Targets:
+        manifest = self._cache.manifest
+        return CODECS[manifest.codec].decode(fields, manifest.teacher.channels)
+
+    def batch(self, view: LoadedView, index: Tensor, device: torch.device) -> Batch:
+        """Labels, Targets and mask of B samples, on the device."""
+        on_device = _to(device)
+        fields = {
+            name: on_device(rows.index_select(0, index)) for name, rows in view.fields.items()
+        }
+        guided = None if view.guided is None else view.guided.index_select(0, index)
+        return Batch(
+            labels=on_device(self._labels.index_select(0, index)),
+            targets=self._decode(fields) if fields else None,
+            guided=None if guided is None else on_device(guided),
+            count=float(len(index)),
+            guided_count=0.0 if guided is None else float(guided.sum()),
+        )
+
+
+def live_batch(
+    targets: Targets | None, recipe: Recipe, labels: Tensor, device: torch.device
+) -> Batch:
+    """The same Batch from a live teacher's Targets (on the device), or from none."""
+    labels = _to(device)(labels)
+    guided = None
+    if targets is not None and recipe.guide is not None:
+        logits = targets.logits
+        guided = recipe.guide(logits.argmax(1), lambda: logits, labels)
+    return Batch(
+        labels=labels,
+        targets=targets,
+        guided=guided,
+        count=float(len(labels)),
+        guided_count=0.0 if guided is None else float(guided.sum()),
+    )
+
+
+def _to(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Pinned and asynchronous towards a GPU; nothing at all on the CPU."""
+    if device.type != "cuda":
+        return lambda tensor: tensor.to(device)
+    return lambda tensor: tensor.pin_memory().to(device, non_blocking=True)

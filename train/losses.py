@@ -1,0 +1,121 @@
+"""The four losses of arXiv 2006.01683, hardened for targets that come from a cache.
+
+A loss is a pure function of (student outputs, batch). It computes in float32 whatever dtype comes
+in, and returns a 0-dim float32 tensor: a sum over the samples of this process divided by the
+batch's count, so that one piece of code serves one process and many (see train/batch.py). Each
+class says in `needs` what it takes from a teacher: "logits", "channels", and "guided" for the bool
+per sample that train/guide.py makes.
+
+Shapes: B samples, C classes, C_s channels of the teacher's stage s.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from train.batch import Batch, StudentOutputs
+
+
+@dataclass(frozen=True)
+class CE:
+    """Cross entropy with the labels: sum_i -log softmax(s_i)[label_i] / count.
+
+    s_i: student logits of sample i, (C,).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
+        return cross_entropy(student.logits.float(), batch.labels, reduction="sum") / batch.count
+
+
+@dataclass(frozen=True)
+class KD:
+    """Knowledge distillation: T^2 sum_i KL(softmax(t_i / T) || softmax(s_i / T)) / count.
+
+    s_i, t_i: logits of student and teacher for sample i, (C,). Hinton et al., arXiv 1503.02531.
+    Raises ValueError where the two shapes differ.
+    """
+
+    temperature: float = 1.0
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
+        assert batch.targets is not None
+        return _kl(student.logits, batch.targets.logits, self.temperature) / batch.count
+
+
+@dataclass(frozen=True)
+class GuidedKD:
+    """KD over the guided samples alone, where the teacher is right.
+
+    T^2 sum_{i guided} KL(softmax(t_i / T) || softmax(s_i / T)) / guided_count, and 0 (still in the
+    graph, with zero gradients) where guided_count is 0. Raises ValueError where shapes differ.
+    """
+
+    temperature: float = 1.0
+    needs: ClassVar[frozenset[str]] = frozenset({"logits", "guided"})
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
+        assert batch.targets is not None and batch.guided is not None
+        rows = batch.guided[:, None]  # (B, 1)
+        # The inputs are masked, not the result: a mask on the result would still send NaN * 0 = NaN
+        # back through an unguided row that is not finite. A row of zeros on both sides has KL 0.
+        total = _kl(
+            torch.where(rows, student.logits, 0.0),
+            torch.where(rows, batch.targets.logits, 0.0),
+            self.temperature,
+        )
+        return total / batch.guided_count if batch.guided_count else total * 0.0
+
+
+@dataclass(frozen=True)
+class ChannelDistillation:
+    """sum_s sum_i |a_is - b_is|^2 / (C_s count): mean squared difference, summed over the stages.
+
+    a_is, b_is: spatial means of the connector's output and of the teacher's stage s for sample i,
+    (C_s,). Raises ValueError where stages or widths differ.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"channels"})
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
+        assert batch.targets is not None
+        ours, theirs = student.channels, batch.targets.channels
+        # zip and broadcasting would both hide a mismatch and train on something else.
+        if not ours or [a.shape for a in ours] != [b.shape for b in theirs]:
+            raise ValueError(
+                "channel distillation needs the teacher's stages and channels from the student's "
+                f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
+                f"{_shapes(theirs)} from the teacher: build the student for this teacher"
+            )
+        stages = [
+            (a.float() - b.float()).square().sum() / (a.shape[1] * batch.count)
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        return torch.stack(stages).sum()
+
+
+Loss: TypeAlias = CE | KD | GuidedKD | ChannelDistillation
+
+
+def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 sum_i KL(softmax(t_i / T) || softmax(s_i / T)); logits (B, C) on both sides."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            "distillation needs the same classes on both sides, got (samples, classes) "
+            f"{tuple(student.shape)} from the student and {tuple(teacher.shape)} from the teacher: "
+            "build the student for the classes of this teacher"
+        )
+    log_q = log_softmax(student.float() / temperature, dim=1)
+    # In logarithms on both sides: a probability that underflows to 0 then adds 0 * finite = 0,
+    # where log(0) would be infinite.
+    log_p = log_softmax(teacher.float() / temperature, dim=1)
+    return kl_div(log_q, log_p, reduction="sum", log_target=True) * temperature**2
+
+
+def _shapes(tensors: tuple[Tensor, ...]) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "nothing"

@@ -1,0 +1,29 @@
+"""Which samples when: a pure function of (seed, epoch), cut into batches of equal size.
+
+The order comes from raw Philox words, which NumPy promises to keep (NEP 19); seed and epoch stand
+each in a key word of their own.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PURPOSE = int.from_bytes(b"order", "big")
+
+
+def epoch_order(samples: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """`samples` in the order of an epoch."""
+    # Arrays of uint64: a list with a number from 2^63 up would go through float64.
+    key = np.array([seed, _PURPOSE], dtype=np.uint64)
+    counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
+    generator = np.random.Philox(key=key, counter=counter)
+    words = generator.random_raw(len(samples))
+    return samples[np.argsort(words, kind="stable")]
+
+
+def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """ceil(N / batch_size) batches whose sizes differ by at most one; every sample once.
+
+    A short last batch would give its few samples the weight of many, and one of a single sample
+    breaks BatchNorm; here every step counts about the same.
+    """
+    return np.array_split(order, max(1, -(-len(order) // batch_size)))

@@ -1,0 +1,159 @@
+"""From the flags of train/run.py to everything that a run is made of, checked before it starts."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import SGD, Optimizer
+
+from shared.checks import require_pixels, require_source, require_targets
+from shared.device import default_workers, pick_device
+from shared.errors import InputError
+from shared.images import ImageSource, default_source, open_source
+from shared.models import ARCHITECTURES
+from shared.normalise import NORMALISATIONS, Normalisation
+from shared.store.cache import Cache, open_cache
+from shared.teacher import PRECISIONS, Teacher, cached_teacher
+from train.recipes import DEFAULT_RECIPE, Recipe, get_recipe
+from train.student import Student, build_student
+
+
+@dataclass(frozen=True)
+class Setup:
+    recipe: Recipe  # for this run: epochs, batch size and learning rate as the flags have them
+    train: ImageSource
+    val: ImageSource
+    policy: str  # of the training views
+    size: int  # pixels a side
+    cache: Cache | None
+    teacher: Teacher | None  # the live one
+    use_targets: bool  # from the cache
+    student: Student
+    optimizer: Optimizer
+    normalisation: Normalisation
+    device: torch.device
+    workers: int
+    seed: int
+    precision: str
+    identity: dict[str, Any]  # what changes the numbers
+    facts: dict[str, Any]  # for run.json and the report
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--recipe", default=DEFAULT_RECIPE, help=f"default: {DEFAULT_RECIPE}")
+    add("--cache", type=Path, metavar="DIR", help="what precompute/run.py wrote")
+    add("--images", metavar="SOURCE", help="ImageFolder root or 'digits' (default: the cache's)")
+    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    add("--student", choices=ARCHITECTURES, help="default: the recipe's")
+    add("--teacher", choices=["cached", "live", "none"], default="cached")
+    add("--weights", metavar="NAME|FILE", help="of the live teacher (default: the cache's)")
+    add("--epochs", type=int, help="fewer or more than the recipe's; milestones move along")
+    add("--batch-size", type=int, help="default: the recipe's")
+    add("--lr", type=float, help="default: the recipe's")
+    add("--seed", type=int, default=0, help="of initial weights and sample order")
+    add("--workers", type=int, help="decoding processes (default: by device)")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of the student's forward pass")
+
+
+def make_setup(flags: argparse.Namespace) -> Setup:
+    """InputError where flags, cache, images and recipe do not go together."""
+    recipe = _recipe(flags)
+    device = pick_device(flags.device)
+    cache = None if flags.cache is None else open_cache(flags.cache, "train")
+    if cache is None and flags.teacher != "none":
+        raise InputError(
+            f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
+            f"given; make one with precompute/run.py, or train without with --teacher none"
+        )
+    spec = flags.images or (cache.manifest.source.spec if cache else default_source())
+    train = open_source(spec, "train", limit=cache.manifest.samples if cache else None)
+    val = open_source(spec, "val")
+    if val.classes != train.classes:
+        raise InputError(
+            f"train and val must have the same classes: {spec} has {len(train.classes)} and "
+            f"{len(val.classes)}, or other names; mend the folders"
+        )
+    teacher = None
+    if cache is not None:
+        cache.require_views()
+        require_source(cache, train)
+        if flags.teacher == "cached":
+            require_targets(cache, recipe.needs, recipe.name)
+        require_pixels(cache, train)
+        if flags.teacher == "live":
+            teacher = cached_teacher(cache.manifest, flags.weights, device)
+    if recipe.needs and flags.teacher == "none":
+        raise InputError(
+            f"recipe {recipe.name} needs {', '.join(sorted(recipe.needs))} from a teacher: got "
+            f"--teacher none; choose resnet18.ce, or --teacher cached with --cache"
+        )
+    facts = cache.manifest if cache else None
+    channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
+    architecture = flags.student or recipe.student
+    student = build_student(architecture, recipe.stem, len(train.classes), channels, flags.seed)
+    student.to(device)
+    optimizer = SGD(
+        student.parameters(),
+        lr=recipe.learning_rate(0),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    return Setup(
+        recipe=recipe,
+        train=train,
+        val=val,
+        policy=facts.policy if facts else train.policy or recipe.policy,
+        size=facts.size if facts else train.size or recipe.size,
+        cache=cache,
+        teacher=teacher,
+        use_targets=flags.teacher == "cached",
+        student=student,
+        optimizer=optimizer,
+        normalisation=Normalisation(facts.mean, facts.std)
+        if facts
+        else NORMALISATIONS[recipe.stem],
+        device=device,
+        workers=default_workers(device) if flags.workers is None else flags.workers,
+        seed=flags.seed,
+        precision=flags.precision,
+        identity={
+            "recipe": repr(recipe),
+            "student": architecture,
+            "teacher": flags.teacher,
+            "seed": flags.seed,
+            "precision": flags.precision,
+            "images": train.digest,
+            "cache": facts.cache_id() if facts else None,
+            "views": facts.views if facts else None,
+        },
+        facts={
+            "recipe": recipe.name,
+            "epochs": recipe.epochs,
+            "samples": len(train),
+            "cache": None
+            if cache is None
+            else {
+                "where": cache.where,
+                "codec": cache.manifest.codec,
+                "bytes_per_view": cache.num_bytes() / cache.manifest.samples,
+            },
+            "flags": {name: str(value) for name, value in vars(flags).items()},
+        },
+    )
+
+
+def _recipe(flags: argparse.Namespace) -> Recipe:
+    """The named recipe with this run's epochs, batch size and learning rate."""
+    for name in ("epochs", "batch_size", "lr"):
+        if (value := getattr(flags, name)) is not None and value <= 0:
+            raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
+    recipe = get_recipe(flags.recipe)
+    recipe = recipe.scaled(flags.epochs or recipe.epochs)
+    if flags.lr is not None:
+        rate = replace(recipe.learning_rate, value=flags.lr)
+        recipe = replace(recipe, learning_rate=rate)
+    return replace(recipe, batch_size=flags.batch_size or recipe.batch_size)

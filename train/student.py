@@ -1,0 +1,51 @@
+"""The student: a staged model and one connector a stage, which meets the teacher's channels.
+
+Shapes: B samples, C classes, C_s channels of the teacher's stage s.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from shared.models import StagedResNet
+from train.batch import StudentOutputs
+
+
+class Student(nn.Module):
+    """`backbone` alone is the product; the connectors only serve the loss and are thrown away."""
+
+    def __init__(self, backbone: StagedResNet, teacher_channels: tuple[int, ...]) -> None:
+        """Without `teacher_channels` there are no connectors and `channels` is ()."""
+        super().__init__()
+        self.backbone = backbone
+        own = backbone.channels[: len(teacher_channels)]
+        self.connectors = nn.ModuleList(
+            _connector(width, wanted) for width, wanted in zip(own, teacher_channels, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> StudentOutputs:
+        """(B, 3, H, W) normalised -> logits (B, C) and the connectors' spatial means."""
+        logits, stages = self.backbone(x)
+        channels = tuple(
+            connector(stage).float().mean(dim=(2, 3))
+            for connector, stage in zip(self.connectors, stages, strict=False)
+        )
+        return StudentOutputs(logits, channels)
+
+
+def _connector(width: int, wanted: int) -> nn.Module:
+    """1x1 convolution, BatchNorm, ReLU, as in the paper's code."""
+    return nn.Sequential(
+        nn.Conv2d(width, wanted, kernel_size=1, bias=False),
+        nn.BatchNorm2d(wanted),
+        nn.ReLU(inplace=True),
+    )
+
+
+def build_student(
+    architecture: str, stem: str, classes: int, teacher_channels: tuple[int, ...], seed: int
+) -> Student:
+    """Initial weights are a function of `seed`; the backbone's do not depend on the connectors."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = StagedResNet(architecture, classes, stem)
+        return Student(backbone, teacher_channels)
