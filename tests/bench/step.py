@@ -1,0 +1,110 @@
+"""Median time of a training step without a teacher, with a cached one and with a live one.
+
+    python tests/bench/step.py [--size 224] [--batch-size 16] [--rounds 15]
+
+ResNet-34 -> ResNet-18 with the default recipe (CD + GKD), pixels in memory, targets gathered from a
+real cache of codec half. The three take turns in one process, so that only their ratios matter.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import torch
+
+from precompute.blocks import compute_blocks
+from precompute.job import add_flags, make_job
+from shared.models import StagedResNet
+from shared.store.cache import create_cache
+from tests.helpers import write_image_folder
+from train.feed import CachedViews, live_batch
+from train.recipes import DEFAULT_RECIPE, get_recipe
+from train.step import train_step
+from train.student import build_student
+
+EPOCH = 50  # every term of the default recipe has a weight above 0 here
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=15)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        steps = make_steps(Path(folder), flags.size, flags.batch_size)
+    for step in steps.values():
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(flags.rounds):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: median(values) for name, values in seconds.items()}
+    print(f"batch {flags.batch_size}, {flags.size} px, {torch.get_num_threads()} threads, medians:")
+    for name, value in medians.items():
+        print(f"  {name:7} {1000 * value:8.1f} ms a step")
+    print(f"  cached / CE   {medians['cached'] / medians['CE']:.3f}")
+    print(f"  live / cached {medians['live'] / medians['cached']:.3f}")
+
+
+def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[], object]]:
+    write_image_folder(folder / "images", classes=4, train=batch_size, val=1, side=size)
+    torch.save(StagedResNet("resnet34", 4).state_dict(), folder / "teacher.pt")
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    job = make_job(
+        parser.parse_args(
+            f"--split train --images {folder / 'images'} --weights {folder / 'teacher.pt'} "
+            f"--views 1 --size {size} --batch-size {batch_size} --device cpu".split()
+        )
+    )
+    cache = create_cache(folder / "cache", job.manifest, job.source)
+    units = list(cache.units())
+    for block in compute_blocks(
+        cache.manifest, job.source, job.teacher, units, batch_size, 0, job.device, False
+    ):
+        cache.write(block, job.source)
+    recipe = get_recipe(DEFAULT_RECIPE)
+    labels = torch.from_numpy(job.source.labels)
+    views = CachedViews(cache, recipe, labels, use_targets=True)
+    view = views.load(0)
+    views.close()
+    index = torch.arange(batch_size) % len(labels)
+    pixels = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)
+    normalise = job.teacher.normalisation
+
+    def make(name: str, channels: tuple[int, ...]) -> Callable[[], object]:
+        used = get_recipe("resnet18.ce") if name == "CE" else recipe
+        student = build_student("resnet18", "imagenet", 4, channels, seed=0).train()
+        optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
+
+        def step() -> object:
+            if name == "cached":
+                batch = views.batch(view, index, job.device)
+            else:
+                targets = job.teacher(pixels) if name == "live" else None
+                batch = live_batch(targets, used, labels[index], job.device)
+            x = normalise(pixels)
+            return train_step(student, optimizer, used, used.weights(EPOCH), x, batch, "fp32")
+
+        return step
+
+    channels = job.teacher.model.channels
+    return {
+        "CE": make("CE", ()),
+        "cached": make("cached", channels),
+        "live": make("live", channels),
+    }
+
+
+if __name__ == "__main__":
+    main()

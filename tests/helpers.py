@@ -1,0 +1,123 @@
+"""Small real inputs for tests: image folders, teachers, and the commands as subprocesses."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.models import StagedResNet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_image_folder(
+    root: Path, classes: int, train: int, val: int, side: int | None = None
+) -> None:
+    """`root`/{train,val}/<class>/<n>.jpg: noise on a gradient, `train` and `val` images a class.
+
+    Without `side` the images have sizes from 36 to 60 pixels.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[classes, train]))
+    for split, count in (("train", train), ("val", val)):
+        for label in range(classes):
+            folder = root / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                height, width = (side, side) if side else generator.integers(36, 61, 2)
+                slope = np.linspace(0, 40 * label, width)[None, :, None]
+                noise = generator.normal(100, 40, (height, width, 3))
+                pixels = np.clip(noise + slope, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number:03d}.jpg", quality=90)
+
+
+def write_teacher(
+    path: Path, architecture: str, classes: int, stem: str = "imagenet", seed: int = 0
+) -> None:
+    """A state dict whose BatchNorm statistics come from data, so that eval and train mode differ
+    while the outputs stay of order one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = StagedResNet(architecture, classes, stem).train()
+        with torch.no_grad():
+            for _ in range(3):
+                model(torch.randn(8, 3, 32, 32))
+    torch.save(model.state_dict(), path)
+
+
+class Started:
+    """A command of this project as a real process of its own, output in files."""
+
+    def __init__(self, script: str, flags: tuple[object, ...], environment: dict[str, str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._out = Path(self._folder.name)
+        arguments = (script, [str(flag) for flag in flags], str(self._out), environment)
+        self._process = _SERVER.Process(target=_run_script, args=arguments)
+        self._process.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def wait(self, seconds: float | None = 300) -> "Finished":
+        self._process.join(seconds)
+        assert not self.alive, "the command hangs"
+        assert self._process.exitcode is not None
+        out, error = ((self._out / name).read_text() for name in ("stdout", "stderr"))
+        self._folder.cleanup()
+        return Finished(self._process.exitcode, out, error)
+
+
+@dataclass(frozen=True)
+class Finished:
+    returncode: int  # negative: the signal that ended it
+    stdout: str
+    stderr: str
+
+
+# Importing torch takes seconds. A server process imports once and is forked for every command; it
+# has no threads, so that the fork is as clean as a start.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.preload"])
+
+
+def _run_script(script: str, flags: list[str], out: str, environment: dict[str, str]) -> None:
+    """In the new process: what `python SCRIPT FLAGS...` does, from the repository root."""
+    for name, target in (("stdout", 1), ("stderr", 2)):
+        descriptor = os.open(f"{out}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(descriptor, target)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    sys.argv = [script, *flags]
+    runpy.run_path(script, run_name="__main__")
+
+
+def start(script: str, *flags: object, **environment: str) -> Started:
+    return Started(script, flags, environment)
+
+
+def run(script: str, *flags: object, check: bool = True, **environment: str) -> Finished:
+    done = start(script, *flags, **environment).wait()
+    if check:
+        assert done.returncode == 0, f"{script} {flags}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def run_precompute(*flags: object, check: bool = True) -> Finished:
+    return run("precompute/run.py", "--split", "train", *flags, check=check)
+
+
+def run_train(*flags: object, check: bool = True) -> Finished:
+    return run("train/run.py", *flags, check=check)

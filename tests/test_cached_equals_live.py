@@ -1,0 +1,207 @@
+"""The promise of the whole: training from the cache is training with the live eval-mode teacher.
+
+Codec `exact`: bit for bit, losses, gradients and weights (CPU, float32). Codec `half`: within what
+its stated bound allows, propagated through each formula.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared.checks import require_pixels
+from shared.codecs import CODECS, relative_to_maximum
+from shared.images import ImageSource, open_source
+from shared.loader import Draw, PixelLoader, Replay, Request
+from shared.store.cache import Cache, open_cache
+from shared.targets import Targets
+from shared.teacher import Teacher, cached_teacher
+from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from train.batch import Batch
+from train.feed import CachedViews, live_batch
+from train.recipes import RECIPES, Recipe
+from train.step import train_step
+from train.student import build_student
+
+CPU = torch.device("cpu")
+CLASSES = 5
+
+
+@dataclass(frozen=True)
+class World:
+    source: ImageSource
+    caches: dict[str, Cache]
+    teacher: Teacher
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    write_image_folder(folder / "images", classes=CLASSES, train=8, val=2)
+    write_teacher(folder / "teacher.pt", "resnet34", CLASSES)
+    for codec in CODECS:
+        run_precompute(
+            *("--images", folder / "images", "--weights", folder / "teacher.pt"),
+            *("--cache", folder / codec, "--codec", codec),
+            # Batches of 7, so that the live batches never have the company that the cached had.
+            *("--views", 3, "--size", 32, "--block", 16, "--batch-size", 7),
+        )
+    caches = {codec: open_cache(folder / codec, "train") for codec in CODECS}
+    source = open_source(str(folder / "images"), "train")
+    teacher = cached_teacher(caches["exact"].manifest, None, CPU)
+    return World(source, caches, teacher, folder)
+
+
+def batches(world: World, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, Batch, Batch]]:
+    """(pixels, cached batch, live batch) of the same samples, some batches of two views."""
+    cache = world.caches[codec]
+    labels = torch.from_numpy(world.source.labels)
+    views = CachedViews(cache, recipe, labels, use_targets=True)
+    loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
+    generator = torch.Generator().manual_seed(0)
+    for epoch in (0, 4):
+        view = views.load(epoch)
+        index = torch.randperm(len(labels), generator=generator)[:12]
+        rows = index.numpy()
+        request = Request(0, rows, Replay(view.box[rows], view.flip[rows]))
+        (batch,) = loader.batches([request])
+        targets = world.teacher(batch.pixels) if recipe.needs else None
+        live = live_batch(targets, recipe, labels[index], CPU)
+        yield batch.pixels, views.batch(view, index, CPU), live
+    views.close()
+
+
+def step(world: World, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Losses, outputs' and parameters' gradients, and parameters after one step, by name."""
+    # Half the recipe's epochs in, where every term has a weight.
+    channels = world.teacher.model.channels if "channels" in recipe.needs else ()
+    student = build_student("resnet18", recipe.stem, CLASSES, channels, seed=1).train()
+    optimizer = torch.optim.SGD(student.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    weights = recipe.weights(recipe.epochs // 2)
+    assert all(weights.values())
+    x = world.teacher.normalisation(pixels)
+    _, losses = train_step(student, optimizer, recipe, weights, x, batch, "fp32")
+    names = [*(term.name for term in recipe.terms), "total"]
+    found = {f"loss {name}": loss.detach() for name, loss in zip(names, losses, strict=True)}
+    for name, parameter in student.named_parameters():
+        assert parameter.grad is not None
+        found[f"gradient {name}"] = parameter.grad
+        found[f"after {name}"] = parameter.detach()
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_exact_cache_gives_the_live_teachers_bits(world: World, recipe: Recipe) -> None:
+    for pixels, cached, live in batches(world, "exact", recipe):
+        mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, live)
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            assert torch.equal(value, theirs[name]), name
+
+
+def test_a_wrong_view_changes_the_bits(world: World) -> None:
+    """Negative control: without it, the test above could pass on targets that never matter."""
+    recipe = RECIPES[-2] if RECIPES[-2].needs else RECIPES[1]
+    (pixels, cached, _), (_, other, _) = batches(world, "exact", recipe)
+    swapped = Batch(cached.labels, other.targets, other.guided, other.count, other.guided_count)
+    mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, swapped)
+    assert not torch.equal(mine["loss total"], theirs["loss total"])
+
+
+def test_half_cache_stays_within_its_bound(world: World) -> None:
+    """Each loss moves by no more than the codec's bound allows when put through its formula."""
+    recipe = next(r for r in RECIPES if {"gkd", "cd"} <= {t.name for t in r.terms})
+    codec = CODECS["half"]
+    for pixels, cached, live in batches(world, "half", recipe):
+        assert cached.targets is not None and live.targets is not None
+        assert cached.guided is not None and live.guided is not None
+        assert torch.equal(cached.guided, live.guided)
+        bound = codec.bound(live.targets)
+        decoded, true = relative_to_maximum(cached.targets.logits), live.targets.logits
+        assert ((decoded - relative_to_maximum(true)).abs() <= bound.logits).all()
+        for mine, theirs, allowed in zip(
+            cached.targets.channels, live.targets.channels, bound.channels, strict=True
+        ):
+            assert ((mine - theirs).abs() <= allowed).all()
+        mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, live)
+        student = student_outputs(world, recipe, pixels)
+        for term, allowed_loss in {
+            "cd": cd_bound(student[1], live.targets.channels, bound.channels),
+            "gkd": kd_bound(student[0], live, bound),
+        }.items():
+            moved = (mine[f"loss {term}"] - theirs[f"loss {term}"]).abs().item()
+            assert moved <= allowed_loss * 1.001 + 1e-6, term
+            assert moved > 0 or allowed_loss < 1e-4, term
+
+
+def student_outputs(
+    world: World, recipe: Recipe, pixels: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    channels = world.teacher.model.channels
+    student = build_student("resnet18", recipe.stem, CLASSES, channels, seed=1).train()
+    outputs = student(world.teacher.normalisation(pixels))
+    return outputs.logits.detach(), tuple(mean.detach() for mean in outputs.channels)
+
+
+def cd_bound(
+    student: tuple[Tensor, ...], teacher: tuple[Tensor, ...], bound: tuple[Tensor, ...]
+) -> float:
+    """|(s - t - e)^2 - (s - t)^2| <= 2 |s - t| |e| + e^2, mean over a stage, summed."""
+    return sum(
+        (2 * (s - t).abs() * e + e**2).double().mean().item()
+        for s, t, e in zip(student, teacher, bound, strict=True)
+    )
+
+
+def kd_bound(student: Tensor, live: Batch, bound: Targets) -> float:
+    """Logits off by e: log p by 2e, p by a factor of exp(2e); put into sum p (log p - log s)."""
+    assert live.targets is not None and live.guided is not None
+    rows = live.guided
+    if not rows.any():
+        return 0.0
+    log_p = torch.log_softmax(live.targets.logits[rows].double(), 1)
+    log_s = torch.log_softmax(student[rows].double(), 1)
+    e = bound.logits[rows].double().amax(1)
+    size = (log_p.exp() * (log_p.abs() + log_s.abs())).sum(1)
+    allowed = torch.expm1(2 * e) * size + 2 * e * torch.exp(2 * e)
+    assert math.isfinite(allowed.sum().item())
+    return (allowed.sum() / rows.sum()).item()
+
+
+def test_three_epochs_from_exact_cache_and_live_teacher_end_bit_equal(
+    world: World, tmp_path: Path
+) -> None:
+    """Through the command itself: connectors, momentum, BatchNorm and all."""
+    states = {}
+    for teacher in ("cached", "live"):
+        run_train(
+            *("--cache", world.folder / "exact", "--teacher", teacher, "--epochs", 3),
+            *("--batch-size", 12, "--lr", 0.02, "--out", tmp_path / teacher),
+        )
+        states[teacher] = torch.load(tmp_path / teacher / "last.pt", weights_only=True)
+    assert states["cached"]["epoch"] == 3
+    for name, value in states["cached"]["student"].items():
+        assert torch.equal(value, states["live"]["student"][name]), name
+
+
+def test_cached_views_are_the_policys(world: World) -> None:
+    """The boxes in the cache are those that the policy draws, and replaying gives equal pixels."""
+    cache = world.caches["exact"]
+    stored = cache.read_view(2, ["box", "flip"])
+    index = torch.arange(len(world.source)).numpy()
+    loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
+    manifest = cache.manifest
+    drawn, replayed = loader.batches(
+        [
+            Request(0, index, Draw(manifest.policy, manifest.seed, 2)),
+            Request(0, index, Replay(stored["box"], stored["flip"])),
+        ]
+    )
+    assert torch.equal(drawn.pixels, replayed.pixels)
+    assert (drawn.box.numpy() == stored["box"]).all()
+    assert require_pixels(cache, world.source) == 2 * 2 * 2
