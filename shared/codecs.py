@@ -4,60 +4,68 @@ A codec turns float32 Targets of B rows into *fields*, arrays of B rows each, an
 device back into float32 Targets. Every row stands for itself, so any subset of rows decodes alone.
 `bound` is what a codec promises: the largest error of every number, which tests hold it to.
 
-| codec | fields | error of a logit | error of a channel mean |
+| codec | fields | error of a logit | error of a channel mean c |
 |---|---|---|---|
 | exact | logits f32, channels f32 | none | none |
-| half  | logits f16, channels f16 | 2^-11 of its distance to the row's maximum | 2^-11 of it |
+| half | logits f16, channels f16 | 2^-11 of its distance to the row's maximum | 2^-11 c |
+| compact | channels f16 | derived: that of stage 4 through the head | 2^-11 c |
+| tiny | channels u8, scale f32 a stage | derived, likewise | sqrt(c s) / 255 + s / 510^2 |
 
-Logits are stored relative to their row's maximum because softmax cannot tell the difference and
+Stored logits are relative to their row's maximum because softmax cannot tell the difference and
 fp16 is finest near 0, where the probable classes then lie: 0 argmax flips and a third of the KL of
-fp16 logits as they are. Probabilities are never stored: they underflow.
+fp16 logits as they are. Probabilities are never stored: they underflow. Derived logits are
+head(stage-4 means), which is what they are in the teacher too; the head, kept once in the cache,
+costs nothing a view. `tiny` keeps the square root of a mean over s, the largest of its row and
+stage, in 8 bits: small means, the many, get finer steps.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import linear
 
 from shared.errors import InputError
-from shared.targets import Targets
+from shared.targets import Head, Targets
 
-Fields = dict[str, NDArray[np.generic]]
+Fields = dict[str, NDArray[Any]]
 
 _HALF_MAX = 65504.0  # largest finite fp16
 _HALF_RELATIVE = 2.0**-11  # half a unit in the last place of fp16's 11 significant bits
 _HALF_ABSOLUTE = 2.0**-25  # the same below fp16's smallest normal number
+_FLOAT_NOISE = 2.0**-18  # rounding of a float32 product sum over up to 2048 terms, relative
 
 
 class Codec(Protocol):
     name: ClassVar[str]
     version: ClassVar[int]
+    derives_logits: ClassVar[bool]  # from the last stage and the head kept in the cache
 
-    def dtypes(self) -> dict[str, str]:
-        """NumPy dtype of each field, in the order in which they are stored."""
+    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
+        """Name -> (NumPy dtype, width) of each field, in the order in which they are stored."""
+        ...
+
+    def needed(self, needs: frozenset[str]) -> list[str]:
+        """The fields that decoding "logits" and/or "channels" takes."""
         ...
 
     def encode(self, targets: Targets) -> Fields: ...
 
-    def decode(self, fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
-        """Fields of B rows -> float32 Targets of what the fields given hold; `stages` are the C_s.
+    def decode(
+        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
+    ) -> Targets:
+        """Fields of B rows -> float32 Targets; `stages` are the C_s.
 
-        Without the field `logits` the logits are (B, 0), without `channels` there are no stages.
+        Where the fields given hold no logits they are (B, 0); without channels, no stages.
         """
         ...
 
-    def bound(self, targets: Targets) -> Targets:
+    def bound(self, targets: Targets, head: Head | None) -> Targets:
         """Largest |decoded - true| of every number, logits taken relative to their row maximum."""
         ...
-
-
-def _numpy(tensor: Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = tensor.cpu().numpy()
-    return array
 
 
 def relative_to_maximum(logits: Tensor) -> Tensor:
@@ -66,21 +74,17 @@ def relative_to_maximum(logits: Tensor) -> Tensor:
     return logits - logits.amax(dim=1, keepdim=True)
 
 
-def _decode_plain(fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
-    some = next(iter(fields.values()))
-    logits = fields["logits"].float() if "logits" in fields else some.new_zeros(len(some), 0)
-    if "channels" not in fields:
-        return Targets(logits, ())
-    return Targets(logits, torch.split(fields["channels"].float(), list(stages), dim=1))
-
-
 @dataclass(frozen=True)
 class Exact:
     name: ClassVar[str] = "exact"
     version: ClassVar[int] = 1
+    derives_logits: ClassVar[bool] = False
 
-    def dtypes(self) -> dict[str, str]:
-        return {"logits": "float32", "channels": "float32"}
+    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
+        return {"logits": ("float32", classes), "channels": ("float32", sum(stages))}
+
+    def needed(self, needs: frozenset[str]) -> list[str]:
+        return sorted(needs & {"logits", "channels"})
 
     def encode(self, targets: Targets) -> Fields:
         return {
@@ -88,10 +92,12 @@ class Exact:
             "channels": _numpy(torch.cat(targets.channels, dim=1)),
         }
 
-    def decode(self, fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
-        return _decode_plain(fields, stages)
+    def decode(
+        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
+    ) -> Targets:
+        return _decode_stored(fields, stages)
 
-    def bound(self, targets: Targets) -> Targets:
+    def bound(self, targets: Targets, head: Head | None) -> Targets:
         zeros = tuple(torch.zeros_like(mean) for mean in targets.channels)
         return Targets(torch.zeros_like(targets.logits), zeros)
 
@@ -100,9 +106,13 @@ class Exact:
 class Half:
     name: ClassVar[str] = "half"
     version: ClassVar[int] = 1
+    derives_logits: ClassVar[bool] = False
 
-    def dtypes(self) -> dict[str, str]:
-        return {"logits": "float16", "channels": "float16"}
+    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
+        return {"logits": ("float16", classes), "channels": ("float16", sum(stages))}
+
+    def needed(self, needs: frozenset[str]) -> list[str]:
+        return sorted(needs & {"logits", "channels"})
 
     def encode(self, targets: Targets) -> Fields:
         """InputError where a channel mean does not fit fp16.
@@ -110,25 +120,139 @@ class Half:
         A logit further than 65504 below its row's maximum is stored at that distance: its
         probability is exactly 0 either way.
         """
-        channels = torch.cat(targets.channels, dim=1)
-        if (largest := channels.abs().max().item()) > _HALF_MAX:
-            raise InputError(
-                f"codec half holds channel means up to {_HALF_MAX:g}: the teacher's reach "
-                f"{largest:g}; use --codec exact, or check the teacher's weights"
-            )
         logits = relative_to_maximum(targets.logits).clamp(min=-_HALF_MAX)
-        return {"logits": _numpy(logits.half()), "channels": _numpy(channels.half())}
+        return {"logits": _numpy(logits.half()), "channels": _half_channels(self.name, targets)}
 
-    def decode(self, fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
-        return _decode_plain(fields, stages)
+    def decode(
+        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
+    ) -> Targets:
+        return _decode_stored(fields, stages)
 
-    def bound(self, targets: Targets) -> Targets:
+    def bound(self, targets: Targets, head: Head | None) -> Targets:
         distance = relative_to_maximum(targets.logits).abs()
         beyond = (distance - _HALF_MAX).clamp(min=0)
-        return Targets(
-            distance * _HALF_RELATIVE + _HALF_ABSOLUTE + beyond,
-            tuple(mean.abs() * _HALF_RELATIVE + _HALF_ABSOLUTE for mean in targets.channels),
+        logits = distance * _HALF_RELATIVE + _HALF_ABSOLUTE + beyond
+        return Targets(logits, _half_channel_bound(targets))
+
+
+@dataclass(frozen=True)
+class Compact:
+    name: ClassVar[str] = "compact"
+    version: ClassVar[int] = 1
+    derives_logits: ClassVar[bool] = True
+
+    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
+        return {"channels": ("float16", sum(stages))}
+
+    def needed(self, needs: frozenset[str]) -> list[str]:
+        return ["channels"] if needs & {"logits", "channels"} else []
+
+    def encode(self, targets: Targets) -> Fields:
+        """InputError where a channel mean does not fit fp16."""
+        return {"channels": _half_channels(self.name, targets)}
+
+    def decode(
+        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
+    ) -> Targets:
+        return _derive_logits(fields["channels"].float(), stages, head)
+
+    def bound(self, targets: Targets, head: Head | None) -> Targets:
+        channels = _half_channel_bound(targets)
+        return Targets(_derived_bound(targets, channels[-1], head), channels)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    name: ClassVar[str] = "tiny"
+    version: ClassVar[int] = 1
+    derives_logits: ClassVar[bool] = True
+
+    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
+        return {"channels": ("uint8", sum(stages)), "scale": ("float32", len(stages))}
+
+    def needed(self, needs: frozenset[str]) -> list[str]:
+        return ["channels", "scale"] if needs & {"logits", "channels"} else []
+
+    def encode(self, targets: Targets) -> Fields:
+        """InputError where a mean is negative: after ReLU there are none."""
+        lowest = min(mean.min().item() for mean in targets.channels)
+        if lowest < 0:
+            raise InputError(
+                f"codec tiny holds means of ReLU outputs, 0 or more: the teacher's reach "
+                f"{lowest:g}; use --codec compact"
+            )
+        scales = [mean.amax(dim=1, keepdim=True) for mean in targets.channels]
+        steps = [
+            # clamp: a stage of zeros has scale 0 and codes 0
+            (255 * (mean / scale.clamp(min=1e-30)).sqrt()).round()
+            for mean, scale in zip(targets.channels, scales, strict=True)
+        ]
+        return {
+            "channels": _numpy(torch.cat(steps, dim=1).to(torch.uint8)),
+            "scale": _numpy(torch.cat(scales, dim=1)),
+        }
+
+    def decode(
+        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
+    ) -> Targets:
+        widths = torch.tensor(stages, device=fields["scale"].device)
+        total = sum(stages)  # given, so that a GPU need not be asked
+        scale = fields["scale"].repeat_interleave(widths, dim=1, output_size=total)
+        channels = (fields["channels"].float() * (1 / 255)).square() * scale
+        return _derive_logits(channels, stages, head)
+
+    def bound(self, targets: Targets, head: Head | None) -> Targets:
+        channels = []
+        for mean in targets.channels:
+            scale = mean.amax(dim=1, keepdim=True)
+            # A root off by half a step of 1/255, squared; then float32 rounding.
+            error = (mean * scale).sqrt() / 255 + scale / 510**2
+            channels.append(error + scale * _FLOAT_NOISE + 1e-30)
+        return Targets(_derived_bound(targets, channels[-1], head), tuple(channels))
+
+
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (Exact(), Half(), Compact(), Tiny())}
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array
+
+
+def _decode_stored(fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
+    some = next(iter(fields.values()))
+    logits = (
+        fields["logits"].float() if "logits" in fields else some.new_zeros(len(some), 0).float()
+    )
+    if "channels" not in fields:
+        return Targets(logits, ())
+    return Targets(logits, torch.split(fields["channels"].float(), list(stages), dim=1))
+
+
+def _derive_logits(channels: Tensor, stages: tuple[int, ...], head: Head | None) -> Targets:
+    split = torch.split(channels, list(stages), dim=1)
+    if head is None:
+        return Targets(channels.new_zeros(len(channels), 0), split)
+    return Targets(linear(split[-1], head.weight, head.bias), split)
+
+
+def _half_channels(name: str, targets: Targets) -> NDArray[Any]:
+    channels = torch.cat(targets.channels, dim=1)
+    if (largest := channels.abs().max().item()) > _HALF_MAX:
+        raise InputError(
+            f"codec {name} holds channel means up to {_HALF_MAX:g}: the teacher's reach "
+            f"{largest:g}; use --codec exact, or check the teacher's weights"
         )
+    return _numpy(channels.half())
 
 
-CODECS: dict[str, Codec] = {codec.name: codec for codec in (Exact(), Half())}
+def _half_channel_bound(targets: Targets) -> tuple[Tensor, ...]:
+    return tuple(mean.abs() * _HALF_RELATIVE + _HALF_ABSOLUTE for mean in targets.channels)
+
+
+def _derived_bound(targets: Targets, last: Tensor, head: Head | None) -> Tensor:
+    """Errors `last` of the last stage (B, C_4) through the head, twice: logit and row maximum."""
+    assert head is not None, "derived logits have no bound without the head"
+    noise = targets.channels[-1].abs() * _FLOAT_NOISE
+    error = linear(last + noise, head.weight.abs(), head.bias.abs() * _FLOAT_NOISE)
+    return error + error.amax(dim=1, keepdim=True)

@@ -5,6 +5,7 @@ Shapes: B samples, C classes, C_s channels of stage s (64, 128, 256, 512 for Res
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -18,3 +19,14 @@ class Targets:
 
     logits: Tensor  # (B, C)
     channels: tuple[Tensor, ...]  # (B, C_s) a stage: spatial means of its output after ReLU
+
+
+@dataclass(frozen=True)
+class Head:
+    """The teacher's last layer: logits == linear(channels[-1], weight, bias), in float32."""
+
+    weight: Tensor  # (C, C_4)
+    bias: Tensor  # (C,)
+
+    def to(self, device: torch.device) -> "Head":
+        return Head(self.weight.to(device), self.bias.to(device))

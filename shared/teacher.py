@@ -12,7 +12,7 @@ from shared.errors import InputError
 from shared.models import StagedResNet, load_weights, weights_digest
 from shared.normalise import Normalisation
 from shared.store.manifest import Manifest
-from shared.targets import Targets
+from shared.targets import Head, Targets
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -34,12 +34,18 @@ class Teacher(nn.Module):
         """Stays in eval mode, whatever a parent module's train() asks for."""
         return super().train(False)
 
+    @property
+    def head(self) -> Head:
+        """A copy of the last layer, on the CPU."""
+        fc = self.model.fc
+        return Head(fc.weight.detach().cpu().clone(), fc.bias.detach().cpu().clone())
+
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Targets:
         """(B, 3, H, W) uint8 on the teacher's device -> float32 Targets of B rows.
 
         Means and head run in float32 under either precision, so that
-        logits == head(channels[-1]) holds bit for bit.
+        logits == head(channels[-1]) holds bit for bit (CPU: in whole multiples of _ROWS rows).
         """
         assert not self.model.training, "the teacher was put in train mode behind its back"
         rows = len(pixels)

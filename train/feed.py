@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shared.codecs import CODECS
 from shared.store.cache import Cache
-from shared.targets import Targets
+from shared.targets import Head, Targets
 from train.batch import Batch
 from train.recipes import Recipe
 
@@ -37,8 +37,9 @@ class CachedViews:
         self._cache = cache
         self._recipe = recipe
         self._labels = labels
-        self._fields = sorted(recipe.needs & {"logits", "channels"}) if use_targets else []
+        self._fields = CODECS[cache.manifest.codec].needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
+        self._heads: dict[torch.device, Head | None] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._loaded: dict[int, Future[LoadedView]] = {}
 
@@ -74,7 +75,12 @@ class CachedViews:
 
     def _decode(self, fields: dict[str, Tensor]) -> Targets:
         manifest = self._cache.manifest
-        return CODECS[manifest.codec].decode(fields, manifest.teacher.channels)
+        device = next(iter(fields.values())).device
+        if device not in self._heads:
+            head = self._cache.head()
+            self._heads[device] = None if head is None else head.to(device)
+        codec = CODECS[manifest.codec]
+        return codec.decode(fields, manifest.teacher.channels, self._heads[device])
 
     def batch(self, view: LoadedView, index: Tensor, device: torch.device) -> Batch:
         """Labels, Targets and mask of B samples, on the device."""
