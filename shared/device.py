@@ -7,10 +7,15 @@ import torch
 from shared.errors import InputError
 
 
-def pick_device(name: str | None) -> torch.device:
-    """`name`, or CUDA where there is one, else the CPU. InputError where it is not usable."""
+def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """`name`, or CUDA where there is one, else the CPU. InputError where it is not usable.
+
+    Without a number, `cuda` is the GPU of this process's position on the machine.
+    """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available():
+        name = f"cuda:{local_rank % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

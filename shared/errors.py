@@ -13,11 +13,16 @@ class InputError(ValueError):
     """Something that the user gave cannot be used; one line: rule, got, what to do."""
 
 
+class StorageError(Exception):
+    """The storage failed; one line. No InputError, because it says nothing about what is stored:
+    who takes an InputError for a damaged block must not take an outage for one."""
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Ends the process with main's exit code, or with 2 and one line on bad input."""
     try:
         code = main()
-    except InputError as error:
+    except (InputError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     sys.exit(code)

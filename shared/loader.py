@@ -9,7 +9,7 @@ Shapes: B samples of a batch, S pixels.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from shared.decode import BadImage, image_size
 from shared.errors import InputError
 from shared.images import ImageSource
+from shared.jpeg import decode_pixels, encode_pixels
 from shared.view import View, apply, draw_view
 
 
@@ -53,19 +54,21 @@ class PixelBatch:
     pixels: Tensor  # (B, 3, S, S) uint8; zeros where the image is bad
     box: Tensor  # (B, 4) int32: top, left, height, width
     flip: Tensor  # (B,) bool
+    images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
     bad: tuple[tuple[int, str], ...]  # (row of the batch, reason) of unusable images
 
     def pin_memory(self) -> "PixelBatch":
         """Called by DataLoader's pinning thread."""
-        return PixelBatch(self.index, self.pixels.pin_memory(), self.box, self.flip, self.bad)
+        return replace(self, pixels=self.pixels.pin_memory())
 
 
 class _Pixels(Dataset[PixelBatch]):
     """Map-style over requests: one request in, one batch out."""
 
-    def __init__(self, sources: tuple[ImageSource, ...], size: int) -> None:
+    def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
         self.sources = sources
         self.size = size
+        self.as_jpeg = as_jpeg
 
     def __getitem__(self, request: Request) -> PixelBatch:
         source = self.sources[request.source]
@@ -73,6 +76,7 @@ class _Pixels(Dataset[PixelBatch]):
         pixels = torch.zeros(rows, 3, self.size, self.size, dtype=torch.uint8)
         box = np.zeros((rows, 4), np.int32)
         flip = np.zeros(rows, bool)
+        images = [b""] * rows
         bad = []
         for row, index in enumerate(request.index.tolist()):
             try:
@@ -86,6 +90,9 @@ class _Pixels(Dataset[PixelBatch]):
                     top, left, height, width = request.views.box[row].tolist()
                     view = View(top, left, height, width, bool(request.views.flip[row]))
                 pixels[row] = apply(view, data, self.size)
+                if self.as_jpeg:
+                    images[row] = encode_pixels(pixels[row])
+                    pixels[row] = decode_pixels(images[row])
             except (BadImage, InputError) as error:
                 bad.append((row, str(error)))
                 continue
@@ -96,6 +103,7 @@ class _Pixels(Dataset[PixelBatch]):
             pixels,
             torch.from_numpy(box),
             torch.from_numpy(flip),
+            tuple(images) if self.as_jpeg else (),
             tuple(bad),
         )
 
@@ -112,11 +120,17 @@ class _Requests(Sampler[Request]):
 
 class PixelLoader:
     def __init__(
-        self, sources: tuple[ImageSource, ...], size: int, workers: int, pin_memory: bool
+        self,
+        sources: tuple[ImageSource, ...],
+        size: int,
+        workers: int,
+        pin_memory: bool,
+        as_jpeg: bool = False,
     ) -> None:
+        """With `as_jpeg` every view is encoded as a view shard stores it, and decoded again."""
         self._requests = _Requests()
         self._loader: DataLoader[PixelBatch] = DataLoader(
-            _Pixels(sources, size),
+            _Pixels(sources, size, as_jpeg),
             batch_size=None,
             sampler=self._requests,
             num_workers=workers,

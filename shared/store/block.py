@@ -6,17 +6,18 @@ found. Receipts hold no times: a cache is a pure function of what its manifest s
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.store.sealed import seal, unseal
+
 
 @dataclass(frozen=True)
 class Block:
-    """What one block holds, n rows. Rows of skipped samples are zeros, with pred -1."""
+    """What one block holds, n rows. Those of skipped samples are zeros, with pred -1."""
 
     view: int
     index: int
@@ -24,6 +25,8 @@ class Block:
     box: NDArray[np.int32]  # (n, 4): top, left, height, width in source pixels
     flip: NDArray[np.bool_]  # (n,)
     pred: NDArray[np.int32]  # (n,): argmax of the live teacher, exact under every codec
+    label: NDArray[np.int64]  # (n,)
+    images: tuple[bytes, ...]  # n JPEGs of the views in the format webdataset, else ()
     pixels: Mapping[int, str]  # sample index -> sha256 of the view's uint8 pixels, a few of them
     skipped: tuple[tuple[int, str, str], ...]  # (sample index, key, reason)
 
@@ -44,12 +47,12 @@ class Receipt:
     skipped: tuple[tuple[int, str, str], ...]
 
     def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> "Receipt":
-        """ValueError, KeyError or TypeError where `data` is no receipt."""
-        facts = json.loads(data)
+        """ValueError, KeyError or TypeError where `data` is no receipt or was changed since."""
+        facts = unseal(data)
         return cls(
             view=facts["view"],
             block=facts["block"],

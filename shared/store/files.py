@@ -1,7 +1,7 @@
 """The files of one cache split: whole objects, read and written whole.
 
-A write is atomic and durable: a temporary file in `.tmp/` of the same folder tree, flush, fsync,
-rename over the final name, fsync of the folder. A process that is killed leaves at most its
+A write is atomic and durable: a temporary file `.tmp~host~process~thread~name` in the root, flush,
+fsync, rename over the final name, fsync of the folder. A process that is killed leaves at most its
 temporary file, which the next writer on this machine removes. A reader therefore sees a whole
 object or none.
 """
@@ -10,8 +10,28 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Protocol
 
 from shared.errors import InputError
+
+
+class Files(Protocol):
+    """What a cache needs; the other implementation is in object_files.py."""
+
+    @property
+    def root(self) -> Path | str: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def names(self, folder: str) -> list[str]: ...
+
+    def write(self, path: str, data: bytes) -> None: ...
+
+    def write_new(self, path: str, data: bytes) -> bool: ...
+
+    def remove_stale(self) -> None: ...
 
 
 class LocalFiles:
@@ -26,10 +46,10 @@ class LocalFiles:
         return (self.root / path).is_file()
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names in a folder; none where the folder is absent."""
+        """Sorted names in a folder; none where there is no folder."""
         try:
             return sorted(os.listdir(self.root / folder))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def write(self, path: str, data: bytes) -> None:
@@ -66,23 +86,19 @@ class LocalFiles:
         return True
 
     def remove_stale(self) -> None:
-        """Removes temporary files of this machine's dead processes, and `.tmp/` once empty."""
-        folder = self.root / ".tmp"
-        for name in self.names(".tmp"):
-            host, pid, _ = name.split("~", 2)
-            if host == _host() and not _alive(int(pid)):
-                (folder / name).unlink(missing_ok=True)
-        if folder.is_dir() and not self.names(".tmp"):
-            folder.rmdir()
+        """Removes temporary files of this machine's dead processes."""
+        for name in self.names("."):
+            match name.split("~", 3):
+                case [".tmp", host, pid, _] if host == _host() and not _alive(int(pid)):
+                    (self.root / name).unlink(missing_ok=True)
 
     def _temporary(self, path: str) -> Path:
-        folder = self.root / ".tmp"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(path, error) from error
         name = path.replace("/", "~")
-        return folder / f"{_host()}~{os.getpid()}~{threading.get_ident()}~{name}"
+        return self.root / f".tmp~{_host()}~{os.getpid()}~{threading.get_ident()}~{name}"
 
     def _final(self, path: str) -> Path:
         final = self.root / path

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shared.errors import InputError
+from shared.store.sealed import seal, unseal
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -36,6 +37,7 @@ class TeacherFacts:
     channels: tuple[int, ...]  # C_s of the four stages
     weights: str  # as typed
     sha256: str  # of the weights
+    head_sha256: str  # of the last layer alone
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,15 @@ class Manifest:
         return replace(self, views=views)
 
     def to_json(self) -> bytes:
-        facts = {"format_version": FORMAT_VERSION, "cache_id": self.cache_id(), **asdict(self)}
-        return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
+        return seal({"format_version": FORMAT_VERSION, "cache_id": self.cache_id(), **asdict(self)})
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> "Manifest":
         """InputError where `data` is no manifest of this version or was changed since."""
         try:
             facts: dict[str, Any] = json.loads(data)
-            version = facts.pop("format_version")
-            stored_id = facts.pop("cache_id")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            version = facts["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"a cache starts with a manifest in JSON: {where} is none ({error!r}); restore the "
                 f"file or make the cache anew"
@@ -102,9 +102,17 @@ class Manifest:
                 f"{version}; use the version of the code that wrote it"
             )
         try:
+            facts = unseal(data)
+        except ValueError as error:
+            raise InputError(
+                f"a manifest is never edited: {where} was, or is damaged ({error}); restore it or "
+                f"make the cache anew"
+            ) from error
+        try:
+            del facts["format_version"], facts["cache_id"]
             source = {**facts["source"], "classes": tuple(facts["source"]["classes"])}
             teacher = {**facts["teacher"], "channels": tuple(facts["teacher"]["channels"])}
-            manifest = cls(
+            return cls(
                 **{
                     **facts,
                     "source": SourceFacts(**source),
@@ -118,12 +126,6 @@ class Manifest:
                 f"a manifest holds every fact of its version: {where} does not ({error}); restore "
                 f"the file or make the cache anew"
             ) from error
-        if manifest.cache_id() != stored_id:
-            raise InputError(
-                f"a manifest hashes to its cache_id: {where} hashes to {manifest.cache_id()} and "
-                f"says {stored_id}; it was edited or damaged: restore it or make the cache anew"
-            )
-        return manifest
 
     def require_same(self, other: "Manifest", where: str) -> None:
         """InputError naming the first fact in which this run differs from the cache at `where`."""
@@ -134,6 +136,18 @@ class Manifest:
                     f"a cache is never mixed: {where} has {name} {_short(theirs[name])}, this run "
                     f"asks for {_short(value)}; give the same, or another --cache"
                 )
+
+    def require_comparable(self, val: "Manifest", where: str) -> None:
+        """InputError unless a cached val split holds what a student of this cache would see."""
+        mine = (self.source.classes, self.size, self.mean, self.std, "webdataset", "center")
+        theirs = (val.source.classes, val.size, val.mean, val.std, val.format, val.policy)
+        if mine != theirs:
+            raise InputError(
+                f"a cached val split has the classes, size and normalisation of train, format "
+                f"webdataset and policy center: {where} has {len(val.source.classes)} classes, "
+                f"{val.size} px, {val.format}, {val.policy}; make it anew with precompute/run.py "
+                f"--split val --format webdataset, or give --images"
+            )
 
 
 def _short(value: str) -> str:

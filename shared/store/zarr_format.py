@@ -1,8 +1,9 @@
 """The zarr format: blocks to whole shard files and back, as pure functions of bytes.
 
     targets.zarr/               a zarr v3 group, readable with plain zarr.open_group
-        logits    (V, N, C)     codec's dtype
-        channels  (V, N, sum C_s)    attribute `stages` = [C_1, ..., C_4]
+        channels  (V, N, sum C_s)    codec's dtype; attribute `stages` = [C_1, ..., C_4]
+        logits    (V, N, C)     where the codec stores them; else derived from the head
+        scale     (V, N, 4)     float32, codec `tiny` only
         box       (V, N, 4)     int32: top, left, height, width in source pixels
         flip      (V, N)        bool
         pred      (V, N)        int32: the live teacher's argmax; -1: skipped sample
@@ -16,7 +17,9 @@ zarr's own stores are not, and their hashes are known before anything touches th
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import numcodecs.blosc  # type: ignore[import-untyped]  # it has no type hints
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -33,6 +36,9 @@ GROUP = "targets.zarr"
 CHUNK = 1024  # samples
 DEFAULT_BLOCK = 8 * CHUNK
 
+# With threads of its own, blosc stores what is finished first first: other bytes every time.
+numcodecs.blosc.use_threads = False
+
 
 def check_block_size(block: int) -> None:
     if block < 1 or (block > CHUNK and block % CHUNK):
@@ -44,19 +50,18 @@ def check_block_size(block: int) -> None:
 def metadata(manifest: Manifest, labels: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the group that no block writes: the zarr.json files and the labels."""
     store: dict[str, Buffer] = {}
-    group = _create(manifest, store)
-    group["label"][:] = labels  # type: ignore[index]
+    _create(manifest, store)["label"][:] = labels
     return _with_prefix(store)
 
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard files: path in the split -> bytes."""
     store: dict[str, Buffer] = {}
-    group = _create(manifest, store)
+    arrays = _create(manifest, store)
     known = set(store)
     rows = manifest.rows(block.index)
     for name, values in block.arrays().items():
-        group[name][block.view, rows.start : rows.stop] = values  # type: ignore[index]
+        arrays[name][block.view, rows.start : rows.stop] = values
     return _with_prefix({path: data for path, data in store.items() if path not in known})
 
 
@@ -76,23 +81,32 @@ def decode(
     """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
-    group = _create(manifest, store)
+    arrays = _create(manifest, store)
     paths = array_paths(manifest, view, block)
     rows = manifest.rows(block)
-    arrays = {}
+    found = {}
     for name in names:
         store[paths[name].removeprefix(f"{GROUP}/")] = prototype.from_bytes(read(paths[name]))
-        arrays[name] = np.asarray(group[name][view, rows.start : rows.stop])  # type: ignore[index]
-    return arrays
+        found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
+    return found
+
+
+def labels(manifest: Manifest, read: Callable[[str], bytes]) -> NDArray[np.int64]:
+    """(N,) labels, as stored."""
+    prototype = default_buffer_prototype().buffer
+    store: dict[str, Buffer] = {}
+    group = _create(manifest, store)
+    for block in range(manifest.blocks):
+        store[f"label/c/{block}"] = prototype.from_bytes(read(f"{GROUP}/label/c/{block}"))
+    return np.asarray(group["label"][:], dtype=np.int64)
 
 
 def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
     """Name -> (shape, dtype) of every array."""
     rows = (manifest.views, manifest.samples)
-    widths = {"logits": manifest.teacher.classes, "channels": sum(manifest.teacher.channels)}
-    fields = CODECS[manifest.codec].dtypes()
+    fields = CODECS[manifest.codec].fields(manifest.teacher.classes, manifest.teacher.channels)
     return {
-        **{name: ((*rows, widths[name]), dtype) for name, dtype in fields.items()},
+        **{name: ((*rows, width), dtype) for name, (dtype, width) in fields.items()},
         "box": ((*rows, 4), "int32"),
         "flip": (rows, "bool"),
         "pred": (rows, "int32"),
@@ -100,7 +114,8 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
     }
 
 
-def _create(manifest: Manifest, store: dict[str, Buffer]) -> zarr.Group:
+def _create(manifest: Manifest, store: dict[str, Buffer]) -> dict[str, zarr.Array[Any]]:
+    arrays = {}
     group = zarr.create_group(MemoryStore(store), attributes={"cache_id": manifest.cache_id()})
     chunk = min(CHUNK, manifest.block)
     for name, (shape, dtype) in _shapes(manifest).items():
@@ -108,7 +123,7 @@ def _create(manifest: Manifest, store: dict[str, Buffer]) -> zarr.Group:
         size = np.dtype(dtype).itemsize
         shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
         blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
-        group.create_array(
+        arrays[name] = group.create_array(
             name,
             shape=shape,
             dtype=dtype,
@@ -117,10 +132,11 @@ def _create(manifest: Manifest, store: dict[str, Buffer]) -> zarr.Group:
             compressors=[blosc, Crc32cCodec()],
             fill_value=0,
             attributes={"stages": manifest.teacher.channels} if name == "channels" else {},
-            # Without it a chunk of zeros is not written, and a lost one reads as zeros.
+            # Without it a chunk of zeros is not written, and a lost one reads as zeros. It is the
+            # handle's, not the file's: group[name] would be another handle, without it.
             config={"write_empty_chunks": True},
         )
-    return group
+    return arrays
 
 
 def _with_prefix(store: Mapping[str, Buffer]) -> dict[str, bytes]:

@@ -1,0 +1,196 @@
+"""The files of one cache split in an object store: any fsspec URL, first of all s3://bucket/folder.
+
+    export AWS_ENDPOINT_URL=http://localhost:9000    # MinIO, Ceph, R2, ...; AWS itself needs none
+    python precompute/run.py --split train --cache s3://bucket/teacher_cache
+
+Credentials and region come from where every AWS tool finds them: AWS_PROFILE, AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws, the machine's role. Anything else that s3fs takes comes
+from fsspec's own configuration: FSSPEC_S3_ANON=true, FSSPEC_S3_ENDPOINT_URL=..., FSSPEC_S3='{...}',
+~/.config/fsspec/*.json. Where both name an endpoint, fsspec's wins.
+
+Commit without rename: an object is put whole in one request (from 100 MB in parts, which show when
+the last is in), and a store shows all of it or nothing. The receipt is put after the files that it
+names, and a store answers what was last written. So a killed process leaves no torn object. Parts
+of a large upload that it did not finish stay invisible; a lifecycle rule of the bucket removes
+them.
+
+Failures of the network: retry.py. The driver's own retries are off, else each of our tries would be
+25 of s3fs and botocore, and nobody could say how long it takes.
+"""
+
+import errno
+import inspect
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+from shared.errors import InputError
+from shared.store.files import Files, LocalFiles
+from shared.store.retry import one_line, patiently, s3_code
+
+CONNECT_SECONDS = 5
+SILENCE_SECONDS = 15  # without a byte from the store, which mostly answers within one
+SLOWEST = 500_000  # bytes a second: a try may take SILENCE_SECONDS and its bytes / SLOWEST
+
+T = TypeVar("T")
+
+# One driver a process and root. Never dropped: s3fs raises or hangs after a fork, and so would what
+# it does when it is freed, to connections that the child shares with its parent.
+_drivers: dict[tuple[int, str], tuple[AbstractFileSystem, str]] = {}
+
+
+def open_files(location: str | Path, split: str) -> Files:
+    """The files of one split of the cache at a folder or URL. InputError where no driver is."""
+    protocol, separator, rest = str(location).partition("://")
+    if isinstance(location, Path) or not separator:
+        return LocalFiles(Path(location) / split)
+    if protocol in ("file", "local"):
+        return LocalFiles(Path(rest) / split)
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        package = fsspec.registry.known_implementations[protocol]["class"].split(".")[0]
+        raise InputError(
+            f"a URL is opened by its fsspec driver: that of {protocol}:// is not installed "
+            f"({error}); pip install {'what it names' if package == 'fsspec' else package}"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"--cache must be a folder or a URL that fsspec opens, like s3://bucket/folder: got "
+            f"{location}, and fsspec has no driver for {protocol}://"
+        ) from error
+    if not rest.strip("/"):
+        raise InputError(f"--cache must name a bucket, like s3://bucket/folder: got {location}")
+    return ObjectFiles(f"{str(location).rstrip('/')}/{split}")
+
+
+class ObjectFiles:
+    """Holds no connection, so it may be forked and pickled."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes:
+        """FileNotFoundError where there is none."""
+
+        def read_whole(store: AbstractFileSystem, name: str) -> bytes:
+            size = store.info(name, **_limit(store))["size"]
+            data: bytes = store.cat_file(name, **_limit(store, size))
+            if len(data) != size:
+                raise OSError(errno.EIO, f"got {len(data)} of {size} bytes")
+            return data
+
+        return self._ask(path, read_whole)
+
+    def exists(self, path: str) -> bool:
+        try:
+            kind = self._ask(path, lambda store, name: store.info(name, **_limit(store))["type"])
+        except FileNotFoundError:
+            return False
+        return bool(kind == "file")
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names in a folder; none where there is no folder."""
+
+        def listed(store: AbstractFileSystem, name: str) -> list[str]:
+            inside = name.strip("/") + "/"
+            found = [path.strip("/") for path in store.ls(name, detail=False, **_limit(store))]
+            return sorted(path.removeprefix(inside) for path in found if path.startswith(inside))
+
+        try:
+            return self._ask(folder, listed)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def write(self, path: str, data: bytes) -> None:
+        self._put(path, data, _put)
+
+    def write_new(self, path: str, data: bytes) -> bool:
+        """Writes only where nothing is; False where another process came first.
+
+        Exact in stores that know conditional writes (AWS, MinIO, R2, Google). In others, of two
+        processes that start one cache in the same instant both may believe that they came first,
+        and the object is the last one's.
+        """
+        if self.exists(path):
+            return False
+        # Where it is there now, it may be our own: of an earlier try, whose answer was lost.
+        with suppress(FileExistsError):
+            self._put(path, data, _put_new)
+        return self.read(path) == data
+
+    def remove_stale(self) -> None:
+        """Nothing to do: what was not finished is not there."""
+
+    def _put(
+        self, path: str, data: bytes, put: Callable[[AbstractFileSystem, str, bytes], None]
+    ) -> None:
+        try:
+            self._ask(path, lambda store, name: put(store, name, data))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"the bucket of a cache must exist: {self.root}/{path} cannot be written "
+                f"({one_line(error)}); create the bucket, or give another --cache"
+            ) from error
+
+    def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:
+        """`act`(driver, the driver's name of `path`), with patience."""
+
+        def act_once() -> T:
+            store, root = _driver(self.root)
+            return act(store, root if path in ("", ".") else f"{root}/{path}")
+
+        return patiently(f"{self.root}/{path}", act_once)
+
+
+def _driver(root: str) -> tuple[AbstractFileSystem, str]:
+    """This process's driver, and the driver's name of the root."""
+    key = (os.getpid(), root)
+    if key not in _drivers:
+        is_s3 = root.startswith(("s3://", "s3a://"))
+        options = {"skip_instance_cache": True, "use_listings_cache": False}
+        store, name = fsspec.url_to_fs(root, **options, **(_s3_options() if is_s3 else {}))
+        if is_s3:
+            store.retries = 1  # it means tries
+        _drivers[key] = store, name
+    return _drivers[key]
+
+
+def _s3_options() -> dict[str, Any]:
+    """What the user configured of botocore goes before ours."""
+    ours = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": SILENCE_SECONDS,
+        "retries": {"mode": "standard", "total_max_attempts": 1},
+    }
+    theirs = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+    # One stream an object; with more, s3fs asks for the size again before it reads.
+    return {"config_kwargs": {**ours, **theirs}, "max_concurrency": 1}
+
+
+def _limit(store: AbstractFileSystem, num_bytes: int = 0) -> dict[str, float]:
+    """How long a request may take, for drivers that can be stopped."""
+    return {"timeout": SILENCE_SECONDS + num_bytes / SLOWEST} if store.async_impl else {}
+
+
+def _put(store: AbstractFileSystem, name: str, data: bytes) -> None:
+    store.pipe_file(name, data, **_limit(store, len(data)))
+
+
+def _put_new(store: AbstractFileSystem, name: str, data: bytes) -> None:
+    """FileExistsError where something is, from stores that can tell."""
+    if "mode" in inspect.signature(store.pipe_file).parameters:
+        try:
+            store.pipe_file(name, data, mode="create", **_limit(store, len(data)))
+            return
+        except OSError as error:
+            if s3_code(error) in ("PreconditionFailed", "412"):
+                raise FileExistsError(name) from error
+            if error.errno != errno.ENOSYS:
+                raise
+    _put(store, name, data)

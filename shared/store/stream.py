@@ -1,0 +1,225 @@
+"""View shards to batches in loader workers: whole shards in an epoch's order, a shuffle buffer.
+
+    plan(seed, epoch) -> my shards, in order -> webdataset's tar reader on checked bytes
+        -> webdataset's shuffle buffer -> JPEG decode -> batches
+
+Which shard goes to which process and worker, and every shuffle, is a pure function of (seed, epoch,
+rank, worker). Every sample comes once an epoch, and every rank yields the same number of batches,
+however uneven the shards: batch sizes give way, by a few samples, instead.
+Shapes: B samples of a batch, S pixels.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from webdataset import shuffle
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from shared.decode import BadImage
+from shared.errors import InputError
+from shared.jpeg import decode_pixels
+from shared.store import webdataset_format
+from shared.store.cache import Cache
+
+BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    index: Tensor  # (B,) int64 sample
+    pixels: Tensor  # (B, 3, S, S) uint8
+    label: Tensor  # (B,) int64
+    pred: Tensor  # (B,) int64: the live teacher's argmax
+    fields: dict[str, Tensor]  # (B, width) each, stored dtype
+
+    def pin_memory(self) -> "StreamBatch":
+        """Called by DataLoader's pinning thread."""
+        fields = {name: rows.pin_memory() for name, rows in self.fields.items()}
+        return StreamBatch(
+            self.index, self.pixels.pin_memory(), self.label.pin_memory(), self.pred, fields
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker of one rank streams in one epoch."""
+
+    blocks: tuple[int, ...]  # in order
+    batches: int
+    samples: int
+
+
+def plan(
+    samples: NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    world: int,
+    workers: int,
+) -> list[list[Share]]:
+    """[rank][worker] -> Share, from the number of samples in each block of the epoch's view.
+
+    Blocks are dealt in a shuffled order, each to the rank with the fewest samples so far, then
+    likewise to that rank's workers. `batch_size` is one rank's. All ranks get as many batches as
+    the fullest needs; within a rank they are spread over the workers by their samples.
+    """
+    generator = np.random.Philox(
+        key=np.array([seed, int.from_bytes(b"shards", "big")], dtype=np.uint64),
+        counter=np.array([0, 0, 0, epoch], dtype=np.uint64),
+    )
+    order = np.argsort(generator.random_raw(len(samples)), kind="stable")
+    ranks = _deal(order.tolist(), samples, world)
+    fullest = max(int(samples[blocks].sum()) for blocks in ranks)
+    steps = max(1, -(-fullest // batch_size))
+    shares = []
+    for blocks in ranks:
+        # No more workers than steps: each that has samples yields at least one batch.
+        hands = _deal(blocks, samples, max(1, min(workers, steps)))
+        hands += [[] for _ in range(workers - len(hands))]
+        sizes = [int(samples[hand].sum()) for hand in hands]
+        if sum(sizes) < steps:
+            raise InputError(
+                f"every process takes part in every step: one has {sum(sizes)} samples for "
+                f"{steps} steps in shards of {int(samples.max())}; use fewer processes, or make "
+                f"the cache with a smaller --block"
+            )
+        counts = _spread(steps, sizes)
+        shares.append(
+            [
+                Share(tuple(hand), count, size)
+                for hand, count, size in zip(hands, counts, sizes, strict=True)
+            ]
+        )
+    return shares
+
+
+def _deal(blocks: list[int], samples: NDArray[np.int64], hands: int) -> list[list[int]]:
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    sizes = [0] * hands
+    for block in blocks:
+        poorest = sizes.index(min(sizes))
+        dealt[poorest].append(block)
+        sizes[poorest] += int(samples[block])
+    return dealt
+
+
+def _spread(steps: int, sizes: list[int]) -> list[int]:
+    """`steps` over the workers in proportion to their samples, by largest remainder.
+
+    A worker with samples gets at least one batch, and none gets more batches than samples.
+    """
+    total = sum(sizes)
+    counts = [min(max(steps * size // total, size > 0), size) for size in sizes]
+    while sum(counts) != steps:
+        missing = 1 if sum(counts) < steps else -1
+        room = [
+            worker
+            for worker, (count, size) in enumerate(zip(counts, sizes, strict=True))
+            if (count < size if missing > 0 else count > 1)
+        ]
+        # The worker whose batches are the largest gives one more, or whose are smallest one less.
+        chosen = max(room, key=lambda worker: missing * sizes[worker] / max(counts[worker], 1))
+        counts[chosen] += missing
+    return counts
+
+
+class _Shards(IterableDataset[StreamBatch]):
+    def __init__(
+        self, cache: Cache, needed: list[str], batch_size: int, seed: int, rank: int, world: int
+    ) -> None:
+        self.cache = cache
+        self.needed = needed
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.samples = cache.samples_of_blocks()
+        # Shared, so that workers that outlive an epoch learn of the next one.
+        self.epoch = torch.zeros((), dtype=torch.int64)
+        self.epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def share(self, epoch: int, worker: int, workers: int) -> Share:
+        shares = plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)
+        return shares[self.rank][worker]
+
+    def __iter__(self) -> Iterator[StreamBatch]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch = int(self.epoch)
+        share = self.share(epoch, worker, workers)
+        view = epoch % self.cache.manifest.views
+        # One integer of its own for each (seed, epoch, rank, worker): Random hashes the text.
+        rng = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
+        stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(self._samples(view, share))
+        sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
+        for size in sizes:
+            if size:
+                yield self._batch([next(stream) for _ in range(size)])
+
+    def _samples(self, view: int, share: Share) -> Iterator[dict[str, Any]]:
+        for block in share.blocks:
+            path = webdataset_format.shard_path(view, block)
+            data = self.cache.read_file(view, block, path)
+            files = tar_file_expander([{"url": path, "stream": BytesIO(data)}])
+            yield from group_by_keys(files)
+
+    def _batch(self, samples: list[dict[str, Any]]) -> StreamBatch:
+        manifest = self.cache.manifest
+        records = [webdataset_format.unpack(manifest, sample["targets"]) for sample in samples]
+        table = np.stack(records)
+        pixels = []
+        for sample in samples:
+            try:
+                pixels.append(decode_pixels(sample["jpg"]))
+            except BadImage as error:
+                raise InputError(
+                    f"a view shard's JPEG must decode: sample {sample['__key__']} does not "
+                    f"({error}); is this Pillow able to read JPEG?"
+                ) from error
+        return StreamBatch(
+            index=torch.tensor([int(sample["__key__"]) for sample in samples]),
+            pixels=torch.stack(pixels),
+            label=torch.tensor([int(sample["cls"]) for sample in samples]),
+            pred=torch.from_numpy(table["pred"].astype(np.int64)),
+            fields={name: torch.from_numpy(table[name].copy()) for name in self.needed},
+        )
+
+
+class ShardLoader:
+    def __init__(
+        self,
+        cache: Cache,
+        needed: list[str],
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pin_memory: bool,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._shards = _Shards(cache, needed, batch_size, seed, rank, world)
+        self._workers = workers
+        self._loader: DataLoader[StreamBatch] = DataLoader(
+            self._shards,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def steps(self, epoch: int) -> int:
+        workers = max(1, self._workers)
+        return sum(self._shards.share(epoch, w, workers).batches for w in range(workers))
+
+    def batches(self, epoch: int) -> Iterator[StreamBatch]:
+        """The batches of an epoch. Finish one call's batches before the next."""
+        self._shards.epoch.fill_(epoch)
+        return iter(self._loader)
