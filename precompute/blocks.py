@@ -37,7 +37,13 @@ def compute_blocks(
     InputError at an image that does not decode, unless `skip_bad`, and at targets that are not
     finite.
     """
-    loader = PixelLoader((source,), manifest.size, workers, pin_memory=device.type == "cuda")
+    loader = PixelLoader(
+        (source,),
+        manifest.size,
+        workers,
+        pin_memory=device.type == "cuda",
+        as_jpeg=manifest.format == "webdataset",
+    )
     batches = loader.batches(_requests(manifest, units, batch_size))
     for view, block in units:
         rows = manifest.rows(block)
@@ -112,6 +118,8 @@ def _join(
         box=np.concatenate([batch.box.numpy() for batch, _, _ in parts]),
         flip=np.concatenate([batch.flip.numpy() for batch, _, _ in parts]),
         pred=np.concatenate([pred for _, _, pred in parts]),
+        label=source.labels[rows.start : rows.stop],
+        images=tuple(image for batch, _, _ in parts for image in batch.images),
         pixels=pixels,
         skipped=tuple((index, source.keys[index], reason) for index, reason in bad.items()),
     )

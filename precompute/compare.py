@@ -6,6 +6,7 @@ pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from shared.checks import stored_views
 from shared.codecs import CODECS, relative_to_maximum
+from shared.decode import image_size
 from shared.images import ImageSource
-from shared.loader import Draw, PixelLoader, Replay, Request
 from shared.store.cache import Arrays, Cache
 from shared.targets import Targets
 from shared.teacher import Teacher
+from shared.view import apply, draw_view
 
 Index = NDArray[np.int64]
 
@@ -40,33 +43,35 @@ class Comparison:
 
 
 def check_targets(
-    cache: Cache, source: ImageSource, teacher: Teacher, samples: int, device: torch.device
+    cache: Cache, source: ImageSource | None, teacher: Teacher, samples: int, device: torch.device
 ) -> list[str]:
-    """Compares cached with live on `samples` views; prints a table; returns what failed."""
+    """Compares cached with live on `samples` views; prints a table; returns what failed.
+
+    Without a source: of a cache that holds the views itself.
+    """
     manifest = cache.manifest
     codec = CODECS[manifest.codec]
     stages = manifest.teacher.channels
+    head = cache.head()
     skipped = {index for index, _, _ in cache.skipped()}
     chosen = _spread(samples, manifest.samples, manifest.views, skipped)
     names = ["logits", *(f"channels, stage {stage + 1}" for stage in range(len(stages)))]
     right = [Comparison(name) for name in names]
     wrong = [Comparison(name) for name in names]
     passed = flips = controls = 0
-    loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False)
     for view, index in tqdm(chosen, "comparing", leave=False, disable=None):
         stored = _rows(cache, view, index)
-        replay = Request(0, index, Replay(stored["box"], stored["flip"]))
-        other = Request(0, index, _wrong_view(cache, view, stored))
-        batch, control = loader.batches([replay, other])
-        fields = {name: torch.from_numpy(stored[name]) for name in codec.dtypes()}
-        cached = codec.decode(fields, stages)
-        live = _cpu(teacher(batch.pixels.to(device)))
+        pixels = _stack(stored_views(cache, view, source, index.tolist()))
+        control = _wrong_views(cache, view, source, index.tolist(), pixels)
+        fields = {name: torch.from_numpy(stored[name]) for name in _fields(cache)}
+        cached = codec.decode(fields, stages, head)
+        live = _cpu(teacher(pixels.to(device)))
         flips += int((live.logits.argmax(1).numpy() != stored["pred"]).sum())
-        _compare(right, cached, live, codec.bound(live), manifest.precision)
+        _compare(right, cached, live, codec.bound(live, head), manifest.precision)
         # A wrong view with the same pixels (a blank image) is no control.
-        differs = (batch.pixels != control.pixels).flatten(1).any(1)
-        live = _take(_cpu(teacher(control.pixels.to(device))), differs)
-        bound = codec.bound(live)
+        differs = (pixels != control).flatten(1).any(1)
+        live = _take(_cpu(teacher(control.to(device))), differs)
+        bound = codec.bound(live, head)
         rejected = _compare(wrong, _take(cached, differs), live, bound, manifest.precision)
         controls += int(differs.sum())
         passed += int((~rejected).sum())
@@ -106,9 +111,14 @@ def _spread(wanted: int, samples: int, views: int, skipped: set[int]) -> list[tu
     return [(view, index) for view, index in batches if len(index)]
 
 
+def _fields(cache: Cache) -> list[str]:
+    facts = cache.manifest.teacher
+    return list(CODECS[cache.manifest.codec].fields(facts.classes, facts.channels))
+
+
 def _rows(cache: Cache, view: int, index: Index) -> Arrays:
     """The stored rows of some samples of a view, every array."""
-    names = [*CODECS[cache.manifest.codec].dtypes(), "box", "flip", "pred"]
+    names = [*_fields(cache), "box", "flip", "pred"]
     size = cache.manifest.block
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     for block in np.unique(index // size).tolist():
@@ -119,12 +129,28 @@ def _rows(cache: Cache, view: int, index: Index) -> Arrays:
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
-def _wrong_view(cache: Cache, view: int, stored: Arrays) -> Replay | Draw:
-    """Another view of the same images: a random policy's next number, else the mirror image."""
+def _wrong_views(
+    cache: Cache, view: int, source: ImageSource | None, index: list[int], pixels: Tensor
+) -> Tensor:
+    """Other views of the same images: a random policy's next number, else turned by 90 degrees.
+
+    A mirror image would not do: teachers are trained not to tell it from the original.
+    """
     manifest = cache.manifest
-    if manifest.policy == "center":
-        return Replay(stored["box"], ~stored["flip"])
-    return Draw(manifest.policy, manifest.seed, view + 1)
+    if manifest.format == "webdataset" and manifest.views > 1:
+        return _stack(stored_views(cache, (view + 1) % manifest.views, source, index))
+    if manifest.policy == "center" or source is None:
+        return pixels.rot90(1, (2, 3))
+    draw = partial(draw_view, manifest.policy, manifest.size, manifest.seed, view + 1)
+    views = {}
+    for sample in index:
+        data = source.read(sample)
+        views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
+    return _stack(views)
+
+
+def _stack(views: dict[int, Tensor]) -> Tensor:
+    return torch.stack(list(views.values()))
 
 
 def _compare(

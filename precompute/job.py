@@ -20,8 +20,8 @@ from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
 from shared.models import ARCHITECTURES, STEMS, weights_digest
 from shared.normalise import NORMALISATIONS
+from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
-from shared.store.zarr_format import DEFAULT_BLOCK, check_block_size
 from shared.teacher import PRECISIONS, Teacher, load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +42,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", required=True, help="split of the source to run the teacher over: train, val")
     add("--images", metavar="SOURCE", help="ImageFolder root with train/ and val/, or 'digits'")
-    add("--cache", type=Path, default=Path("data/teacher_cache"), help="folder of the cache")
-    add("--format", choices=["zarr"], default="zarr")
+    add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
+    add("--format", choices=FORMATS, default="zarr", help="targets only, or self-contained shards")
     add("--views", type=int, metavar="K", help="views an image: epoch e trains on view e mod K")
     add("--policy", choices=view.POLICIES, help="how views are drawn (default: the source's)")
     add("--size", type=int, help="pixels a side (default: the source's)")
@@ -56,20 +56,27 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, help="decoding processes (default: by device)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
     add("--seed", type=int, default=0, help="of the views")
-    add("--block", type=int, metavar="N", help=f"samples a block (default: {DEFAULT_BLOCK})")
+    add(
+        "--block",
+        type=int,
+        metavar="N",
+        help="samples a block",
+    )
     add("--limit", type=int, metavar="N", help="only N samples, spread evenly over the source")
     add("--skip-bad", action="store_true", help="go on past images that do not decode")
 
 
-def make_job(flags: argparse.Namespace) -> Job:
+def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     """InputError where the flags contradict each other or the world."""
     for name in ("views", "size", "batch_size", "block", "limit"):
         if (value := getattr(flags, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 or more: got {value}")
     if not 0 <= flags.seed < 2**63:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
+    if flags.workers is not None and flags.workers < 0:
+        raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     source = open_source(open_spec(flags.images), flags.split, flags.limit)
-    device = pick_device(flags.device)
+    device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
     normalisation = NORMALISATIONS[flags.stem]
     teacher = load_teacher(
@@ -89,8 +96,9 @@ def make_job(flags: argparse.Namespace) -> Job:
             f"the policy center has one view an image: got --views {views}; leave --views out, or "
             f"choose a random --policy"
         )
-    block = flags.block or min(DEFAULT_BLOCK, _up_to_chunk(len(source)))
-    check_block_size(block)
+    store = FORMATS[flags.format]
+    block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))
+    store.check_block_size(block)
     codec = CODECS[flags.codec]
     manifest = Manifest(
         format=flags.format,
@@ -112,6 +120,7 @@ def make_job(flags: argparse.Namespace) -> Job:
             teacher.model.channels,
             weights,
             weights_digest(teacher.model),
+            head_digest(teacher.head),
         ),
         precision=flags.precision,
         codec=codec.name,

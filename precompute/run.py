@@ -3,6 +3,7 @@
     python precompute/run.py --split train
     python precompute/run.py --split train --images data/imagenet --cache data/teacher_cache \
         --teacher resnet34 --weights IMAGENET1K_V1 --views 10 --codec half
+    torchrun --nproc-per-node 8 precompute/run.py --split train ...     (on any number of machines)
 
 Steps: open the source, load the teacher, open or create the cache, list the blocks that are not
 there or not intact, make them. Kill it at any instant and start it again: it goes on, and the
@@ -19,8 +20,9 @@ if not __package__:
 
 from tqdm import tqdm
 
-from precompute.blocks import compute_blocks
+from precompute.fill import fill
 from precompute.job import add_flags, make_job
+from shared.distributed import read_world
 from shared.errors import run_command
 from shared.store.cache import create_cache
 
@@ -29,23 +31,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the teacher once and writes the cache.")
     add_flags(parser)
     flags = parser.parse_args()
-    job = make_job(flags)
-    cache = create_cache(flags.cache, job.manifest, job.source)
+    world = read_world()
+    job = make_job(flags, world.local_rank)
+    cache = create_cache(flags.cache, job.manifest, job.source.labels, job.teacher.head)
     manifest = cache.manifest
-    units = list(cache.units())
-    todo = [
-        unit
-        for unit in tqdm(units, "checking", leave=False, disable=None)
-        if not cache.is_done(*unit)
-    ]
+    # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
+    units = list(cache.units())[world.rank :: world.size]
+    checking = tqdm(units, "checking", leave=False, disable=None)
+    todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
+    process = f", process {world.rank} of {world.size}" if world.size > 1 else ""
     print(
         f"{cache.where}: {manifest.samples:,} images x {manifest.views} views of {manifest.size} "
-        f"px, codec {manifest.codec}, cache {manifest.cache_id()}; {len(units) - len(todo)} of "
-        f"{len(units)} blocks are there"
+        f"px, codec {manifest.codec}, cache {manifest.cache_id()}{process}; "
+        f"{len(units) - len(todo)} of {len(units)} blocks are there",
+        flush=True,
     )
     started = time.perf_counter()
-    blocks = compute_blocks(
-        manifest,
+    images = fill(
+        cache,
         job.source,
         job.teacher,
         todo,
@@ -54,20 +57,16 @@ def main() -> int:
         job.device,
         flags.skip_bad,
     )
-    images = 0
-    total = sum(len(manifest.rows(block)) for _, block in todo)
-    with tqdm(total=total, unit="img", desc="teacher", disable=None) as progress:
-        for block in blocks:
-            cache.write(block, job.source)
-            images += len(block.pred)
-            progress.update(len(block.pred))
     cache.files.remove_stale()
     seconds = time.perf_counter() - started
-    size = cache.num_bytes()
+    speed = f"{images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s)"
+    if not cache.is_complete():
+        print(f"done here: {speed}; other processes' blocks are still to come")
+        return 0
     skipped = cache.skipped()
     print(
-        f"done: {images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s); "
-        f"{size / manifest.samples:,.0f} bytes a view on disk; {len(skipped)} images skipped"
+        f"done: {speed}; {cache.num_bytes() / manifest.samples:,.0f} bytes a view on disk; "
+        f"{len(skipped)} images skipped"
     )
     for _, key, reason in skipped:
         print(f"  skipped {key}: {reason}")

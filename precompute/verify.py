@@ -1,6 +1,6 @@
 """Is this cache whole, and does it say what the live teacher says? Exit code 0, or 1 with reasons.
 
-    python precompute/verify.py --cache data/teacher_cache --split train --samples 256
+    python precompute/verify.py --cache data/teacher_cache --split train --samples 256 [--repair]
 
 1. Integrity: every block of every view has its receipt, every file the hash in it, every sample of
    every view is covered once.
@@ -19,36 +19,47 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import numpy as np
 from tqdm import tqdm
 
-from precompute.compare import check_targets
+from precompute.compare import BATCH, check_targets
+from precompute.fill import fill
 from shared.checks import require_pixels, require_source
-from shared.device import pick_device
+from shared.device import default_workers, pick_device
 from shared.errors import InputError, run_command
 from shared.images import ImageSource, open_source
-from shared.store.cache import Cache, open_cache
+from shared.store.cache import Cache, create_cache, open_cache
 from shared.teacher import cached_teacher
+
+Unit = tuple[int, int]  # (view, block)
+STATIC: Unit = (-1, -1)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Checks a cache, and against the live teacher.")
     add = parser.add_argument
-    add("--cache", type=Path, default=Path("data/teacher_cache"), help="folder of the cache")
+    add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
     add("--split", default="train")
     add("--samples", type=int, default=64, metavar="N", help="views to compare; 0: none")
     add("--images", metavar="SOURCE", help="default: the cache's")
     add("--weights", metavar="NAME|FILE", help="default: the cache's")
     add("--device", help="cpu, cuda, ... (default: the best there is)")
+    add("--repair", action="store_true", help="make what is damaged anew, and nothing else")
     flags = parser.parse_args()
     if flags.samples < 0:
         raise InputError(f"--samples must be 0 or more: got {flags.samples}")
     cache = open_cache(flags.cache, flags.split)
-    failures = check_integrity(cache)
-    if not failures and flags.samples:
-        manifest = cache.manifest
+    manifest = cache.manifest
+    source = None
+    if manifest.format == "zarr" or flags.images:
         spec = flags.images or manifest.source.spec
         source = open_source(spec, manifest.split, limit=manifest.samples)
         require_source(cache, source)
+    damaged = find_damage(cache, source)
+    if flags.repair and damaged:
+        damaged = repair(cache, source, damaged, flags)
+    failures = list(damaged.values())
+    if not failures and flags.samples:
         device = pick_device(flags.device)
         teacher = cached_teacher(manifest, flags.weights, device)
         failures += check_pixels(cache, source)
@@ -59,23 +70,49 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def check_integrity(cache: Cache) -> list[str]:
-    """What is wrong with the files: nothing, or one line for each damaged block."""
-    failures = []
+def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
+    """What is wrong with the files, by (view, block); (-1, -1) stands for files of no block."""
+    damaged: dict[Unit, str] = {}
+    try:
+        # The metadata of view shards have no labels in them, and no source is opened for them.
+        labels = np.zeros(cache.manifest.samples, np.int64) if source is None else source.labels
+        cache.check_static(labels)
+    except InputError as error:
+        damaged[STATIC] = str(error)
     units = list(cache.units())
     for view, block in tqdm(units, "hashing", leave=False, disable=None):
         try:
-            cache.check_block(view, block)
+            cache.check_block(view, block, source)
         except InputError as error:
-            failures.append(str(error))
+            damaged[view, block] = str(error)
     print(
-        f"integrity: {len(units) - len(failures)} of {len(units)} blocks intact, "
+        f"integrity: {len(units) - len(damaged.keys() - {STATIC})} of {len(units)} blocks intact, "
         f"{cache.manifest.samples:,} samples x {cache.manifest.views} views"
     )
-    return failures
+    return damaged
 
 
-def check_pixels(cache: Cache, source: ImageSource) -> list[str]:
+def repair(
+    cache: Cache, source: ImageSource | None, damaged: dict[Unit, str], flags: argparse.Namespace
+) -> dict[Unit, str]:
+    """Makes what is damaged anew, and nothing else; returns what is still damaged."""
+    manifest = cache.manifest
+    for text in damaged.values():
+        print(f"repairing: {text}", file=sys.stderr)
+    source = source or open_source(
+        flags.images or manifest.source.spec, manifest.split, limit=manifest.samples
+    )
+    require_source(cache, source)
+    device = pick_device(flags.device)
+    teacher = cached_teacher(manifest, flags.weights, device)
+    cache = create_cache(flags.cache, manifest, source.labels, teacher.head)
+    units = sorted(damaged.keys() - {STATIC})
+    known_bad = any(cache.skips(*unit) for unit in cache.units() if unit not in damaged)
+    fill(cache, source, teacher, units, BATCH, default_workers(device), device, known_bad)
+    return find_damage(cache, source)
+
+
+def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:
     try:
         compared = require_pixels(cache, source)
     except InputError as error:

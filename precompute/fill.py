@@ -1,0 +1,51 @@
+"""Fills a cache with the blocks that it lacks, writing in the background.
+
+    decode workers -> teacher -> Block -> one writer thread: encode, write, receipt
+
+At most two blocks wait for the writer, so memory stays bounded however slow the disk.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from tqdm import tqdm
+
+from precompute.blocks import compute_blocks
+from shared.images import ImageSource
+from shared.store.cache import Cache
+from shared.teacher import Teacher
+
+WAITING_BLOCKS = 2
+
+
+def fill(
+    cache: Cache,
+    source: ImageSource,
+    teacher: Teacher,
+    units: Sequence[tuple[int, int]],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    skip_bad: bool,
+) -> int:
+    """Makes the block of each (view, block) of `units`; returns the number of views made."""
+    manifest = cache.manifest
+    blocks = compute_blocks(manifest, source, teacher, units, batch_size, workers, device, skip_bad)
+    total = sum(len(manifest.rows(block)) for _, block in units)
+    waiting: deque[Future[None]] = deque()
+    with (
+        tqdm(total=total, unit="img", desc="teacher", disable=None) as progress,
+        ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
+    ):
+        for block in blocks:
+            rows = manifest.rows(block.index)
+            keys = source.key_digest(rows.start, rows.stop)
+            waiting.append(writer.submit(cache.write, block, keys))
+            if len(waiting) > WAITING_BLOCKS:
+                waiting.popleft().result()
+            progress.update(len(block.pred))
+        for write in waiting:
+            write.result()
+    return total
