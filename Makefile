@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --group dev
 	touch $@
 
-DEMO_FLAGS := --cache $(DEMO)/cache --epochs 12 --batch-size 64 --lr 0.05
+DEMO_FLAGS := --cache $(DEMO)/cache --epochs 8 --batch-size 32 --lr 0.01
 
 demo: .venv/ready
 	$(BIN)/python precompute/run.py --split train --images digits --cache $(DEMO)/cache

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from shared.images import ImageSource
 from shared.models import StagedResNet
+from shared.store.block import Block
+from shared.store.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +60,8 @@ class Started:
     def __init__(self, script: str, flags: tuple[object, ...], environment: dict[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._out = Path(self._folder.name)
+        for name in ("stdout", "stderr"):  # here, because it may be killed before it does so
+            (self._out / name).touch()
         arguments = (script, [str(flag) for flag in flags], str(self._out), environment)
         self._process = _SERVER.Process(target=_run_script, args=arguments)
         self._process.start()
@@ -121,3 +126,40 @@ def run_precompute(*flags: object, check: bool = True) -> Finished:
 
 def run_train(*flags: object, check: bool = True) -> Finished:
     return run("train/run.py", *flags, check=check)
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every path below `folder`: a file's bytes, None for a folder. Equal means nothing moved."""
+    paths = sorted(folder.rglob("*"))
+    return {str(p.relative_to(folder)): None if p.is_dir() else p.read_bytes() for p in paths}
+
+
+def require_refused(done: Finished, *parts: object) -> None:
+    """Exit code 2 and exactly one line on stderr, which holds all `parts`. The NOTE about digits
+    may stand before it."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("NOTE: ")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    for part in map(str, parts):
+        assert part in lines[0], f"{part!r} is not in: {lines[0]}"
+
+
+def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Block:
+    """A block read back as it was written."""
+    names = list(cache.format.array_paths(cache.manifest, view, index))
+    arrays = cache.read_block(view, index, names)
+    receipt = cache.receipt(view, index)
+    rows = cache.manifest.rows(index)
+    images = cache.images(view, index) if cache.manifest.format == "webdataset" else {}
+    return Block(
+        view=view,
+        index=index,
+        box=arrays.pop("box"),
+        flip=arrays.pop("flip"),
+        pred=arrays.pop("pred"),
+        label=source.labels[rows.start : rows.stop],
+        images=tuple(images[row] for row in rows) if images else (),
+        fields=arrays,
+        pixels=receipt.pixels,
+        skipped=receipt.skipped,
+    )

@@ -121,7 +121,7 @@ def test_half_cache_stays_within_its_bound(world: World) -> None:
         assert cached.targets is not None and live.targets is not None
         assert cached.guided is not None and live.guided is not None
         assert torch.equal(cached.guided, live.guided)
-        bound = codec.bound(live.targets)
+        bound = codec.bound(live.targets, None)
         decoded, true = relative_to_maximum(cached.targets.logits), live.targets.logits
         assert ((decoded - relative_to_maximum(true)).abs() <= bound.logits).all()
         for mine, theirs, allowed in zip(

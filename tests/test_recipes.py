@@ -40,7 +40,7 @@ WEIGHTS: dict[str, dict[str, Runs]] = {
         "gkd": TENTH_LATE,
         "cd": CIFAR_FALLING,
     },
-    "digits.resnet34.ce": {"ce": [(0, 15, 1.0)]},
+    "digits.resnet34.ce": {"ce": [(0, 8, 1.0)]},
 }
 ERRORS = {
     "resnet18.ce": 30.43,
@@ -61,12 +61,12 @@ ERRORS = {
 LEARNING_RATES: dict[str, Runs] = {
     "imagenet": [(0, 30, 0.1), (30, 60, 0.01), (60, 90, 0.001), (90, 100, 0.0001)],
     "cifar": [(0, 60, 0.1), (60, 120, 0.02), (120, 160, 0.004), (160, 200, 0.0008)],
-    "digits": [(0, 10, 0.05), (10, 13, 0.005), (13, 15, 0.0005)],
+    "digits": [(0, 7, 0.01), (7, 8, 0.001)],
 }
 OTHERS = {  # batch size, momentum, weight decay, stem, policy, size, teacher, student
     "imagenet": (256, 0.9, 1e-4, "imagenet", "random-resized-crop", 224, "resnet34", "resnet18"),
     "cifar": (128, 0.9, 5e-4, "cifar", "pad-crop", 32, "resnet152", "resnet50"),
-    "digits": (64, 0.9, 5e-4, "imagenet", "pad-crop", 32, None, "resnet34"),
+    "digits": (32, 0.9, 5e-4, "imagenet", "pad-crop", 32, None, "resnet34"),
 }
 NEEDS = {
     "ce": set(),

@@ -11,7 +11,6 @@ checkpoint. Start it again and it goes on from the last finished epoch, bit for 
 import argparse
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ import torch
 from tqdm import tqdm
 
 from shared.errors import InputError, run_command
-from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
 from train.evaluate import correct, evaluate
-from train.feed import CachedViews, LoadedView, live_batch
 from train.folder import RunFolder, read_metrics
-from train.order import epoch_order, split_batches
+from train.input import open_input
 from train.plots import draw_curves
 from train.setup import Setup, add_flags, make_setup
 from train.step import train_step
@@ -50,16 +47,7 @@ def train(setup: Setup, folder: RunFolder) -> None:
     recipe, student, optimizer, device = (
         setup.recipe, setup.student, setup.optimizer, setup.device
     )  # fmt: skip
-    loader = PixelLoader(
-        (setup.train, setup.val), setup.size, setup.workers, pin_memory=device.type == "cuda"
-    )
-    labels = torch.from_numpy(setup.train.labels)
-    samples = np.arange(len(setup.train))
-    views = None
-    if setup.cache is not None:
-        views = CachedViews(setup.cache, recipe, labels, setup.use_targets)
-        samples = np.delete(samples, [index for index, _, _ in setup.cache.skipped()])
-
+    feed = open_input(setup)
     start, best = 0, -1.0
     if (state := folder.load_checkpoint()) is not None:
         student.load_state_dict(state["student"])
@@ -72,37 +60,25 @@ def train(setup: Setup, folder: RunFolder) -> None:
         weights = recipe.weights(epoch)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate(epoch)
-        batches = split_batches(epoch_order(samples, setup.seed, epoch), recipe.batch_size)
-        view = views.load(epoch) if views else None
-        pixel_batches = loader.batches(_requests(batches, view, setup, epoch))
-        if views and epoch + 1 < recipe.epochs:
-            views.prefetch(epoch + 1)  # after the loader has forked its workers
-
         student.train()
         sums = torch.zeros(len(recipe.terms) + 3, device=device)  # terms, total, top-1, top-5
         seen = 0
         started = time.perf_counter()
-        progress = tqdm(
-            pixel_batches, f"epoch {epoch}", len(batches), leave=False, unit="step", disable=None
-        )
-        for step, pixels in enumerate(progress):
-            _require_decoded(pixels, setup)
-            x = pixels.pixels.to(device, non_blocking=True)
-            if views is not None and view is not None and setup.use_targets:
-                batch = views.batch(view, pixels.index, device)
-            else:
-                targets = None if setup.teacher is None else setup.teacher(x)
-                batch = live_batch(targets, recipe, labels[pixels.index], device)
+        steps = feed.steps(epoch)
+        batches = feed.batches(epoch)
+        progress = tqdm(batches, f"epoch {epoch}", steps, leave=False, unit="step", disable=None)
+        for step, (pixels, batch) in enumerate(progress):
+            x = setup.normalisation(pixels)
             outputs, losses = train_step(
-                student, optimizer, recipe, weights, setup.normalisation(x), batch, setup.precision
+                student, optimizer, recipe, weights, x, batch, setup.precision
             )
 
-            rows = len(pixels.index)
+            rows = len(pixels)
             seen += rows
             with torch.no_grad():
                 hits = correct(outputs.logits.float(), batch.labels)
                 sums += torch.cat([torch.stack(losses) * rows, hits])
-            if step % CHECK_EVERY == CHECK_EVERY - 1 or step == len(batches) - 1:
+            if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
                 means = (sums / seen).tolist()
                 _require_finite(means, recipe.terms, epoch, step)
                 progress.set_postfix(loss=f"{means[-3]:.3f}", top1=f"{100 * means[-2]:.1f}%")
@@ -117,15 +93,14 @@ def train(setup: Setup, folder: RunFolder) -> None:
             "images_per_second": seen / seconds, "seconds": seconds,
         }  # fmt: skip
         started = time.perf_counter()
-        top1, top5 = evaluate(
-            student.backbone, loader, 1, setup.val, setup.normalisation, recipe.batch_size, device
+        top1, top5, samples = evaluate(
+            student.backbone, feed.val_batches(), setup.normalisation, device
         )
         seconds = time.perf_counter() - started
-        speed = len(setup.val) / seconds
         records += [
             record,
             {"epoch": epoch, "split": "val", "top1": top1, "top5": top5,
-             "images_per_second": speed, "seconds": seconds},
+             "images_per_second": samples / seconds, "seconds": seconds},
         ]  # fmt: skip
         if top1 > best:
             best = top1
@@ -144,35 +119,10 @@ def train(setup: Setup, folder: RunFolder) -> None:
             f"epoch {epoch}: loss {record['total']:.4f}, train top-1 {record['top1']:.2f}%, val "
             f"top-1 {top1:.2f}% top-5 {top5:.2f}%, {record['images_per_second']:.0f} images/s"
         )
-    if views is not None:
-        views.close()
+    feed.close()
     draw_curves([folder.path], folder.path / "curves.png")
     folder.finish()
     print(f"{folder.path}: best val top-1 {best:.2f}%")
-
-
-def _requests(
-    batches: list[np.ndarray[Any, np.dtype[np.int64]]],
-    view: LoadedView | None,
-    setup: Setup,
-    epoch: int,
-) -> Iterator[Request]:
-    """Stored boxes replayed; without a cache every epoch draws views of its own."""
-    for index in batches:
-        if view is None:
-            yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
-        else:
-            yield Request(0, index, Replay(view.box[index], view.flip[index]))
-
-
-def _require_decoded(batch: PixelBatch, setup: Setup) -> None:
-    if batch.bad:
-        row, reason = batch.bad[0]
-        raise InputError(
-            f"every image must decode: {setup.train.keys[int(batch.index[row])]} in "
-            f"{setup.train.spec} does not ({reason}); mend or remove it, or make a cache with "
-            f"precompute/run.py --skip-bad and train from that"
-        )
 
 
 def _require_finite(means: list[float], terms: tuple[Any, ...], epoch: int, step: int) -> None:

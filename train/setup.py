@@ -14,7 +14,7 @@ from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
 from shared.models import ARCHITECTURES
 from shared.normalise import NORMALISATIONS, Normalisation
-from shared.store.cache import Cache, open_cache
+from shared.store.cache import Cache, has_split, open_cache
 from shared.teacher import PRECISIONS, Teacher, cached_teacher
 from train.recipes import DEFAULT_RECIPE, Recipe, get_recipe
 from train.student import Student, build_student
@@ -23,8 +23,9 @@ from train.student import Student, build_student
 @dataclass(frozen=True)
 class Setup:
     recipe: Recipe  # for this run: epochs, batch size and learning rate as the flags have them
-    train: ImageSource
-    val: ImageSource
+    train: ImageSource | None  # None where the cache holds the views themselves
+    val: ImageSource | Cache  # images, or the cached val split of view shards
+    classes: int
     policy: str  # of the training views
     size: int  # pixels a side
     cache: Cache | None
@@ -44,7 +45,7 @@ class Setup:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--recipe", default=DEFAULT_RECIPE, help=f"default: {DEFAULT_RECIPE}")
-    add("--cache", type=Path, metavar="DIR", help="what precompute/run.py wrote")
+    add("--cache", metavar="DIR|URL", help="what precompute/run.py wrote")
     add("--images", metavar="SOURCE", help="ImageFolder root or 'digits' (default: the cache's)")
     add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     add("--student", choices=ARCHITECTURES, help="default: the recipe's")
@@ -69,18 +70,9 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
             f"given; make one with precompute/run.py, or train without with --teacher none"
         )
-    spec = flags.images or (cache.manifest.source.spec if cache else default_source())
-    train = open_source(spec, "train", limit=cache.manifest.samples if cache else None)
-    val = open_source(spec, "val")
-    if val.classes != train.classes:
-        raise InputError(
-            f"train and val must have the same classes: {spec} has {len(train.classes)} and "
-            f"{len(val.classes)}, or other names; mend the folders"
-        )
+    train, val, classes = _sources(flags, cache)
     teacher = None
     if cache is not None:
-        cache.require_views()
-        require_source(cache, train)
         if flags.teacher == "cached":
             require_targets(cache, recipe.needs, recipe.name)
         require_pixels(cache, train)
@@ -94,7 +86,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     facts = cache.manifest if cache else None
     channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
     architecture = flags.student or recipe.student
-    student = build_student(architecture, recipe.stem, len(train.classes), channels, flags.seed)
+    student = build_student(architecture, recipe.stem, classes, channels, flags.seed)
     student.to(device)
     optimizer = SGD(
         student.parameters(),
@@ -106,8 +98,9 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         recipe=recipe,
         train=train,
         val=val,
-        policy=facts.policy if facts else train.policy or recipe.policy,
-        size=facts.size if facts else train.size or recipe.size,
+        classes=classes,
+        policy=facts.policy if facts else (train and train.policy) or recipe.policy,
+        size=facts.size if facts else (train and train.size) or recipe.size,
         cache=cache,
         teacher=teacher,
         use_targets=flags.teacher == "cached",
@@ -126,14 +119,14 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             "teacher": flags.teacher,
             "seed": flags.seed,
             "precision": flags.precision,
-            "images": train.digest,
+            "images": train.digest if train else facts and facts.source.digest,
             "cache": facts.cache_id() if facts else None,
             "views": facts.views if facts else None,
         },
         facts={
             "recipe": recipe.name,
             "epochs": recipe.epochs,
-            "samples": len(train),
+            "samples": len(train) if train else facts and facts.samples,
             "cache": None
             if cache is None
             else {
@@ -146,11 +139,50 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     )
 
 
+def _sources(
+    flags: argparse.Namespace, cache: Cache | None
+) -> tuple[ImageSource | None, ImageSource | Cache, int]:
+    """(training images, validation, classes). View shards need no training images."""
+    if cache is None:
+        spec = flags.images or default_source()
+        train = open_source(spec, "train")
+        return train, _val_images(spec, train.classes), len(train.classes)
+    cache.require_views()
+    facts = cache.manifest.source
+    spec = flags.images or facts.spec
+    if cache.manifest.format == "webdataset":
+        val: ImageSource | Cache
+        if has_split(flags.cache, "val") and not flags.images:
+            val = open_cache(flags.cache, "val")
+            val.require_views()
+            cache.manifest.require_comparable(val.manifest, val.where)
+        else:
+            val = _val_images(spec, facts.classes)
+        return None, val, len(facts.classes)
+    train = open_source(spec, "train", limit=facts.samples)
+    require_source(cache, train)
+    return train, _val_images(spec, facts.classes), len(facts.classes)
+
+
+def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
+    val = open_source(spec, "val")
+    if val.classes != classes:
+        raise InputError(
+            f"train and val must have the same classes: {spec} has {len(classes)} and "
+            f"{len(val.classes)}, or other names; mend the folders"
+        )
+    return val
+
+
 def _recipe(flags: argparse.Namespace) -> Recipe:
     """The named recipe with this run's epochs, batch size and learning rate."""
     for name in ("epochs", "batch_size", "lr"):
-        if (value := getattr(flags, name)) is not None and value <= 0:
+        if (value := getattr(flags, name)) is not None and not value > 0:  # nan is not
             raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
+    if not 0 <= flags.seed < 2**63:
+        raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
+    if flags.workers is not None and flags.workers < 0:
+        raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     recipe = get_recipe(flags.recipe)
     recipe = recipe.scaled(flags.epochs or recipe.epochs)
     if flags.lr is not None:

@@ -67,12 +67,13 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
             f"--views 1 --size {size} --batch-size {batch_size} --device cpu".split()
         )
     )
-    cache = create_cache(folder / "cache", job.manifest, job.source)
+    cache = create_cache(folder / "cache", job.manifest, job.source.labels, job.teacher.head)
     units = list(cache.units())
     for block in compute_blocks(
         cache.manifest, job.source, job.teacher, units, batch_size, 0, job.device, False
     ):
-        cache.write(block, job.source)
+        rows = cache.manifest.rows(block.index)
+        cache.write(block, job.source.key_digest(rows.start, rows.stop))
     recipe = get_recipe(DEFAULT_RECIPE)
     labels = torch.from_numpy(job.source.labels)
     views = CachedViews(cache, recipe, labels, use_targets=True)

@@ -1,0 +1,179 @@
+"""What an epoch is made of: (pixels, Batch) pairs on the device, one an optimizer step.
+
+    Replayed   boxes of a zarr cache (or drawn views, without a cache) on the source's images;
+               targets from the cache, from a live teacher, or none
+    Streamed   view shards: pixels, labels and targets from one sequential stream
+
+Both give every sample once an epoch, in an order that depends on nothing but seed and epoch.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.codecs import CODECS
+from shared.errors import InputError
+from shared.images import ImageSource
+from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
+from shared.store.stream import ShardLoader, StreamBatch
+from train.batch import Batch
+from train.evaluate import image_batches, shard_batches
+from train.feed import CachedViews, LoadedView, live_batch
+from train.order import epoch_order, split_batches
+from train.setup import Setup
+
+
+class Input(Protocol):
+    def steps(self, epoch: int) -> int: ...
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        """(B, 3, S, S) uint8 pixels and their Batch, on the device."""
+        ...
+
+    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, 3, S, S) uint8 pixels and (B,) labels of the val split, on the CPU."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_input(setup: Setup) -> Input:
+    if setup.cache is not None and setup.cache.manifest.format == "webdataset":
+        return Streamed(setup)
+    return Replayed(setup)
+
+
+class Replayed:
+    def __init__(self, setup: Setup) -> None:
+        assert setup.train is not None, "views are replayed on images"
+        assert isinstance(setup.val, ImageSource)
+        self._setup = setup
+        self._source, self._val = setup.train, setup.val
+        # One set of workers for both splits.
+        self._loader = _pixel_loader(setup, self._source, self._val)
+        self._labels = torch.from_numpy(setup.train.labels)
+        self._samples = np.arange(len(setup.train))
+        self._views = None
+        if setup.cache is not None:
+            self._views = CachedViews(setup.cache, setup.recipe, self._labels, setup.use_targets)
+            skipped = [index for index, _, _ in setup.cache.skipped()]
+            self._samples = np.delete(self._samples, skipped)
+
+    def steps(self, epoch: int) -> int:
+        return max(1, -(-len(self._samples) // self._setup.recipe.batch_size))
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        setup, device = self._setup, self._setup.device
+        view = self._views.load(epoch) if self._views else None
+        pixel_batches = self._loader.batches(self._requests(view, epoch))
+        if self._views and epoch + 1 < setup.recipe.epochs:
+            self._views.prefetch(epoch + 1)  # after the loader has forked its workers
+        for batch in pixel_batches:
+            self._require_decoded(batch)
+            pixels = batch.pixels.to(device, non_blocking=True)
+            if self._views is not None and view is not None and setup.use_targets:
+                yield pixels, self._views.batch(view, batch.index, device)
+            else:
+                targets = None if setup.teacher is None else setup.teacher(pixels)
+                labels = self._labels[batch.index]
+                yield pixels, live_batch(targets, setup.recipe, labels, device)
+
+    def _requests(self, view: LoadedView | None, epoch: int) -> Iterator[Request]:
+        """Stored boxes replayed; without a cache every epoch draws views of its own."""
+        setup = self._setup
+        order = epoch_order(self._samples, setup.seed, epoch)
+        for index in split_batches(order, setup.recipe.batch_size):
+            if view is None:
+                yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
+            else:
+                yield Request(0, index, Replay(view.box[index], view.flip[index]))
+
+    def _require_decoded(self, batch: PixelBatch) -> None:
+        if batch.bad:
+            row, reason = batch.bad[0]
+            raise InputError(
+                f"every image must decode: {self._source.keys[int(batch.index[row])]} in "
+                f"{self._source.spec} does not ({reason}); mend or remove it, or make a cache "
+                f"with precompute/run.py --skip-bad and train from that"
+            )
+
+    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return image_batches(self._loader, 1, self._val, self._setup.recipe.batch_size)
+
+    def close(self) -> None:
+        if self._views is not None:
+            self._views.close()
+
+
+class Streamed:
+    def __init__(self, setup: Setup) -> None:
+        assert setup.cache is not None
+        self._setup = setup
+        manifest = setup.cache.manifest
+        self._codec = CODECS[manifest.codec]
+        self._stages = manifest.teacher.channels
+        head = setup.cache.head()
+        self._head = None if head is None else head.to(setup.device)
+        needed = self._codec.needed(setup.recipe.needs) if setup.use_targets else []
+        self._loader = ShardLoader(
+            setup.cache,
+            needed,
+            setup.recipe.batch_size,
+            setup.seed,
+            setup.workers,
+            pin_memory=setup.device.type == "cuda",
+        )
+        self._val = _val_loader(setup)
+
+    def steps(self, epoch: int) -> int:
+        return self._loader.steps(epoch)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        setup, device = self._setup, self._setup.device
+        for batch in self._loader.batches(epoch):
+            pixels = batch.pixels.to(device, non_blocking=True)
+            if setup.use_targets:
+                yield pixels, self._batch(batch)
+            else:
+                targets = None if setup.teacher is None else setup.teacher(pixels)
+                yield pixels, live_batch(targets, setup.recipe, batch.label, device)
+
+    def _batch(self, batch: StreamBatch) -> Batch:
+        device = self._setup.device
+        fields = {k: rows.to(device, non_blocking=True) for k, rows in batch.fields.items()}
+        targets = self._codec.decode(fields, self._stages, self._head) if fields else None
+        guided = None
+        if self._setup.recipe.guide is not None and targets is not None:
+            label = batch.label if targets.logits.device.type == "cpu" else batch.label.to(device)
+            logits = targets.logits
+            guided = self._setup.recipe.guide(batch.pred.to(device), lambda: logits, label)
+        return Batch(
+            labels=batch.label.to(device, non_blocking=True),
+            targets=targets,
+            guided=guided,
+            count=float(len(batch.label)),
+            guided_count=0.0 if guided is None else float(guided.sum()),
+        )
+
+    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self._val, ShardLoader):
+            return shard_batches(self._val)
+        assert isinstance(self._setup.val, ImageSource)
+        return image_batches(self._val, 0, self._setup.val, self._setup.recipe.batch_size)
+
+    def close(self) -> None:
+        """Nothing is open between epochs."""
+
+
+def _pixel_loader(setup: Setup, *sources: ImageSource) -> PixelLoader:
+    return PixelLoader(sources, setup.size, setup.workers, pin_memory=setup.device.type == "cuda")
+
+
+def _val_loader(setup: Setup) -> ShardLoader | PixelLoader:
+    if isinstance(setup.val, ImageSource):
+        return _pixel_loader(setup, setup.val)
+    pin_memory = setup.device.type == "cuda"
+    return ShardLoader(setup.val, [], setup.recipe.batch_size, 0, setup.workers, pin_memory)
