@@ -58,7 +58,7 @@ def check_targets(
     names = ["logits", *(f"channels, stage {stage + 1}" for stage in range(len(stages)))]
     right = [Comparison(name) for name in names]
     wrong = [Comparison(name) for name in names]
-    passed = flips = controls = 0
+    passed = flips = other = controls = 0
     for view, index in tqdm(chosen, "comparing", leave=False, disable=None):
         stored = _rows(cache, view, index)
         pixels = _stack(stored_views(cache, view, source, index.tolist()))
@@ -67,6 +67,11 @@ def check_targets(
         cached = codec.decode(fields, stages, head)
         live = _cpu(teacher(pixels.to(device)))
         flips += int((live.logits.argmax(1).numpy() != stored["pred"]).sum())
+        # What the teacher says of the stored class, below its best; noise may turn a tie.
+        below = relative_to_maximum(live.logits)
+        pred = torch.from_numpy(stored["pred"]).long()[:, None]
+        near = -2 * NOISE[manifest.precision] * below.abs().amax(1)
+        other += int((below.gather(1, pred)[:, 0] < near).sum())
         _compare(right, cached, live, codec.bound(live, head), manifest.precision)
         # A wrong view with the same pixels (a blank image) is no control.
         differs = (pixels != control).flatten(1).any(1)
@@ -91,6 +96,11 @@ def check_targets(
         for good in right
         if good.beyond
     ]
+    if other:
+        failures.append(
+            f"cached equals live: pred is another class in {other} of {count} views than the "
+            f"teacher's best, beyond {manifest.precision} noise: the guided mask would be wrong"
+        )
     if passed:
         failures.append(
             f"negative control: {passed} of {controls} wrong views pass as right; the teacher "

@@ -20,6 +20,7 @@ if not __package__:
 
 from tqdm import tqdm
 
+from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import add_flags, make_job
 from shared.distributed import read_world
@@ -46,6 +47,7 @@ def main() -> int:
         f"{len(units) - len(todo)} of {len(units)} blocks are there",
         flush=True,
     )
+    require_space(cache, job.source, todo, world.size)
     started = time.perf_counter()
     images = fill(
         cache,
