@@ -40,6 +40,16 @@ def write_image_folder(
                 Image.fromarray(pixels).save(folder / f"{number:03d}.jpg", quality=90)
 
 
+def turn_upside_down(path: Path) -> None:
+    """Other pixels in as many bytes, so that a listing does not show it."""
+    size = path.stat().st_size
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path, quality=50)
+    data = path.read_bytes()
+    assert len(data) <= size
+    path.write_bytes(data.ljust(size, b"\0"))
+
+
 def write_teacher(
     path: Path, architecture: str, classes: int, stem: str = "imagenet", seed: int = 0
 ) -> None:
@@ -102,6 +112,9 @@ def _run_script(script: str, flags: list[str], out: str, environment: dict[str, 
         descriptor = os.open(f"{out}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, target)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    # A forkserver's children start theirs the same way; a command starts its workers as it does
+    # everywhere.
+    multiprocessing.set_start_method(None, force=True)
     os.environ.update(environment)
     os.chdir(ROOT)
     torch.set_num_threads(1)

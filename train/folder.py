@@ -14,6 +14,7 @@ import platform
 import subprocess
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 import torchvision
@@ -48,11 +49,16 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
+            # torch.load does not look at the zip file's checksums: a flipped bit would go on.
+            with ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise BadZipFile(f"bad checksum of {damaged}")
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
+        except Exception as error:  # on damaged bytes torch raises whatever it stumbles over
+            reason = str(error).partition("\n")[0]
             raise InputError(
                 f"last.pt is a checkpoint of this code: {path} does not load "
-                f"({str(error).splitlines()[0]}); delete it to start the run again"
+                f"({type(error).__name__}: {reason}); delete it to start the run again"
             ) from error
         return state
 

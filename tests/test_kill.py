@@ -1,0 +1,152 @@
+"""Kill precompute at any instant, start it again: the cache ends byte for byte the same.
+
+Twice: the command itself under SIGKILL at random instants, and the store alone, stopped dead
+before every single one of its file operations.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import (
+    run,
+    run_precompute,
+    snapshot,
+    start,
+    write_image_folder,
+    write_teacher,
+)
+from tests.small_cache import make_block, make_cache, make_manifest, make_source, open_empty
+
+KILLS = 20
+EARLY = 4  # of them: before or shortly after the first block of a life
+BLOCKS = 24  # 48 images in blocks of 4, 2 views
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_image_folder(folder / "images", classes=6, train=8, val=1)
+    write_teacher(folder / "teacher.pt", "resnet18", 6)
+    return (
+        *("--images", folder / "images", "--weights", folder / "teacher.pt"),
+        *("--teacher", "resnet18", "--size", 32, "--block", 4, "--batch-size", 7, "--views", 2),
+    )
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_kill_9_at_random_instants(
+    tmp_path: Path, inputs: tuple[object, ...], workers: int
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    receipts = killed / "train" / "receipts"
+    run_precompute(*inputs, "--cache", whole)
+    expected = snapshot(whole)
+    started = time.perf_counter()
+    run_precompute(*inputs, "--cache", whole, "--workers", workers)
+    start_seconds = time.perf_counter() - started
+    assert snapshot(whole) == expected, "with nothing to do it changed something"
+
+    # Instants count finished blocks, so that they hit on slow and busy machines too; then a random
+    # wait, so that they hit anything between two blocks, and the start.
+    draw = random.Random(0)
+    instants = sorted(draw.uniform(0, BLOCKS) for _ in range(KILLS - EARLY))
+    for _ in range(EARLY):
+        instants.insert(draw.randrange(len(instants)), 0.0)
+    hits, counts = 0, []
+    for instant in instants:
+        process = start(
+            "precompute/run.py",
+            *("--split", "train", *inputs, "--cache", killed, "--workers", workers),
+        )
+        while process.alive and num_files(receipts) < instant:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.1 if instant else start_seconds))
+        if process.alive:
+            process.signal(signal.SIGKILL)
+        done = process.wait()
+        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+        hits += done.returncode == -signal.SIGKILL
+        counts.append(num_files(receipts))
+    assert counts == sorted(counts), "a kill lost a finished block"
+    # Otherwise the kills proved little: all too late, or all in the same place.
+    assert hits >= 0.8 * KILLS and len(set(counts)) >= KILLS // 4, (hits, counts)
+
+    last = run_precompute(*inputs, "--cache", killed)
+    assert f"{counts[-1]} of {BLOCKS} blocks are there" in last.stdout
+    assert snapshot(killed) == expected
+    verified = run("precompute/verify.py", "--cache", killed, "--samples", 16)
+    assert f"{BLOCKS} of {BLOCKS} blocks intact" in verified.stdout
+
+
+def num_files(folder: Path) -> int:
+    return len(os.listdir(folder)) if folder.is_dir() else 0
+
+
+class Killed(BaseException):
+    """Nobody catches it, and nothing is written after it."""
+
+
+class Life:
+    """File operations from now on; all after the first `operations` raise Killed.
+
+    The process number is one that no process can have, so the next life finds this one dead.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int, operations: int | None) -> None:
+        self.done = 0
+        self._allowed = operations
+        patch.setattr(os, "getpid", lambda: 2**22 + 1 + number)
+        for name in ("link", "unlink", "mkdir", "rmdir", "replace"):
+            patch.setattr(os, name, self._counted(getattr(os, name)))
+        patch.setattr(os, "fsync", self._counted(lambda descriptor: None))  # it takes long
+
+    def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def operation(*arguments: Any, **options: Any) -> Any:
+            if self.done == self._allowed:
+                raise Killed
+            self.done += 1
+            return real(*arguments, **options)
+
+        return operation
+
+
+@pytest.mark.parametrize(
+    ("store", "codec", "views_before"),
+    [("zarr", "half", 0), ("zarr", "half", 1), ("zarr", "compact", 0), ("webdataset", "half", 0)],
+)
+def test_stopped_before_every_file_operation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, codec: str, views_before: int
+) -> None:
+    manifest = make_manifest(samples=7, block=4, views=2, store=store, codec=codec)
+    expected = snapshot(make_cache(tmp_path / "whole", manifest).files.root)
+
+    def live(folder: Path, views: int, number: int, operations: int | None) -> Life:
+        """What precompute/run.py does to the disk."""
+        with monkeypatch.context() as patch:
+            life = Life(patch, number, operations)
+            cache = open_empty(folder, manifest.with_views(views))
+            for unit in [unit for unit in cache.units() if not cache.is_done(*unit)]:
+                cache.write(make_block(manifest, *unit), make_source(7))
+            cache.files.remove_stale()
+        return life
+
+    def begin(folder: Path) -> Path:
+        if views_before:
+            live(folder, views_before, 0, None)
+        return folder
+
+    operations = live(begin(tmp_path / "counted"), 2, 1, None).done
+    assert operations > 40
+    for operation in range(operations):
+        folder = begin(tmp_path / str(operation))
+        with pytest.raises(Killed):
+            live(folder, 2, 1, operation)
+        live(folder, 2, 2, None)
+        assert snapshot(folder / "train") == expected, operation

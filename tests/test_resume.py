@@ -1,0 +1,282 @@
+"""A run that is stopped and started again ends with the bits of one that never stopped."""
+
+import json
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+
+from shared.models import StagedResNet
+from tests.helpers import (
+    require_refused,
+    run_precompute,
+    run_train,
+    snapshot,
+    start,
+    write_image_folder,
+    write_teacher,
+)
+from train.folder import read_metrics
+from train.recipes import DEFAULT_RECIPE
+
+CLASSES = 3
+EPOCHS = 3
+VIEWS = 2
+TIMINGS = {"seconds", "images_per_second"}
+PLAIN = ("--teacher", "none", "--recipe", "resnet18.ce")  # the cache's boxes, no targets
+SHORT = ("--epochs", 2)
+MODES: dict[str, tuple[object, ...]] = {"cached": (), "none": PLAIN}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    write_image_folder(folder / "images", classes=CLASSES, train=4, val=2)
+    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    run_precompute(
+        *("--images", folder / "images", "--weights", folder / "teacher.pt"),
+        *("--teacher", "resnet18", "--cache", folder / "cache", "--views", VIEWS),
+        *("--size", 32, "--block", 8, "--batch-size", 7),
+    )
+    return folder / "cache"
+
+
+def flags(cache: Path, out: Path, mode: str) -> tuple[object, ...]:
+    """The default recipe has every kind of loss; 12 images in batches of 5 make sizes 4 and 4."""
+    common = ("--cache", cache, "--out", out, "--epochs", EPOCHS, "--batch-size", 5, "--lr", 0.02)
+    return (*common, *MODES[mode])
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, mode: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped."""
+    out = tmp_path_factory.mktemp("whole") / mode
+    run_train(*flags(cache, out, mode))
+    return out
+
+
+def load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def require_equal(mine: Any, theirs: Any, where: str = "") -> None:
+    """Nested dicts and lists of tensors and numbers, bit for bit."""
+    assert type(mine) is type(theirs), where
+    if isinstance(mine, torch.Tensor):
+        assert mine.dtype == theirs.dtype and torch.equal(mine, theirs), where
+    elif isinstance(mine, dict):
+        assert list(mine) == list(theirs), where
+        for name in mine:
+            require_equal(mine[name], theirs[name], f"{where}/{name}")
+    elif isinstance(mine, list | tuple):
+        assert len(mine) == len(theirs), where
+        for place, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            require_equal(one, other, f"{where}/{place}")
+    else:
+        assert mine == theirs, where
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """Without what depends on the clock."""
+    return [
+        {name: value for name, value in record.items() if name not in TIMINGS}
+        for record in read_metrics(run)
+    ]
+
+
+def require_same_run(mine: Path, theirs: Path) -> None:
+    for name in ("last.pt", "best.pt"):
+        require_equal(load(mine / name), load(theirs / name), name)
+    assert metrics(mine) == metrics(theirs)
+    assert sorted(path.name for path in mine.iterdir()) == sorted(
+        ["run.json", "metrics.jsonl", "last.pt", "best.pt", "curves.png", "done"]
+    )
+
+
+def num_finished(run: Path) -> int:
+    """Epochs in metrics.jsonl, train and val each a line."""
+    return len(read_metrics(run)) // 2
+
+
+def kill_after(epochs: int, seconds: float, *arguments: object) -> bool:
+    """True where the kill, some seconds after so many finished epochs, hit a running process."""
+    out = Path(str(arguments[arguments.index("--out") + 1]))
+    process = start("train/run.py", *arguments)
+    while process.alive and num_finished(out) < epochs:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    if process.alive:
+        process.signal(signal.SIGKILL)
+    done = process.wait()
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+def test_an_uninterrupted_run_is_what_it_should_be(whole: Path, mode: str) -> None:
+    state, records = load(whole / "last.pt"), metrics(whole)
+    assert state["epoch"] == EPOCHS
+    assert [(record["epoch"], record["split"]) for record in records] == [
+        (epoch, split) for epoch in range(EPOCHS) for split in ("train", "val")
+    ]
+    train, val = records[::2], records[1::2]
+    assert [record["view"] for record in train] == [epoch % VIEWS for epoch in range(EPOCHS)]
+    assert state["best_top1"] == max(record["top1"] for record in val)
+    assert len({record["total"] for record in train}) == EPOCHS, "it does not learn"
+    assert set(train[0]["loss"]) == ({"ce"} if mode == "none" else {"ce", "gkd", "cd"})
+    for record in train:
+        weighted = [record["weight"][name] * loss for name, loss in record["loss"].items()]
+        assert record["total"] == pytest.approx(sum(weighted), rel=1e-5)
+
+
+def test_killed_three_times_it_ends_the_same(
+    cache: Path, whole: Path, mode: str, tmp_path: Path
+) -> None:
+    arguments = flags(cache, tmp_path, mode)
+    seconds = sum(record["seconds"] for record in read_metrics(whole)) / EPOCHS
+    draw = random.Random(0)
+    # After no epoch, then one more each time, in whatever comes next: steps, val, one of the files.
+    hits = [kill_after(epochs, draw.uniform(0, seconds), *arguments) for epochs in range(3)]
+    assert sum(hits) >= 2, hits
+    last = run_train(*arguments)
+    assert f"going on at epoch {load_epoch(last.stdout)} of {EPOCHS}" in last.stdout
+    require_same_run(tmp_path, whole)
+
+
+def load_epoch(stdout: str) -> int:
+    """The epoch at which it says that it goes on."""
+    return int(stdout.partition("going on at epoch ")[2].split()[0])
+
+
+def test_metrics_without_their_checkpoint_are_not_kept_twice(
+    cache: Path, whole: Path, mode: str, tmp_path: Path
+) -> None:
+    """The state of a run that was killed between metrics.jsonl and last.pt."""
+    arguments = flags(cache, tmp_path, mode)
+    process = start("train/run.py", *arguments)
+    while process.alive and not (tmp_path / "last.pt").exists():
+        time.sleep(0.001)
+    process.signal(signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
+    epoch = load(tmp_path / "last.pt")["epoch"]
+    assert 0 < epoch < EPOCHS
+    lines = (whole / "metrics.jsonl").read_text().splitlines(keepends=True)
+    ahead = [line for line in lines if json.loads(line)["epoch"] <= epoch]
+    assert len(ahead) == 2 * epoch + 2
+    (tmp_path / "metrics.jsonl").write_text("".join(ahead))
+    shutil.copy(whole / "best.pt", tmp_path / "best.pt")
+    done = run_train(*arguments)
+    assert f"going on at epoch {epoch} of {EPOCHS}" in done.stdout
+    require_same_run(tmp_path, whole)
+
+
+def test_a_finished_run_started_again_does_nothing(cache: Path, whole: Path, mode: str) -> None:
+    before = snapshot(whole)
+    done = run_train(*flags(cache, whole, mode))
+    assert done.stderr == "" and "loss" not in done.stdout
+    assert snapshot(whole) == before
+
+
+def test_best_loads_into_plain_torchvision(whole: Path) -> None:
+    state = load(whole / "best.pt")
+    plain = torchvision.models.resnet18(num_classes=CLASSES)
+    found = plain.load_state_dict(state, strict=False)
+    assert not found.missing_keys and not found.unexpected_keys
+    staged = StagedResNet("resnet18", CLASSES)
+    staged.load_state_dict(state)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, _ = staged.eval()(images)
+        assert torch.allclose(plain.eval()(images), logits, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def cached_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of the default recipe."""
+    out = tmp_path_factory.mktemp("cached") / "run"
+    run_train(*flags(cache, out, "cached"), *SHORT)
+    return out
+
+
+def test_workers_do_not_change_the_bits(cache: Path, cached_run: Path, tmp_path: Path) -> None:
+    run_train(*flags(cache, tmp_path, "cached"), *SHORT, "--workers", 2)
+    require_same_run(tmp_path, cached_run)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (("--seed", 1), "has seed 0, this run has 1"),
+        (("--recipe", "s_resnet18.t_resnet34.cd.ce"), "has recipe Recipe(name='" + DEFAULT_RECIPE),
+        (("--lr", 0.03), "has recipe Recipe("),
+        (("--batch-size", 6), "has recipe Recipe("),
+        (("--epochs", 5), "has recipe Recipe("),
+        (("--student", "resnet34"), "has student resnet18, this run has resnet34"),
+        (("--teacher", "live"), "has teacher cached, this run has live"),
+        (("--precision", "bf16"), "has precision fp32, this run has bf16"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_folder_holds_one_run(
+    cache: Path, cached_run: Path, other: tuple[object, ...], named: str
+) -> None:
+    before = snapshot(cached_run)
+    done = run_train(*flags(cache, cached_run, "cached"), *SHORT, *other, check=False)
+    require_refused(done, f"a run folder holds one run: {cached_run} {named}", "or another --out")
+    assert snapshot(cached_run) == before
+
+
+def test_what_does_not_change_the_numbers_may_change(cache: Path, cached_run: Path) -> None:
+    before = snapshot(cached_run)
+    run_train(*flags(cache, cached_run, "cached"), *SHORT, "--workers", 1, "--device", "cpu")
+    assert snapshot(cached_run) == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "short", "one bit"])
+def test_a_damaged_checkpoint(cache: Path, cached_run: Path, tmp_path: Path, damage: str) -> None:
+    data = (cached_run / "last.pt").read_bytes()
+    middle = len(data) // 2
+    spoilt = {
+        "empty": b"",
+        "text": b"I am no checkpoint",
+        "short": data[:middle],
+        "one bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+    }
+    for name in ("run.json", "metrics.jsonl"):
+        shutil.copy(cached_run / name, tmp_path / name)
+    (tmp_path / "last.pt").write_bytes(spoilt[damage])
+    before = snapshot(tmp_path)
+    done = run_train(*flags(cache, tmp_path, "cached"), *SHORT, check=False)
+    require_refused(
+        done,
+        f"last.pt is a checkpoint of this code: {tmp_path}/last.pt does not load",
+        "delete it to start the run again",
+    )
+    assert snapshot(tmp_path) == before
+
+
+def test_without_a_cache_it_resumes_too(tmp_path: Path) -> None:
+    """Views are drawn then, of another number each epoch; 224 px, so of few images."""
+    write_image_folder(tmp_path / "images", classes=2, train=2, val=1)
+
+    def arguments(out: Path) -> tuple[object, ...]:
+        images = ("--images", tmp_path / "images", "--batch-size", 2, "--epochs", 2)
+        return (*PLAIN, *images, "--lr", 0.02, "--out", out)
+
+    run_train(*arguments(tmp_path / "whole"))
+    assert kill_after(1, 0.0, *arguments(tmp_path / "killed"))
+    run_train(*arguments(tmp_path / "killed"))
+    require_same_run(tmp_path / "killed", tmp_path / "whole")
+    train = metrics(tmp_path / "whole")[::2]
+    assert [record["view"] for record in train] == [None, None]

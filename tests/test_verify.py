@@ -1,0 +1,270 @@
+"""verify.py: exit code 0 on what is good, 1 and the reason on what is not, 2 on wrong input."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shared.codecs import CODECS
+from shared.images import ImageSource, open_source
+from shared.store.block import Block
+from shared.store.cache import Cache, open_cache
+from tests.helpers import (
+    Finished,
+    require_refused,
+    run,
+    run_precompute,
+    snapshot,
+    stored_block,
+    turn_upside_down,
+    write_image_folder,
+    write_teacher,
+)
+
+CLASSES = 5
+MADE = [*(("zarr", codec) for codec in CODECS), ("webdataset", "half")]
+
+
+@dataclass(frozen=True)
+class World:
+    folder: Path
+    source: ImageSource  # 20 images
+    teacher: Path
+    cache: Path  # zarr, half: 3 blocks of 8, 2 views
+
+    def precompute(self, cache: Path, *flags: object) -> Finished:
+        return run_precompute(
+            *("--images", self.source.spec, "--weights", self.teacher, "--teacher", "resnet18"),
+            *("--size", 32, "--block", 8, "--batch-size", 7, "--views", 2, "--cache", cache),
+            *flags,
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    write_image_folder(folder / "images", classes=CLASSES, train=4, val=1)
+    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    source = open_source(str(folder / "images"), "train")
+    world = World(folder, source, folder / "teacher.pt", folder / "cache")
+    world.precompute(world.cache)
+    return world
+
+
+@pytest.fixture
+def spare(world: World, tmp_path: Path) -> Cache:
+    shutil.copytree(world.cache, tmp_path / "cache")
+    return open_cache(tmp_path / "cache", "train")
+
+
+def verify(cache: Path, *flags: object) -> Finished:
+    return run("precompute/verify.py", "--cache", cache, *flags, check=False)
+
+
+def require_failed(done: Finished, *parts: str) -> None:
+    """Exit code 1, FAILED lines only, and each part in one of them."""
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    lines = done.stderr.splitlines()
+    assert lines and all(line.startswith("FAILED: ") for line in lines), done.stderr
+    for part in parts:
+        assert any(part in line for line in lines), f"{part!r} is not in: {done.stderr}"
+    assert done.stdout.splitlines()[-1].endswith(": FAILED")
+
+
+@pytest.mark.parametrize(("store", "codec"), MADE)
+def test_a_good_cache_passes(world: World, tmp_path: Path, store: str, codec: str) -> None:
+    cache = tmp_path / "cache"
+    world.precompute(cache, "--format", store, "--codec", codec)
+    before = snapshot(cache)
+    done = verify(cache, "--samples", 20)
+    assert (done.returncode, done.stderr) == (0, ""), (done.stdout, done.stderr)
+    lines = done.stdout.splitlines()
+    assert "integrity: 6 of 6 blocks intact, 20 samples x 2 views" in lines
+    assert any(line.startswith("pixels: ") and "all equal" in line for line in lines)
+    assert "cached against live: 20 views, 0 of which the live argmax differs" in lines
+    assert lines[-1] == f"{cache}/train: verified"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[0] == "|"]
+    assert rows[0] == [
+        *("field", "max error", "relative", "beyond bound", "wrong view: relative, beyond")
+    ]
+    assert [row[0] for row in rows[2:]] == [
+        *("logits", "channels, stage 1", "channels, stage 2", "channels, stage 3"),
+        "channels, stage 4",
+    ]
+    for _, largest, relative, beyond, wrong in rows[2:]:
+        assert (float(largest) == 0) == (float(relative) == 0) == (codec == "exact")
+        assert beyond == "0 of 20"
+        worse, caught = wrong.split(", ")
+        assert float(worse) > 10 * float(relative) and int(caught.split()[0]) > 0
+    assert snapshot(cache) == before
+
+
+def test_a_cache_of_centre_views_passes(world: World, tmp_path: Path) -> None:
+    """No flips, one view: a block's flip array is all zeros, which zarr would leave out."""
+    world.precompute(tmp_path, "--policy", "center", "--views", 1)
+    done = verify(tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), (done.stdout, done.stderr)
+    assert "cached against live: 20 views, 0 of which" in done.stdout
+
+
+@pytest.mark.parametrize(("asked", "compared"), [(1, 1), (3, 3), (1000, 40)])
+def test_so_many_views_are_compared(world: World, asked: int, compared: int) -> None:
+    done = verify(world.cache, "--samples", asked)
+    assert done.returncode == 0
+    assert f"cached against live: {compared} views, 0 of which" in done.stdout
+
+
+def test_without_samples_only_the_files_are_checked(world: World, spare: Cache) -> None:
+    done = verify(spare.files.root.parent, "--samples", 0)
+    assert done.returncode == 0 and "intact" in done.stdout and "live" not in done.stdout
+
+
+# Damaged files
+
+
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "bit of targets": ("targets.zarr/channels/c/1/2/0", flip_bit, "channels/c/1/2/0 has "),
+    "bit of boxes": ("targets.zarr/box/c/0/1/0", flip_bit, "box/c/0/1/0 has "),
+    "short file": ("targets.zarr/logits/c/0/0/0", truncate, "logits/c/0/0/0 has "),
+    "lost file": ("targets.zarr/pred/c/1/0", Path.unlink, "pred/c/1/0 is missing"),
+    "lost receipt": ("receipts/v0001-b000001.json", Path.unlink, "lacks block 1 of view 1"),
+    "bit of receipt": ("receipts/v0001-b000001.json", flip_bit, "v0001-b000001.json is damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_named_and_repaired(world: World, spare: Cache, damage: str) -> None:
+    root = spare.files.root
+    whole = snapshot(root)
+    path, spoil, named = DAMAGES[damage]
+    spoil(root / path)
+    damaged = snapshot(root)
+    done = verify(root.parent)
+    require_failed(done, named)
+    assert "integrity: 5 of 6 blocks intact" in done.stdout
+    assert len(done.stderr.splitlines()) == 1 and "live" not in done.stdout
+    assert snapshot(root) == damaged
+
+    done = verify(root.parent, "--repair")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert f"{root}: verified" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("repairing: ") and named in line
+    assert snapshot(root) == whole
+
+
+def test_every_damaged_block_is_named(spare: Cache) -> None:
+    root = spare.files.root
+    for path, spoil, _ in DAMAGES.values():
+        if (root / path).exists():
+            spoil(root / path)
+    done = verify(root.parent)
+    require_failed(done, "channels/c/1/2/0 has ", "box/c/0/1/0 has ", "logits/c/0/0/0 has ")
+    require_failed(done, "pred/c/1/0 is missing", "lacks block 1 of view 1")
+    assert "integrity: 1 of 6 blocks intact" in done.stdout
+
+
+# Whole files that say something else: hashes cannot tell
+
+
+def rewrite(world: World, cache: Cache, view: int, change: Callable[[Block, Block], Block]) -> None:
+    """Every block of a view, changed with the other view's block at hand, receipts and all."""
+    for index in range(cache.manifest.blocks):
+        mine, other = (stored_block(cache, world.source, v, index) for v in (view, 1 - view))
+        cache.write(change(mine, other), cache.receipt(view, index).keys)
+
+
+def test_targets_of_another_view_are_found(world: World, spare: Cache) -> None:
+    rewrite(world, spare, 0, lambda mine, other: replace(mine, fields=other.fields))
+    done = verify(spare.files.root.parent)
+    assert "integrity: 6 of 6 blocks intact" in done.stdout
+    assert "all equal" in done.stdout
+    require_failed(done, "cached equals live: logits differs in 20 of 40 views", "stage 4 differs")
+
+
+def test_targets_of_one_wrong_sample_are_found(world: World, spare: Cache) -> None:
+    def swap(mine: Block, other: Block) -> Block:
+        fields = {name: rows.copy() for name, rows in mine.fields.items()}
+        for name, rows in fields.items():
+            rows[3] = other.fields[name][3]
+        return replace(mine, fields=fields)
+
+    rewrite(world, spare, 1, swap)
+    require_failed(verify(spare.files.root.parent), "logits differs in 3 of 40 views")
+
+
+def test_boxes_of_another_view_are_found(world: World, spare: Cache) -> None:
+    rewrite(world, spare, 0, lambda mine, other: replace(mine, box=other.box, flip=other.flip))
+    require_failed(
+        verify(spare.files.root.parent),
+        "the student must see the pixels that the teacher saw: view 0 of class0/000.jpg differs",
+        "cached equals live: ",
+    )
+
+
+def test_predictions_of_another_class_are_found(world: World, spare: Cache) -> None:
+    rewrite(
+        world, spare, 1, lambda mine, _: replace(mine, pred=(mine.pred + 1) % np.int32(CLASSES))
+    )
+    done = verify(spare.files.root.parent)
+    assert "cached against live: 40 views, 20 of which the live argmax differs" in done.stdout
+    require_failed(done, "cached equals live: pred is another class in 20 of 40 views")
+
+
+def test_changed_pixels_are_found(world: World, spare: Cache, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(world.source.spec, images)
+    turn_upside_down(images / "train" / "class0" / "000.jpg")
+    require_failed(
+        verify(spare.files.root.parent, "--images", images),
+        "the student must see the pixels that the teacher saw: view 0 of class0/000.jpg differs",
+        "cached equals live: ",
+    )
+
+
+def test_a_teacher_that_sees_nothing_proves_nothing(world: World, tmp_path: Path) -> None:
+    """The negative control: whatever the view, its outputs are the same."""
+    state = torch.load(world.teacher, weights_only=True)
+    state["conv1.weight"].zero_()
+    torch.save(state, tmp_path / "blind.pt")
+    world.precompute(tmp_path / "cache", "--weights", tmp_path / "blind.pt")
+    done = verify(tmp_path / "cache")
+    require_failed(done, "negative control: 40 of 40 wrong views pass as right")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# Wrong input
+
+
+def test_other_weights_are_refused(world: World, tmp_path: Path) -> None:
+    write_teacher(tmp_path / "other.pt", "resnet18", CLASSES, seed=1)
+    done = verify(world.cache, "--weights", tmp_path / "other.pt")
+    require_refused(done, "the live teacher must be the cached one", f"{tmp_path}/other.pt has ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (("--cache", "nowhere"), "--cache must hold train/manifest.json: nowhere does not"),
+        (("--split", "val"), "--cache must hold val/manifest.json"),
+        (("--samples", -1), "--samples must be 0 or more: got -1"),
+        (("--images", "nowhere"), "got nowhere: no such folder"),
+        (("--weights", "nowhere.pt"), "--weights must be a file or one of IMAGENET1K_V1"),
+    ],
+)
+def test_flags_that_cannot_be_used(world: World, flags: tuple[object, ...], part: str) -> None:
+    require_refused(verify(world.cache, *flags), part)
