@@ -1,0 +1,240 @@
+"""Bytes and error of every codec, and what blosc makes of the default one.
+
+    python tests/bench/codecs.py [--images SOURCE --weights FILE --teacher resnet34 --size 224]
+
+Real images through a trained teacher. Without --weights that is the teacher of `digits` (made by
+precompute/run.py). A teacher of fewer than 1000 classes gets a head for 1000, fitted so that its
+logits look like those of ImageNet networks; the first lines say what it got. Speeds are CPU's.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import numcodecs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import linear
+
+from precompute.job import DIGITS_TEACHER
+from shared.codecs import CODECS
+from shared.images import open_source
+from shared.loader import Draw, PixelLoader, Request
+from shared.models import ARCHITECTURES, STEMS
+from shared.normalise import NORMALISATIONS
+from shared.store import webdataset_format, zarr_format
+from shared.store.block import Block
+from shared.store.manifest import Manifest
+from shared.targets import Head, Targets
+from shared.teacher import load_teacher
+from tests.small_cache import make_manifest
+
+CLASSES = 1000
+LOGIT_DEVIATION = 2.7  # within a row: ResNet-34 on ImageNet, about
+LOGIT_MAXIMUM = 15.0  # of a row, likewise
+BATCH = 64
+ROUNDS = 3
+TARGETS = {"half": (3200, 1e-6), "compact": (1900, 1e-6), "tiny": (1000, 1e-4)}  # bytes, KL
+BLOSC_ROWS = 2048  # zstd 9 takes a second for 500
+BLOSC = [("lz4", 5), ("zstd", 1), ("zstd", 3), ("zstd", 5), ("zstd", 9)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    add = parser.add_argument
+    add("--images", default="digits")
+    add("--weights", default=str(DIGITS_TEACHER / "best.pt"))
+    add("--teacher", choices=ARCHITECTURES, default="resnet34")
+    add("--stem", choices=STEMS, default="imagenet")
+    add("--size", type=int, default=None)
+    add("--views", type=int, default=zarr_format.DEFAULT_BLOCK)
+    flags = parser.parse_args()
+    targets, head = make_targets(flags)
+    print(describe(flags, targets, head))
+    print()
+    print_codecs(targets, head)
+    print()
+    print_blosc(targets)
+
+
+def make_targets(flags: argparse.Namespace) -> tuple[Targets, Head]:
+    """`flags.views` views of a source: all images in their view 0, then in view 1, ..."""
+    source = open_source(flags.images, "train")
+    torch_classes = len(torch.load(flags.weights, map_location="cpu", weights_only=True)["fc.bias"])
+    teacher = load_teacher(
+        flags.teacher,
+        flags.stem,
+        torch_classes,
+        flags.weights,
+        NORMALISATIONS[flags.stem],
+        "fp32",
+        torch.device("cpu"),
+    )
+    size, policy = flags.size or source.size or 224, source.policy or "random-resized-crop"
+    loader = PixelLoader((source,), size, workers=0, pin_memory=False)
+    places = np.arange(flags.views)
+    requests = [
+        Request(0, part % len(source), Draw(policy, 0, view))
+        for view in range(-(-flags.views // len(source)))
+        for part in _parts(places[places // len(source) == view])
+    ]
+    parts = [teacher(batch.pixels) for batch in loader.batches(requests)]
+    channels = tuple(
+        torch.cat([part.channels[s] for part in parts]) for s in range(len(parts[0].channels))
+    )
+    head = teacher.head if torch_classes >= CLASSES else fit_head(channels[-1])
+    return Targets(linear(channels[-1], head.weight, head.bias), channels), head
+
+
+def _parts(index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.split(index, range(BATCH, len(index), BATCH))
+
+
+def fit_head(means: Tensor) -> Head:
+    """1000 classes for stage-4 means (B, C_4): ridge discriminants of 1000 of the views.
+
+    The ridge is the largest that gives the wanted ratio of a row's maximum and deviation.
+    """
+    means = means.double()
+    centre = means.mean(0)
+    centred = means - centre
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(means))
+    generator = torch.Generator().manual_seed(0)
+    prototypes = centred[torch.randint(len(means), (CLASSES,), generator=generator)] @ axes
+    ridge = variances.max()
+    while True:
+        weight = prototypes / (variances + ridge) @ axes.T
+        logits = centred @ weight.T
+        scale = LOGIT_DEVIATION / logits.std(1).mean()
+        enough = scale * logits.amax(1).mean() >= LOGIT_MAXIMUM
+        if enough or ridge < 1e-4 * variances.max():
+            weight *= scale
+            return Head(weight.float(), -(weight @ centre).float())
+        ridge /= 1.1
+
+
+def describe(flags: argparse.Namespace, targets: Targets, head: Head) -> str:
+    logits = targets.logits
+    return (
+        f"{len(logits):,} views of {flags.images} through {flags.teacher} {flags.weights}; "
+        f"{logits.shape[1]} logits: deviation in a row {logits.std(1).mean():.2f}, maximum "
+        f"{logits.amax(1).mean():.1f}, largest probability {logits.softmax(1).amax(1).mean():.2f}, "
+        f"norm of a head row {head.weight.norm(dim=1).mean():.2f}; zeros in the stages' means "
+        + ", ".join(f"{100 * (mean == 0).float().mean():.0f} %" for mean in targets.channels)
+    )
+
+
+def print_codecs(targets: Targets, head: Head) -> None:
+    print(
+        "| codec | fields | raw B/view | zarr B/view | webdataset member B | KL | argmax flips "
+        "| channels: share of variance | channels: of row max | encode views/s | decode views/s "
+        "| target |"
+    )
+    print("|---|---|" + "---:|" * 9 + "---|")
+    rows = len(targets.logits)
+    truth = targets.logits.double().log_softmax(1)
+    stages = tuple(mean.shape[1] for mean in targets.channels)
+    for name, codec in CODECS.items():
+        manifest = _manifest(rows, name, stages)
+        block = _block(manifest, targets)
+        shards = zarr_format.encode(manifest, block)
+        on_disk = sum(map(len, shards.values())) / rows
+        record = json.loads(webdataset_format.metadata(manifest, block.label).popitem()[1])
+        member = np.dtype([(field, kind, tuple(shape)) for field, kind, shape in record]).itemsize
+        fields = {field: torch.from_numpy(values) for field, values in block.fields.items()}
+        decoded = codec.decode(fields, stages, head)
+        guess = decoded.logits.double().log_softmax(1)
+        kl = (truth.exp() * (truth - guess)).sum(1).mean().item()
+        flips = int((truth.argmax(1) != guess.argmax(1)).sum())
+        pairs = list(zip(decoded.channels, targets.channels, strict=True))
+        share = max(((d - t).var() / t.var(dim=0).mean()).item() for d, t in pairs)
+        worst = max(((d - t).abs().amax(1) / t.amax(1)).max().item() for d, t in pairs)
+        encode = rows / _seconds(lambda codec=codec: codec.encode(targets))
+        decode = rows / _seconds(lambda c=codec, f=fields: c.decode(f, stages, head))
+        verdict = ""
+        if name in TARGETS:
+            most, largest = TARGETS[name]
+            verdict = "held" if on_disk <= most and kl <= largest else "MISSED"
+            verdict += f" ({most} B, KL {largest:g})"
+        print(
+            f"| {name} | {', '.join(f'{f} {v.dtype}' for f, v in block.fields.items())} "
+            f"| {sum(v.nbytes for v in block.arrays().values()) / rows:,.0f} | {on_disk:,.0f} "
+            f"| {member:,} | {kl:.1e} | {flips} of {rows:,} | {share:.1e} | {worst:.1e} "
+            f"| {encode:,.0f} | {decode:,.0f} | {verdict} |"
+        )
+
+
+def print_blosc(targets: Targets) -> None:
+    rows = len(targets.logits)
+    fields = CODECS["half"].encode(targets)
+    chunks = [
+        values[start : start + zarr_format.CHUNK]
+        for values in fields.values()
+        for start in range(0, min(rows, BLOSC_ROWS), zarr_format.CHUNK)
+    ]
+    raw = sum(chunk.nbytes for chunk in chunks)
+    print(f"codec half without box, flip and pred, chunks of {zarr_format.CHUNK} rows, one thread:")
+    print("| blosc | shuffle | B/view | encode MB/s | decode MB/s |")
+    print("|---|---|---:|---:|---:|")
+    shuffles = {
+        "byte": numcodecs.Blosc.SHUFFLE,
+        "bit": numcodecs.Blosc.BITSHUFFLE,
+        "none": numcodecs.Blosc.NOSHUFFLE,
+    }
+    for compressor, level in BLOSC:
+        for name, shuffle in shuffles.items():
+            blosc = numcodecs.Blosc(compressor, level, shuffle)
+            packed = [blosc.encode(chunk) for chunk in chunks]
+            encode = _seconds(lambda b=blosc: [b.encode(chunk) for chunk in chunks])
+            decode = _seconds(lambda b=blosc, p=packed: [b.decode(chunk) for chunk in p])
+            num_bytes = sum(map(len, packed)) / min(rows, BLOSC_ROWS)
+            print(
+                f"| {compressor} {level} | {name} | {num_bytes:,.0f} "
+                f"| {raw / encode / 1e6:,.0f} | {raw / decode / 1e6:,.0f} |"
+            )
+
+
+def _manifest(rows: int, codec: str, stages: tuple[int, ...]) -> Manifest:
+    block = rows if rows <= zarr_format.CHUNK else -(-rows // zarr_format.CHUNK) * zarr_format.CHUNK
+    manifest = make_manifest(samples=rows, block=block, views=1, codec=codec, channels=stages)
+    return replace(manifest, teacher=replace(manifest.teacher, classes=CLASSES))
+
+
+def _block(manifest: Manifest, targets: Targets) -> Block:
+    rows = manifest.samples
+    generator = np.random.Generator(np.random.Philox(0))
+    return Block(
+        view=0,
+        index=0,
+        fields=CODECS[manifest.codec].encode(targets),
+        box=generator.integers(0, 500, (rows, 4), dtype=np.int32),
+        flip=generator.random(rows) < 0.5,
+        pred=targets.logits.argmax(1).numpy().astype(np.int32),
+        label=np.zeros(rows, np.int64),
+        images=(),
+        pixels={},
+        skipped=(),
+    )
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main()

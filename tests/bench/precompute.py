@@ -1,0 +1,137 @@
+"""Images a second of a whole precompute run, against the teacher's forward pass alone.
+
+    python tests/bench/precompute.py [--images 96] [--rounds 3] [--device cpu --workers 0]
+
+ResNet-34 at 224 px on JPEGs of ImageNet's usual 500 x 375 pixels and 100 kB, random resized crops.
+A run is what precompute/run.py does: decode, teacher, encode, write, fsync, receipt. The teacher
+alone sees batches of the same size that lie in memory. They take turns in one process, so that only
+their ratio matters: what reading, decoding and writing cost.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import numpy as np
+import torch
+from PIL import Image
+
+from precompute.fill import fill
+from precompute.job import Job, add_flags, make_job
+from shared.models import StagedResNet
+from shared.store.cache import FORMATS, create_cache
+
+WIDTH, HEIGHT = 500, 375
+NOISE = 9.0  # grey levels: makes 100 kB of the pictures below
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    add = parser.add_argument
+    add("--images", type=int, default=96)
+    add("--batch-size", type=int, default=32)
+    add("--rounds", type=int, default=3)
+    add("--device", default="cpu")
+    add("--workers", type=int, default=0)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = write_photographs(folder / "images", flags.images)
+        torch.save(StagedResNet("resnet34", flags.images).state_dict(), folder / "teacher.pt")
+        runs = {store: make_run(folder, flags, store) for store in FORMATS}
+        runs["teacher alone"] = make_teacher(folder, flags)
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for number in range(1 + flags.rounds):
+            for name, run in runs.items():
+                taken = run(number)
+                if number:  # the first round warms up
+                    seconds[name].append(taken)
+    speeds = {name: flags.images / median(values) for name, values in seconds.items()}
+    print(
+        f"{flags.images} images of {size / 1000:.0f} kB, batch {flags.batch_size}, {flags.device}, "
+        f"{torch.get_num_threads()} threads, {flags.workers} workers, medians of {flags.rounds}:"
+    )
+    print("| | images/s | of teacher alone |")
+    print("|---|---:|---:|")
+    for name, speed in speeds.items():
+        print(f"| {name} | {speed:.1f} | {speed / speeds['teacher alone']:.3f} |")
+
+
+def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[int], float]:
+    job = _job(folder, flags, "--format", store)
+
+    def run(number: int) -> float:
+        head = job.teacher.head
+        where = folder / f"{store}{number}"
+        cache = create_cache(where, job.manifest, job.source.labels, head)
+        started = time.perf_counter()
+        fill(
+            cache,
+            job.source,
+            job.teacher,
+            list(cache.units()),
+            flags.batch_size,
+            job.workers,
+            job.device,
+            skip_bad=False,
+        )
+        return time.perf_counter() - started
+
+    return run
+
+
+def make_teacher(folder: Path, flags: argparse.Namespace) -> Callable[[int], float]:
+    job = _job(folder, flags)
+    side = job.manifest.size
+    batch = torch.randint(0, 256, (flags.batch_size, 3, side, side), dtype=torch.uint8)
+    sizes = [
+        min(flags.batch_size, flags.images - start)
+        for start in range(0, flags.images, flags.batch_size)
+    ]
+
+    def run(number: int) -> float:
+        started = time.perf_counter()
+        for size in sizes:
+            job.teacher(batch[:size].to(job.device))
+        if job.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    return run
+
+
+def _job(folder: Path, flags: argparse.Namespace, *more: str) -> Job:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    given = ["--split", "train", "--images", folder / "images", "--weights", folder / "teacher.pt"]
+    given += ["--views", 1, "--device", flags.device, "--workers", flags.workers, *more]
+    return make_job(parser.parse_args(list(map(str, given))))
+
+
+def write_photographs(root: Path, count: int) -> float:
+    """An ImageFolder, one image a class, of smooth pictures with noise; mean bytes of a file."""
+    generator = np.random.Generator(np.random.Philox(0))
+    sizes = []
+    for number in range(count):
+        shape = (HEIGHT, WIDTH, 3)
+        pixels = NOISE * generator.standard_normal(shape)
+        for coarse in (4, 8, 16, 32, 64):
+            grid = generator.integers(0, 256, (coarse, coarse, 3), dtype=np.uint8)
+            smooth = Image.fromarray(grid).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+            pixels += np.asarray(smooth) * (2 / coarse)
+        path = root / "train" / f"{number:05d}" / "0.jpg"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=95)
+        sizes.append(path.stat().st_size)
+    return float(np.mean(sizes))
+
+
+if __name__ == "__main__":
+    main()
