@@ -1,7 +1,15 @@
-"""Rank and world size, as torchrun hands them out. One process is a world of 1, not a branch."""
+"""Everything that knows of more than one process. One process is a world of 1, not a branch.
+
+torchrun hands out RANK, WORLD_SIZE and LOCAL_RANK. precompute needs no more than these: its
+processes share nothing. Training also talks: gradients (DistributedDataParallel), sums, buffers.
+"""
 
 import os
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import InputError
 
@@ -11,6 +19,11 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # position on this machine: which GPU
+
+    @property
+    def is_first(self) -> bool:
+        """The one process that writes and prints."""
+        return self.rank == 0
 
 
 def read_world() -> World:
@@ -29,3 +42,44 @@ def read_world() -> World:
             f"with torchrun, or unset them"
         )
     return World(rank, size, local_rank)
+
+
+def connect(world: World, device: torch.device) -> None:
+    """Joins the processes of one run: NCCL between GPUs, gloo between CPUs."""
+    if world.size > 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def disconnect(world: World) -> None:
+    if world.size > 1:
+        distributed.destroy_process_group()
+
+
+def wait_for_all(world: World) -> None:
+    if world.size > 1:
+        distributed.barrier()
+
+
+def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """`model`, its gradients averaged over the processes at every backward."""
+    if world.size == 1:
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices)
+
+
+def sum_over(tensor: Tensor, world: World) -> Tensor:
+    """The sum of every process's tensor, in all of them."""
+    if world.size > 1:
+        tensor = tensor.clone()
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def share_buffers(model: nn.Module, world: World) -> None:
+    """BatchNorm's running statistics of the first process to all: those that are saved."""
+    if world.size > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.checks import require_pixels
 from shared.codecs import CODECS, relative_to_maximum
+from shared.distributed import World
 from shared.images import ImageSource, open_source
 from shared.loader import Draw, PixelLoader, Replay, Request
 from shared.store.cache import Cache, open_cache
@@ -32,7 +33,7 @@ CLASSES = 5
 
 
 @dataclass(frozen=True)
-class World:
+class Made:
     source: ImageSource
     caches: dict[str, Cache]
     teacher: Teacher
@@ -40,7 +41,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("world")
     write_image_folder(folder / "images", classes=CLASSES, train=8, val=2)
     write_teacher(folder / "teacher.pt", "resnet34", CLASSES)
@@ -54,10 +55,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     caches = {codec: open_cache(folder / codec, "train") for codec in CODECS}
     source = open_source(str(folder / "images"), "train")
     teacher = cached_teacher(caches["exact"].manifest, None, CPU)
-    return World(source, caches, teacher, folder)
+    return Made(source, caches, teacher, folder)
 
 
-def batches(world: World, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, Batch, Batch]]:
+def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, Batch, Batch]]:
     """(pixels, cached batch, live batch) of the same samples, some batches of two views."""
     cache = world.caches[codec]
     labels = torch.from_numpy(world.source.labels)
@@ -71,12 +72,12 @@ def batches(world: World, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, 
         request = Request(0, rows, Replay(view.box[rows], view.flip[rows]))
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels) if recipe.needs else None
-        live = live_batch(targets, recipe, labels[index], CPU)
-        yield batch.pixels, views.batch(view, index, CPU), live
+        live = live_batch(targets, recipe, labels[index], World(), CPU)
+        yield batch.pixels, views.batch(view, index, index, World(), CPU), live
     views.close()
 
 
-def step(world: World, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str, Tensor]:
+def step(world: Made, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Losses, outputs' and parameters' gradients, and parameters after one step, by name."""
     # Half the recipe's epochs in, where every term has a weight.
     channels = world.teacher.model.channels if "channels" in recipe.needs else ()
@@ -96,7 +97,7 @@ def step(world: World, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_exact_cache_gives_the_live_teachers_bits(world: World, recipe: Recipe) -> None:
+def test_exact_cache_gives_the_live_teachers_bits(world: Made, recipe: Recipe) -> None:
     for pixels, cached, live in batches(world, "exact", recipe):
         mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, live)
         assert mine.keys() == theirs.keys()
@@ -104,7 +105,7 @@ def test_exact_cache_gives_the_live_teachers_bits(world: World, recipe: Recipe) 
             assert torch.equal(value, theirs[name]), name
 
 
-def test_a_wrong_view_changes_the_bits(world: World) -> None:
+def test_a_wrong_view_changes_the_bits(world: Made) -> None:
     """Negative control: without it, the test above could pass on targets that never matter."""
     recipe = RECIPES[-2] if RECIPES[-2].needs else RECIPES[1]
     (pixels, cached, _), (_, other, _) = batches(world, "exact", recipe)
@@ -113,7 +114,7 @@ def test_a_wrong_view_changes_the_bits(world: World) -> None:
     assert not torch.equal(mine["loss total"], theirs["loss total"])
 
 
-def test_half_cache_stays_within_its_bound(world: World) -> None:
+def test_half_cache_stays_within_its_bound(world: Made) -> None:
     """Each loss moves by no more than the codec's bound allows when put through its formula."""
     recipe = next(r for r in RECIPES if {"gkd", "cd"} <= {t.name for t in r.terms})
     codec = CODECS["half"]
@@ -140,7 +141,7 @@ def test_half_cache_stays_within_its_bound(world: World) -> None:
 
 
 def student_outputs(
-    world: World, recipe: Recipe, pixels: Tensor
+    world: Made, recipe: Recipe, pixels: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     channels = world.teacher.model.channels
     student = build_student("resnet18", recipe.stem, CLASSES, channels, seed=1).train()
@@ -174,7 +175,7 @@ def kd_bound(student: Tensor, live: Batch, bound: Targets) -> float:
 
 
 def test_three_epochs_from_exact_cache_and_live_teacher_end_bit_equal(
-    world: World, tmp_path: Path
+    world: Made, tmp_path: Path
 ) -> None:
     """Through the command itself: connectors, momentum, BatchNorm and all."""
     states = {}
@@ -189,7 +190,7 @@ def test_three_epochs_from_exact_cache_and_live_teacher_end_bit_equal(
         assert torch.equal(value, states["live"]["student"][name]), name
 
 
-def test_cached_views_are_the_policys(world: World) -> None:
+def test_cached_views_are_the_policys(world: Made) -> None:
     """The boxes in the cache are those that the policy draws, and replaying gives equal pixels."""
     cache = world.caches["exact"]
     stored = cache.read_view(2, ["box", "flip"])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.distributed import World, sum_over
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet
@@ -21,16 +22,23 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def image_batches(
-    loader: PixelLoader, position: int, source: ImageSource, batch_size: int
+    loader: PixelLoader,
+    position: int,
+    source: ImageSource,
+    batch_size: int,
+    world: World | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(pixels, labels) of centre views, in order; `position` among the loader's sources.
+
+    In a `world` of several processes every one gets its share of the batches.
 
     The label of an image that does not decode is -1: it counts as wrong.
     """
     labels = torch.from_numpy(source.labels)
 
     def requests() -> Iterator[Request]:
-        for start in range(0, len(source), batch_size):
+        rank, size = (world.rank, world.size) if world else (0, 1)
+        for start in range(rank * batch_size, len(source), size * batch_size):
             index = np.arange(start, min(start + batch_size, len(source)))
             yield Request(position, index, Draw("center", seed=0, number=0))
 
@@ -53,16 +61,19 @@ def evaluate(
     batches: Iterator[tuple[Tensor, Tensor]],
     normalisation: Normalisation,
     device: torch.device,
+    world: World | None = None,
 ) -> tuple[float, float, int]:
-    """(top-1, top-5) in percent and the number of samples, in eval mode."""
+    """(top-1, top-5) in percent and the number of samples, in eval mode.
+
+    Of all samples in the batches of every process of `world`.
+    """
     was_training = model.training
     model.eval()
-    right = torch.zeros(2, device=device)
-    seen = 0
+    sums = torch.zeros(3, device=device)  # right in 1, right in 5, samples
     for pixels, labels in batches:
         logits, _ = model(normalisation(pixels.to(device, non_blocking=True)))
-        right += correct(logits.float(), labels.to(device, non_blocking=True))
-        seen += len(labels)
+        right = correct(logits.float(), labels.to(device, non_blocking=True))
+        sums += torch.cat([right, right.new_full((1,), len(labels))])
     model.train(was_training)
-    top1, top5 = (100 * right / seen).tolist()
-    return top1, top5, seen
+    first, five, seen = sum_over(sums, world or World()).tolist()
+    return 100 * first / seen, 100 * five / seen, int(seen)

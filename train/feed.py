@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.distributed import World, sum_over
 from shared.store.cache import Cache
 from shared.targets import Head, Targets
 from train.batch import Batch
@@ -82,8 +83,14 @@ class CachedViews:
         codec = CODECS[manifest.codec]
         return codec.decode(fields, manifest.teacher.channels, self._heads[device])
 
-    def batch(self, view: LoadedView, index: Tensor, device: torch.device) -> Batch:
-        """Labels, Targets and mask of B samples, on the device."""
+    def batch(
+        self, view: LoadedView, index: Tensor, whole: Tensor, world: World, device: torch.device
+    ) -> Batch:
+        """Labels, Targets and mask of B samples, on the device.
+
+        `whole` are the samples of all processes in this step: what the means divide by follows from
+        the mask in host memory, and no process need ask another.
+        """
         on_device = _to(device)
         fields = {
             name: on_device(rows.index_select(0, index)) for name, rows in view.fields.items()
@@ -93,13 +100,15 @@ class CachedViews:
             labels=on_device(self._labels.index_select(0, index)),
             targets=self._decode(fields) if fields else None,
             guided=None if guided is None else on_device(guided),
-            count=float(len(index)),
-            guided_count=0.0 if guided is None else float(guided.sum()),
+            count=len(whole) / world.size,
+            guided_count=0.0
+            if view.guided is None
+            else int(view.guided.index_select(0, whole).sum()) / world.size,
         )
 
 
 def live_batch(
-    targets: Targets | None, recipe: Recipe, labels: Tensor, device: torch.device
+    targets: Targets | None, recipe: Recipe, labels: Tensor, world: World, device: torch.device
 ) -> Batch:
     """The same Batch from a live teacher's Targets (on the device), or from none."""
     labels = _to(device)(labels)
@@ -107,13 +116,16 @@ def live_batch(
     if targets is not None and recipe.guide is not None:
         logits = targets.logits
         guided = recipe.guide(logits.argmax(1), lambda: logits, labels)
-    return Batch(
-        labels=labels,
-        targets=targets,
-        guided=guided,
-        count=float(len(labels)),
-        guided_count=0.0 if guided is None else float(guided.sum()),
-    )
+    return counted_batch(labels, targets, guided, world)
+
+
+def counted_batch(
+    labels: Tensor, targets: Targets | None, guided: Tensor | None, world: World
+) -> Batch:
+    """A Batch whose counts the processes add up, each knowing only its own."""
+    counts = torch.tensor([len(labels), 0 if guided is None else int(guided.sum())])
+    count, guided_count = (sum_over(counts.to(labels.device), world) / world.size).tolist()
+    return Batch(labels, targets, guided, count, guided_count)
 
 
 def _to(device: torch.device) -> Callable[[Tensor], Tensor]:

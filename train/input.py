@@ -4,7 +4,9 @@
                targets from the cache, from a live teacher, or none
     Streamed   view shards: pixels, labels and targets from one sequential stream
 
-Both give every sample once an epoch, in an order that depends on nothing but seed and epoch.
+Both give every sample once an epoch. Replayed: in an order that depends on nothing but seed and
+epoch, each step's batch cut into one part a process. Streamed: each process and worker has shards
+of its own, so that the order depends on their number too.
 """
 
 from collections.abc import Iterator
@@ -12,17 +14,19 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.distributed import World
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
 from shared.store.stream import ShardLoader, StreamBatch
 from train.batch import Batch
 from train.evaluate import image_batches, shard_batches
-from train.feed import CachedViews, LoadedView, live_batch
-from train.order import epoch_order, split_batches
+from train.feed import CachedViews, LoadedView, counted_batch, live_batch
+from train.order import epoch_order, process_share, split_batches
 from train.setup import Setup
 
 
@@ -32,6 +36,8 @@ class Input(Protocol):
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
         """(B, 3, S, S) uint8 pixels and their Batch, on the device."""
         ...
+
+    val_world: World  # whose processes' val_batches together are the val split
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(B, 3, S, S) uint8 pixels and (B,) labels of the val split, on the CPU."""
@@ -52,6 +58,7 @@ class Replayed:
         assert isinstance(setup.val, ImageSource)
         self._setup = setup
         self._source, self._val = setup.train, setup.val
+        self.val_world = setup.world
         # One set of workers for both splits.
         self._loader = _pixel_loader(setup, self._source, self._val)
         self._labels = torch.from_numpy(setup.train.labels)
@@ -68,24 +75,29 @@ class Replayed:
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
         view = self._views.load(epoch) if self._views else None
-        pixel_batches = self._loader.batches(self._requests(view, epoch))
+        order = epoch_order(self._samples, setup.seed, epoch)
+        steps = split_batches(order, setup.recipe.batch_size)
+        pixel_batches = self._loader.batches(self._requests(view, epoch, steps))
         if self._views and epoch + 1 < setup.recipe.epochs:
             self._views.prefetch(epoch + 1)  # after the loader has forked its workers
-        for batch in pixel_batches:
+        for step, batch in zip(steps, pixel_batches, strict=True):
             self._require_decoded(batch)
             pixels = batch.pixels.to(device, non_blocking=True)
             if self._views is not None and view is not None and setup.use_targets:
-                yield pixels, self._views.batch(view, batch.index, device)
+                whole = torch.from_numpy(step)
+                yield pixels, self._views.batch(view, batch.index, whole, setup.world, device)
             else:
                 targets = None if setup.teacher is None else setup.teacher(pixels)
                 labels = self._labels[batch.index]
-                yield pixels, live_batch(targets, setup.recipe, labels, device)
+                yield pixels, live_batch(targets, setup.recipe, labels, setup.world, device)
 
-    def _requests(self, view: LoadedView | None, epoch: int) -> Iterator[Request]:
+    def _requests(
+        self, view: LoadedView | None, epoch: int, steps: list[NDArray[np.int64]]
+    ) -> Iterator[Request]:
         """Stored boxes replayed; without a cache every epoch draws views of its own."""
         setup = self._setup
-        order = epoch_order(self._samples, setup.seed, epoch)
-        for index in split_batches(order, setup.recipe.batch_size):
+        for step in steps:
+            index = process_share(step, setup.world)
             if view is None:
                 yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
             else:
@@ -101,7 +113,9 @@ class Replayed:
             )
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return image_batches(self._loader, 1, self._val, self._setup.recipe.batch_size)
+        return image_batches(
+            self._loader, 1, self._val, self._setup.recipe.batch_size, self.val_world
+        )
 
     def close(self) -> None:
         if self._views is not None:
@@ -121,12 +135,16 @@ class Streamed:
         self._loader = ShardLoader(
             setup.cache,
             needed,
-            setup.recipe.batch_size,
+            -(-setup.recipe.batch_size // setup.world.size),
             setup.seed,
             setup.workers,
-            pin_memory=setup.device.type == "cuda",
+            setup.device.type == "cuda",
+            setup.world.rank,
+            setup.world.size,
         )
         self._val = _val_loader(setup)
+        # A val split may have fewer shards than there are processes: each reads all of them.
+        self.val_world = World() if isinstance(self._val, ShardLoader) else setup.world
 
     def steps(self, epoch: int) -> int:
         return self._loader.steps(epoch)
@@ -139,30 +157,26 @@ class Streamed:
                 yield pixels, self._batch(batch)
             else:
                 targets = None if setup.teacher is None else setup.teacher(pixels)
-                yield pixels, live_batch(targets, setup.recipe, batch.label, device)
+                yield pixels, live_batch(targets, setup.recipe, batch.label, setup.world, device)
 
     def _batch(self, batch: StreamBatch) -> Batch:
         device = self._setup.device
         fields = {k: rows.to(device, non_blocking=True) for k, rows in batch.fields.items()}
         targets = self._codec.decode(fields, self._stages, self._head) if fields else None
+        label = batch.label.to(device, non_blocking=True)
         guided = None
         if self._setup.recipe.guide is not None and targets is not None:
-            label = batch.label if targets.logits.device.type == "cpu" else batch.label.to(device)
             logits = targets.logits
             guided = self._setup.recipe.guide(batch.pred.to(device), lambda: logits, label)
-        return Batch(
-            labels=batch.label.to(device, non_blocking=True),
-            targets=targets,
-            guided=guided,
-            count=float(len(batch.label)),
-            guided_count=0.0 if guided is None else float(guided.sum()),
-        )
+        return counted_batch(label, targets, guided, self._setup.world)
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self._val, ShardLoader):
             return shard_batches(self._val)
         assert isinstance(self._setup.val, ImageSource)
-        return image_batches(self._val, 0, self._setup.val, self._setup.recipe.batch_size)
+        return image_batches(
+            self._val, 0, self._setup.val, self._setup.recipe.batch_size, self.val_world
+        )
 
     def close(self) -> None:
         """Nothing is open between epochs."""

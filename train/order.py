@@ -7,6 +7,9 @@ each in a key word of their own.
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.distributed import World
+from shared.errors import InputError
+
 _PURPOSE = int.from_bytes(b"order", "big")
 
 
@@ -27,3 +30,16 @@ def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.
     breaks BatchNorm; here every step counts about the same.
     """
     return np.array_split(order, max(1, -(-len(order) // batch_size)))
+
+
+def process_share(batch: NDArray[np.int64], world: World) -> NDArray[np.int64]:
+    """One process's part of a step's batch; the parts' sizes differ by at most one.
+
+    InputError where there are fewer samples than processes.
+    """
+    if len(batch) < world.size:
+        raise InputError(
+            f"every process takes part in every step: {world.size} processes, a batch of "
+            f"{len(batch)}; use fewer processes or a larger --batch-size"
+        )
+    return np.array_split(batch, world.size)[world.rank]

@@ -21,6 +21,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from shared.distributed import (
+    World,
+    connect,
+    disconnect,
+    parallel,
+    share_buffers,
+    sum_over,
+    wait_for_all,
+)
 from shared.errors import InputError, run_command
 from train.evaluate import correct, evaluate
 from train.folder import RunFolder, read_metrics
@@ -38,8 +47,11 @@ def main() -> int:
     flags = parser.parse_args()
     setup = make_setup(flags)
     folder = RunFolder(flags.out or Path("runs") / setup.recipe.name)
-    folder.open(setup.identity, setup.facts)
+    connect(setup.world, setup.device)
+    if setup.world.is_first:
+        folder.open(setup.identity, setup.facts)
     train(setup, folder)
+    disconnect(setup.world)
     return 0
 
 
@@ -47,44 +59,48 @@ def train(setup: Setup, folder: RunFolder) -> None:
     recipe, student, optimizer, device = (
         setup.recipe, setup.student, setup.optimizer, setup.device
     )  # fmt: skip
+    world = setup.world
     feed = open_input(setup)
+    network = parallel(student, world, device)
     start, best = 0, -1.0
     if (state := folder.load_checkpoint()) is not None:
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         start, best = state["epoch"], state["best_top1"]
-        print(f"{folder.path}: going on at epoch {start} of {recipe.epochs}")
+        if world.is_first:
+            print(f"{folder.path}: going on at epoch {start} of {recipe.epochs}")
     records = [record for record in read_metrics(folder.path) if record["epoch"] < start]
+    wait_for_all(world)  # until everyone has read, before anyone writes
 
     for epoch in range(start, recipe.epochs):
         weights = recipe.weights(epoch)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate(epoch)
         student.train()
-        sums = torch.zeros(len(recipe.terms) + 3, device=device)  # terms, total, top-1, top-5
-        seen = 0
+        # Sums over samples: terms, total, top-1, top-5, and how many samples.
+        sums = torch.zeros(len(recipe.terms) + 4, dtype=torch.float64, device=device)
         started = time.perf_counter()
         steps = feed.steps(epoch)
         batches = feed.batches(epoch)
-        progress = tqdm(batches, f"epoch {epoch}", steps, leave=False, unit="step", disable=None)
+        quiet = None if world.is_first else True
+        progress = tqdm(batches, f"epoch {epoch}", steps, leave=False, unit="step", disable=quiet)
         for step, (pixels, batch) in enumerate(progress):
             x = setup.normalisation(pixels)
             outputs, losses = train_step(
-                student, optimizer, recipe, weights, x, batch, setup.precision
+                network, optimizer, recipe, weights, x, batch, setup.precision
             )
 
-            rows = len(pixels)
-            seen += rows
             with torch.no_grad():
                 hits = correct(outputs.logits.float(), batch.labels)
-                sums += torch.cat([torch.stack(losses) * rows, hits])
+                rows = hits.new_full((1,), len(pixels))
+                sums += torch.cat([torch.stack(losses) * batch.count, hits, rows])
             if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
-                means = (sums / seen).tolist()
+                *means, seen = _means(sums, world)
                 _require_finite(means, recipe.terms, epoch, step)
                 progress.set_postfix(loss=f"{means[-3]:.3f}", top1=f"{100 * means[-2]:.1f}%")
         seconds = time.perf_counter() - started
 
-        means = (sums / seen).tolist()
+        *means, seen = _means(sums, world)
         record: dict[str, Any] = {
             "epoch": epoch, "split": "train", "top1": 100 * means[-2], "top5": 100 * means[-1],
             "loss": {term.name: mean for term, mean in zip(recipe.terms, means, strict=False)},
@@ -93,8 +109,9 @@ def train(setup: Setup, folder: RunFolder) -> None:
             "images_per_second": seen / seconds, "seconds": seconds,
         }  # fmt: skip
         started = time.perf_counter()
+        share_buffers(student, world)
         top1, top5, samples = evaluate(
-            student.backbone, feed.val_batches(), setup.normalisation, device
+            student.backbone, feed.val_batches(), setup.normalisation, device, feed.val_world
         )
         seconds = time.perf_counter() - started
         records += [
@@ -102,8 +119,10 @@ def train(setup: Setup, folder: RunFolder) -> None:
             {"epoch": epoch, "split": "val", "top1": top1, "top5": top5,
              "images_per_second": samples / seconds, "seconds": seconds},
         ]  # fmt: skip
-        if top1 > best:
-            best = top1
+        is_best, best = top1 > best, max(top1, best)
+        if not world.is_first:
+            continue
+        if is_best:
             folder.save("best.pt", student.backbone.state_dict())
         folder.write_metrics(records)
         folder.save(
@@ -120,9 +139,18 @@ def train(setup: Setup, folder: RunFolder) -> None:
             f"top-1 {top1:.2f}% top-5 {top5:.2f}%, {record['images_per_second']:.0f} images/s"
         )
     feed.close()
+    if not world.is_first:
+        return
     draw_curves([folder.path], folder.path / "curves.png")
     folder.finish()
     print(f"{folder.path}: best val top-1 {best:.2f}%")
+
+
+def _means(sums: torch.Tensor, world: World) -> list[float]:
+    """Terms, total, top-1 and top-5 as means over all processes' samples, then their number."""
+    total = sum_over(sums, world)
+    means: list[float] = (total / total[-1]).tolist()
+    return [*means[:-1], total[-1].item()]
 
 
 def _require_finite(means: list[float], terms: tuple[Any, ...], epoch: int, step: int) -> None:

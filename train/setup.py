@@ -10,6 +10,7 @@ from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
 from shared.device import default_workers, pick_device
+from shared.distributed import World, read_world
 from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
 from shared.models import ARCHITECTURES
@@ -38,6 +39,7 @@ class Setup:
     workers: int
     seed: int
     precision: str
+    world: World
     identity: dict[str, Any]  # what changes the numbers
     facts: dict[str, Any]  # for run.json and the report
 
@@ -63,7 +65,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def make_setup(flags: argparse.Namespace) -> Setup:
     """InputError where flags, cache, images and recipe do not go together."""
     recipe = _recipe(flags)
-    device = pick_device(flags.device)
+    world = read_world()
+    device = pick_device(flags.device, world.local_rank)
     cache = None if flags.cache is None else open_cache(flags.cache, "train")
     if cache is None and flags.teacher != "none":
         raise InputError(
@@ -94,25 +97,28 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
+    size = facts.size if facts else (train and train.size) or recipe.size
+    normalisation = NORMALISATIONS[recipe.stem]
+    if facts is not None:
+        normalisation = Normalisation(facts.mean, facts.std)
     return Setup(
         recipe=recipe,
         train=train,
         val=val,
         classes=classes,
         policy=facts.policy if facts else (train and train.policy) or recipe.policy,
-        size=facts.size if facts else (train and train.size) or recipe.size,
+        size=size,
         cache=cache,
         teacher=teacher,
         use_targets=flags.teacher == "cached",
         student=student,
         optimizer=optimizer,
-        normalisation=Normalisation(facts.mean, facts.std)
-        if facts
-        else NORMALISATIONS[recipe.stem],
+        normalisation=normalisation,
         device=device,
         workers=default_workers(device) if flags.workers is None else flags.workers,
         seed=flags.seed,
         precision=flags.precision,
+        world=world,
         identity={
             "recipe": repr(recipe),
             "student": architecture,
@@ -124,6 +130,14 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             "views": facts.views if facts else None,
         },
         facts={
+            "model": {
+                "architecture": architecture,
+                "stem": recipe.stem,
+                "classes": classes,
+                "size": size,
+                "mean": normalisation.mean,
+                "std": normalisation.std,
+            },
             "recipe": recipe.name,
             "epochs": recipe.epochs,
             "samples": len(train) if train else facts and facts.samples,

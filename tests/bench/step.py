@@ -21,6 +21,7 @@ import torch
 
 from precompute.blocks import compute_blocks
 from precompute.job import add_flags, make_job
+from shared.distributed import World
 from shared.models import StagedResNet
 from shared.store.cache import create_cache
 from tests.helpers import write_image_folder
@@ -90,10 +91,10 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
 
         def step() -> object:
             if name == "cached":
-                batch = views.batch(view, index, job.device)
+                batch = views.batch(view, index, index, World(), job.device)
             else:
                 targets = job.teacher(pixels) if name == "live" else None
-                batch = live_batch(targets, used, labels[index], job.device)
+                batch = live_batch(targets, used, labels[index], World(), job.device)
             x = normalise(pixels)
             return train_step(student, optimizer, used, used.weights(EPOCH), x, batch, "fp32")
 

@@ -1,0 +1,97 @@
+"""Several processes are one: same samples, same losses, same weights; the command itself, too."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared.distributed import World, read_world
+from shared.errors import InputError
+from tests.helpers import Finished, run, run_precompute, start, write_image_folder, write_teacher
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    write_image_folder(folder / "images", classes=4, train=11, val=3)
+    write_teacher(folder / "teacher.pt", "resnet18", 4)
+    for store in ("zarr", "webdataset"):
+        run_precompute(
+            *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
+            *("--teacher", "resnet18", "--size", 32, "--block", 4, "--format", store),
+            *("--cache", folder / store),
+        )
+    return folder
+
+
+def start_world(size: int, script: str, *flags: object) -> list[Finished]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        start(
+            *(script, *flags),
+            RANK=str(rank),
+            WORLD_SIZE=str(size),
+            LOCAL_RANK=str(rank),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for rank in range(size)
+    ]
+    finished = [process.wait() for process in processes]
+    for done in finished:
+        assert done.returncode == 0, done.stderr
+    return finished
+
+
+@pytest.mark.parametrize("teacher", ["cached", "live"])
+def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher: str) -> None:
+    """Global batches of 9: parts of 5 and 4. GuidedKD divides by the guided of both parts."""
+    flags = (
+        # A small step: with a large one rounding grows until some ReLU flips.
+        *("--cache", made / "zarr", "--epochs", 2, "--batch-size", 9, "--lr", 0.001),
+        *("--teacher", teacher, "--recipe", "s_resnet18.t_resnet34.cd.ce.kdv2"),
+    )
+    run("tests/frozen_steps.py", tmp_path / "one.pt", *flags)
+    start_world(2, "tests/frozen_steps.py", tmp_path / "two.pt", *flags)
+    one = torch.load(tmp_path / "one.pt", weights_only=True)
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    assert one["samples"].tolist() == two["samples"].tolist() == [9, 9, 9, 9, 8] * 2
+    torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-6, atol=1e-6)
+    assert one["losses"][:, 1].max() > 0, "no sample was ever guided"
+    for name, value in one["parameters"].items():
+        torch.testing.assert_close(two["parameters"][name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("store", ["zarr", "webdataset"])
+def test_the_command_with_two_processes(made: Path, tmp_path: Path, store: str) -> None:
+    flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.01)
+    first, second = start_world(2, "train/run.py", *flags, "--out", tmp_path)
+    assert "epoch 1: loss" in first.stdout and second.stdout == ""
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["epoch"], r["split"]) for r in records] == [
+        (0, "train"), (0, "val"), (1, "train"), (1, "val")
+    ]  # fmt: skip
+    for record in records:  # counts over all samples: multiples of 1 in 44 and 1 in 12
+        samples = 44 if record["split"] == "train" else 12
+        assert record["top1"] * samples / 100 == pytest.approx(
+            round(record["top1"] * samples / 100)
+        )
+    assert (tmp_path / "done").exists()
+
+
+def test_ranks_come_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert read_world() == World(0, 1, 0)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert read_world() == World(3, 4, 1)
+    for rank in ("4", "-1", "one"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(InputError, match=r"must be 0 <= rank < size: got .* and 4"):
+            read_world()
