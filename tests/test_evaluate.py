@@ -125,3 +125,12 @@ def test_images_that_do_not_decode_count_as_wrong(tmp_path: Path) -> None:
     (tmp_path / "val" / "class0" / "2.png").write_bytes(b"")
     (tmp_path / "val" / "class1" / "0.png").write_text("no image")
     assert percent(open_source(str(tmp_path), "val"), 3) == (75, 75)
+
+
+def test_batches_walk_the_source_in_order(greys: Path) -> None:
+    source = open_source(str(greys), "val")
+    loader = PixelLoader((source,), 8, workers=0, pin_memory=False)
+    pixels, labels = zip(*image_batches(loader, 0, source, 7), strict=True)
+    assert [len(batch) for batch in labels] == [len(batch) for batch in pixels] == [7, 7, 7, 3]
+    assert torch.cat(labels).tolist() == source.labels.tolist()
+    assert torch.cat(pixels)[:, 0, 0, 0].tolist() == [v for values in GREYS for v in values]

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from shared.store import zarr_format
+from shared.store.block import Block
+from shared.store.manifest import Manifest
 from tests.helpers import (
     run,
     run_precompute,
@@ -22,7 +25,7 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
-from tests.small_cache import make_block, make_cache, make_manifest, make_source, open_empty
+from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 
 KILLS = 20
 EARLY = 4  # of them: before or shortly after the first block of a life
@@ -119,13 +122,16 @@ class Life:
 
 @pytest.mark.parametrize(
     ("store", "codec", "views_before"),
-    [("zarr", "half", 0), ("zarr", "half", 1), ("zarr", "compact", 0), ("webdataset", "half", 0)],
+    [("zarr", "compact", 0), ("zarr", "half", 1), ("webdataset", "half", 0)],
 )
 def test_stopped_before_every_file_operation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, codec: str, views_before: int
 ) -> None:
     manifest = make_manifest(samples=7, block=4, views=2, store=store, codec=codec)
     expected = snapshot(make_cache(tmp_path / "whole", manifest).files.root)
+    for name in ("encode", "metadata"):  # with zarr they take long
+        remembered = remember(getattr(zarr_format, name))
+        monkeypatch.setattr(zarr_format, name, remembered)
 
     def live(folder: Path, views: int, number: int, operations: int | None) -> Life:
         """What precompute/run.py does to the disk."""
@@ -133,7 +139,7 @@ def test_stopped_before_every_file_operation(
             life = Life(patch, number, operations)
             cache = open_empty(folder, manifest.with_views(views))
             for unit in [unit for unit in cache.units() if not cache.is_done(*unit)]:
-                cache.write(make_block(manifest, *unit), make_source(7))
+                put(cache, make_block(manifest, *unit))
             cache.files.remove_stale()
         return life
 
@@ -150,3 +156,17 @@ def test_stopped_before_every_file_operation(
             live(folder, 2, 1, operation)
         live(folder, 2, 2, None)
         assert snapshot(folder / "train") == expected, operation
+
+
+def remember(encode: Callable[..., dict[str, bytes]]) -> Callable[..., dict[str, bytes]]:
+    """`encode` of a block or of labels, what it gave kept by number of views and by block."""
+    results: dict[object, dict[str, bytes]] = {}
+
+    def encode_once(manifest: Manifest, what: object) -> dict[str, bytes]:
+        block = (what.view, what.index) if isinstance(what, Block) else None
+        key = (manifest.views, block)
+        if key not in results:
+            results[key] = encode(manifest, what)
+        return results[key]
+
+    return encode_once

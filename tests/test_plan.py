@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import precompute.run
 from precompute import estimate, plan
 from precompute.estimate import count_files, readable, require_space
 from precompute.job import Job, add_flags, make_job
@@ -197,6 +198,17 @@ def test_room_for_what_is_written_and_no_more_than_twice_that(
         with pytest.raises(InputError):
             with_free(written, missing, processes)
     with_free(2 * written // VIEWS, units[: len(units) // VIEWS])
+
+
+def test_a_run_stops_before_the_teacher_starts(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = (*inputs.flags("zarr", "half"), "--cache", tmp_path / "cache")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--split", "train", *map(str, flags)])
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    with pytest.raises(InputError, match=r"lacks 720 views of up to 1\.63 MB, and 1 MB are free"):
+        precompute.run.main()
+    assert not list(tmp_path.rglob("receipts"))
 
 
 def test_error_text(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,9 @@
     python tests/bench/store.py [--folder DIR] [--rounds 3]
 
 Codec half, 1000 classes, ResNet-34's stages. The targets are random numbers that compress like a
-trained network's (which take 3.0 kB a view: tests/bench/codecs.py), the view shards' JPEGs random bytes of
-ImageNet's mean size. Writing is encode + hash + fsync + rename + receipt; reading checks every
-hash and finds the files in the page cache. One process, medians.
+trained network's (which take 3.0 kB a view: tests/bench/codecs.py), the view shards' JPEGs random
+bytes of ImageNet's mean size. Writing is encode + hash + fsync + rename + receipt; reading checks
+every hash and finds the files in the page cache. One process, medians.
 """
 
 import argparse
