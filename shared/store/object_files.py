@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
+from fsspec.core import strip_protocol
+from fsspec.registry import known_implementations
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
@@ -39,9 +41,9 @@ SLOWEST = 500_000  # bytes a second: a try may take SILENCE_SECONDS and its byte
 
 T = TypeVar("T")
 
-# One driver a process and root. Never dropped: s3fs raises or hangs after a fork, and so would what
-# it does when it is freed, to connections that the child shares with its parent.
-_drivers: dict[tuple[int, str], tuple[AbstractFileSystem, str]] = {}
+# One driver a process and bucket. Never dropped: after a fork s3fs raises or hangs, and so would
+# what it does when it is freed, to connections that the child shares with its parent.
+_drivers: dict[tuple[int, str], AbstractFileSystem] = {}
 
 
 def open_files(location: str | Path, split: str) -> Files:
@@ -54,7 +56,7 @@ def open_files(location: str | Path, split: str) -> Files:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = fsspec.registry.known_implementations[protocol]["class"].split(".")[0]
+        package = known_implementations[protocol]["class"].split(".")[0]
         raise InputError(
             f"a URL is opened by its fsspec driver: that of {protocol}:// is not installed "
             f"({error}); pip install {'what it names' if package == 'fsspec' else package}"
@@ -141,23 +143,22 @@ class ObjectFiles:
     def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:
         """`act`(driver, the driver's name of `path`), with patience."""
 
-        def act_once() -> T:
-            store, root = _driver(self.root)
-            return act(store, root if path in ("", ".") else f"{root}/{path}")
-
-        return patiently(f"{self.root}/{path}", act_once)
+        root = strip_protocol(self.root)
+        name = root if path in ("", ".") else f"{root}/{path}"
+        return patiently(f"{self.root}/{path}", lambda: act(_driver(self.root), name))
 
 
-def _driver(root: str) -> tuple[AbstractFileSystem, str]:
-    """This process's driver, and the driver's name of the root."""
-    key = (os.getpid(), root)
+def _driver(root: str) -> AbstractFileSystem:
+    """This process's driver for the bucket that `root` is in."""
+    bucket = "/".join(root.split("/")[:3])
+    key = (os.getpid(), bucket)
     if key not in _drivers:
-        is_s3 = root.startswith(("s3://", "s3a://"))
+        is_s3 = bucket.startswith(("s3://", "s3a://"))
         options = {"skip_instance_cache": True, "use_listings_cache": False}
-        store, name = fsspec.url_to_fs(root, **options, **(_s3_options() if is_s3 else {}))
+        store, _ = fsspec.url_to_fs(bucket, **options, **(_s3_options() if is_s3 else {}))
         if is_s3:
             store.retries = 1  # it means tries
-        _drivers[key] = store, name
+        _drivers[key] = store
     return _drivers[key]
 
 

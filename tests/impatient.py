@@ -1,0 +1,16 @@
+"""A command of this project that waits for the store a hundredth of the time.
+
+python tests/impatient.py precompute/run.py --split train ...
+"""
+
+import runpy
+import sys
+
+from shared.store import object_files, retry
+
+retry.FIRST_WAIT /= 100
+object_files.SILENCE_SECONDS = 2
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
