@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2.functional import resize
 
-from shared.decode import decode
+from shared.decode import decode, decode_rows
 from shared.errors import InputError
 
 POLICIES = ("random-resized-crop", "pad-crop", "center")
@@ -79,7 +79,9 @@ def apply(view: View, data: bytes, size: int) -> torch.Tensor:
 
     Raises: BadImage if the bytes do not decode.
     """
-    return apply_to_image(view, decode(data), size)
+    if view.top < 0:  # rows from anywhere may be mirrored into the box
+        return apply_to_image(view, decode(data), size)
+    return apply_to_image(view, decode_rows(data, view.top + view.height), size)
 
 
 def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch.Tensor:

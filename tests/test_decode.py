@@ -1,7 +1,9 @@
 """Decoding: every mode as torchvision's ImageFolder gives it, every broken file as one line."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
 
-from shared.decode import MAX_PIXELS, BadImage, decode, image_size
+from shared.decode import MAX_PIXELS, MAX_SCANS, BadImage, decode, decode_rows, image_size
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 COLOUR = Image.fromarray(NOISE)
@@ -50,6 +52,36 @@ def grey16() -> bytes:
     return encode(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100))
 
 
+def png16(colour_type: int, values: list[int]) -> bytes:
+    """1 x 1 pixel of 16 bits a channel, which Pillow cannot write."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    row = b"\0" + struct.pack(f">{len(values)}H", *values)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(row))
+        + chunk(b"IEND", b"")
+    )
+
+
+def ycck(image: Image.Image = COLOUR) -> bytes:
+    """A CMYK JPEG whose Adobe segment says that the first three channels are YCbCr."""
+    data = bytearray(encode(image.convert("CMYK"), "JPEG", quality=100))
+    data[data.index(b"Adobe") + 11] = 2
+    return bytes(data)
+
+
+def damaged(data: bytes) -> bytes:
+    """Two thirds down the entropy-coded data, 64 bits that are no Huffman code."""
+    place = len(data) * 2 // 3
+    return data[:place] + b"\xff\0" * 8 + data[place + 16 :]
+
+
 SOUND: dict[str, Callable[[], bytes]] = {
     "RGB": lambda: encode(COLOUR),
     "L": lambda: encode(COLOUR.convert("L")),
@@ -60,6 +92,16 @@ SOUND: dict[str, Callable[[], bytes]] = {
     "P with transparency": palette_with_transparency,
     "RGBA": lambda: encode(COLOUR.convert("RGBA")),
     "CMYK": lambda: encode(COLOUR.convert("CMYK"), "JPEG"),
+    "YCCK": ycck,
+    "RGB JPEG": lambda: encode(COLOUR, "JPEG", keep_rgb=True),
+    "4:4:4": lambda: encode(COLOUR, "JPEG", subsampling=0),
+    "4:2:2": lambda: encode(COLOUR, "JPEG", subsampling=1),
+    "restart markers": lambda: encode(COLOUR, "JPEG", restart_marker_blocks=1),
+    "progressive L": lambda: encode(COLOUR.convert("L"), "JPEG", progressive=True),
+    "bytes after the end": lambda: encode(COLOUR, "JPEG") + b"trailing",
+    "bytes before the end": lambda: encode(COLOUR, "JPEG")[:-2] + b"\0\0\xff\xd9",
+    "bytes in the header": lambda: b"\xff\xd8\xff\xfe\0\2junk" + encode(COLOUR, "JPEG")[2:],
+    "1x1 JPEG": lambda: encode(COLOUR.crop((0, 0, 1, 1)), "JPEG"),
     "L JPEG": lambda: encode(COLOUR.convert("L"), "JPEG"),
     "progressive": lambda: encode(COLOUR, "JPEG", progressive=True),
     "EXIF rotated": rotated,
@@ -73,23 +115,41 @@ SOUND: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", SOUND)
 def test_pixels_are_those_of_imagefolder(name: str, tmp_path: Path) -> None:
     data = SOUND[name]()
-    (tmp_path / "image").write_bytes(data)
-    expected = np.asarray(pil_loader(tmp_path / "image"))
+    (tmp_path / "image.JPEG").write_bytes(data)  # the suffix says nothing, in ImageNet least
+    expected = np.asarray(pil_loader(tmp_path / "image.JPEG"))
     pixels = decode(data)
     assert np.array_equal(pixels, expected)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
     assert pixels.flags.writeable
     assert image_size(data) == pixels.shape[:2]
-    assert pixels.shape == ((1, 1, 3) if name == "1x1" else (20, 30, 3))
+    assert pixels.shape == ((1, 1, 3) if "1x1" in name else (20, 30, 3))
 
 
-def test_known_pixels() -> None:
+FLAT_CMYK = Image.new("CMYK", (16, 16), (10, 60, 110, 20))
+KNOWN: list[tuple[str, bytes, list[int]]] = [
+    ("L", encode(Image.new("L", (9, 9), 7)), [7, 7, 7]),
+    ("L JPEG", encode(Image.new("L", (9, 9), 7), "JPEG"), [7, 7, 7]),
+    ("RGB JPEG", encode(Image.new("RGB", (9, 9), (1, 2, 3)), "JPEG", keep_rgb=True), [1, 2, 3]),
+    ("RGBA: alpha dropped", encode(Image.new("RGBA", (9, 9), (10, 20, 30, 0))), [10, 20, 30]),
+    ("palette", encode(Image.new("RGB", (9, 9), (9, 8, 7)).quantize(2)), [9, 8, 7]),
+    ("CMYK: (255 - C) (255 - K) / 255", encode(FLAT_CMYK, "JPEG", quality=100), [226, 180, 134]),
+    ("YCCK: C = Y + 1.402 (Cr - 128)", ycck(FLAT_CMYK), [0, 41, 0]),
+    ("16 bits, RGB: the upper 8", png16(2, [0x1234, 0x00FF, 0x80FF]), [0x12, 0, 0x80]),
+    ("16 bits, RGBA: the same", png16(6, [0x1000, 0x2000, 0x3000, 0]), [0x10, 0x20, 0x30]),
+    ("16 bits, grey: clipped, as Pillow does", png16(0, [0x0100]), [255, 255, 255]),
+    ("16 bits, grey: clipped, as Pillow does", png16(0, [0x0007]), [7, 7, 7]),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "expected"), KNOWN)
+def test_known_pixels(name: str, data: bytes, expected: list[int]) -> None:
     """By hand, should Pillow and the reference ever change together."""
-    grey = Image.new("L", (2, 1), 7)
-    assert decode(encode(grey)).tolist() == [[[7, 7, 7], [7, 7, 7]]]
-    clear = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
-    assert decode(encode(clear)).tolist() == [[[10, 20, 30]]]
+    assert decode(data)[0, 0].tolist() == expected, name
+
+
+def test_exif_orientation_is_ignored() -> None:
+    assert np.array_equal(decode(rotated()), decode(encode(COLOUR, "JPEG")))
 
 
 @pytest.mark.parametrize("name", ["P with transparency", "EXIF corrupt"])
@@ -124,7 +184,54 @@ def test_truncated_jpeg() -> None:
     assert caught.match(f"^{expected}$")
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "progressive", "CMYK"])
+DAMAGE = r"Corrupt JPEG data: [^\n]+, [\d,]+ bytes"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("restarts", [0, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_whose_code_ends_too_early(mode: str, restarts: int, progressive: bool) -> None:
+    """Pillow shows the lower part in grey, or in one colour, and says nothing."""
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 300, 3), np.uint8))
+    data = encode(
+        image.convert(mode), "JPEG", progressive=progressive, restart_marker_blocks=restarts
+    )
+    third = len(data) // 3
+    broken = data[:third] + data[2 * third :]
+    assert np.asarray(Image.open(BytesIO(broken)).convert("RGB")).shape == (200, 300, 3)
+    with pytest.raises(BadImage, match=f"^{DAMAGE}$"):
+        decode(broken)
+    with pytest.raises(BadImage, match=f"^{DAMAGE}$"):
+        decode_rows(broken, 200)
+
+
+def test_a_code_that_is_no_huffman_code() -> None:
+    with pytest.raises(BadImage, match=r"^Corrupt JPEG data: bad Huffman code, [\d,]+ bytes$"):
+        decode(damaged(encode(COLOUR, "JPEG")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_flipped_bits_are_an_error_or_give_pillows_pixels(mode: str) -> None:
+    """A JPEG has no checksum, so most of them go unseen, here as anywhere."""
+    data = encode(COLOUR.resize((60, 80)).convert(mode), "JPEG")
+    rng = np.random.default_rng(2)
+    errors = 0
+    for _ in range(300):
+        broken = bytearray(data)
+        broken[rng.integers(len(data) // 2, len(data) - 2)] ^= 1 << rng.integers(8)
+        try:
+            pixels = decode(bytes(broken))
+        except BadImage:
+            errors += 1
+        else:
+            expected = Image.open(BytesIO(broken)).convert("RGB")
+            assert np.array_equal(pixels, np.asarray(expected))
+    assert 0 < errors < 300
+
+
+@pytest.mark.parametrize(
+    "name", [*FORMATS, "progressive", "CMYK", "YCCK", "L JPEG", "restart markers"]
+)
 def test_truncated_anywhere_is_an_error_or_whole(name: str) -> None:
     """Never half an image; whole only where all that is missing comes after the pixels."""
     data = SOUND[name]()
@@ -137,6 +244,12 @@ def test_truncated_anywhere_is_an_error_or_whole(name: str) -> None:
             bad += 1
             assert str(error)
             assert "\n" not in str(error)
+        else:
+            assert np.array_equal(pixels, whole), length
+        try:
+            pixels = decode_rows(data[:length], 20)
+        except BadImage:
+            pass
         else:
             assert np.array_equal(pixels, whole), length
     assert bad > 0.8 * len(data)
@@ -199,3 +312,65 @@ def test_bomb_prints_nothing_outside_pytest(tmp_path: Path) -> None:
     )
     assert done.stdout == f"9001 x 10000 is more than {MAX_PIXELS:,} pixels\n"
     assert done.stderr == ""
+
+
+def jpeg_header_only(width: int, height: int) -> bytes:
+    data = bytearray(encode(COLOUR, "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def test_decompression_bomb_of_a_jpeg() -> None:
+    for function in (decode, image_size, lambda data: decode_rows(data, 1)):
+        with pytest.raises(BadImage) as caught:
+            function(jpeg_header_only(9_001, 10_000))
+        assert str(caught.value) == f"9001 x 10000 is more than {MAX_PIXELS:,} pixels"
+
+
+def test_a_progressive_jpeg_of_too_many_scans() -> None:
+    """Each is a pass over all pixels: a small file could keep a decoder busy for minutes."""
+    data = encode(COLOUR, "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert decode(data).shape == (20, 30, 3)
+    bomb = data[:-2] + scan * MAX_SCANS + data[-2:]
+    scans = data.count(b"\xff\xda") + MAX_SCANS
+    with pytest.raises(BadImage) as caught:
+        decode(bomb)
+    assert str(caught.value) == f"{scans} scans are more than {MAX_SCANS}, {len(bomb):,} bytes"
+
+
+WIDE = {
+    "JPEG": ("JPEG", {}, "RGB", 4),
+    "progressive": ("JPEG", {"progressive": True, "subsampling": 0}, "RGB", 12),
+    "CMYK": ("JPEG", {}, "CMYK", 16),
+    "PNG": ("PNG", {"compress_level": 1}, "RGB", 12),
+    "palette": ("PNG", {"compress_level": 1}, "P", 12),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize("name", WIDE)
+def test_memory_of_an_image_20000_pixels_wide(name: str, tmp_path: Path) -> None:
+    format, options, mode, bytes_per_pixel = WIDE[name]
+    rows = 1000
+    image = Image.fromarray(np.resize(NOISE, (rows, 20_000, 3))).convert(mode)
+    (tmp_path / "wide").write_bytes(encode(image, format, **options))
+    code = (
+        "import pathlib, re, sys; from shared.decode import decode\n"
+        "def peak():\n"
+        "    status = pathlib.Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) * 1024\n"
+        "data = pathlib.Path(sys.argv[1]).read_bytes(); before = peak()\n"
+        "print(decode(data).shape, peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "wide"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shape, peak = done.stdout.rsplit(" ", 1)
+    assert shape == f"({rows}, 20000, 3)"
+    assert int(peak) < bytes_per_pixel * rows * 20_000
