@@ -41,7 +41,7 @@ class Job:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", required=True, help="split of the source to run the teacher over: train, val")
-    add("--images", metavar="SOURCE", help="ImageFolder root with train/ and val/, or 'digits'")
+    add("--images", metavar="SOURCE", help="folder with train/ and val/, tars, or a built-in set")
     add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
     add("--format", choices=FORMATS, default="zarr", help="targets only, or self-contained shards")
     add("--views", type=int, metavar="K", help="views an image: epoch e trains on view e mod K")

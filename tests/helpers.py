@@ -1,5 +1,6 @@
 """Small real inputs for tests: image folders, teachers, and the commands as subprocesses."""
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -82,7 +83,8 @@ class Started:
 
     def signal(self, number: int) -> None:
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it may end in this very moment
+            os.kill(self._process.pid, number)
 
     def wait(self, seconds: float | None = 300) -> "Finished":
         self._process.join(seconds)

@@ -18,7 +18,8 @@ from shared import digits, images
 from shared.decode import decode
 from shared.digits import write_digits
 from shared.errors import InputError
-from shared.images import EXTENSIONS, ImageSource, Keys, default_source, open_source
+from shared.images import ImageSource, default_source, open_source
+from shared.listing import EXTENSIONS, Keys
 
 # Sorts differently by whole path, by part, and without regard to case; two hidden names.
 FILES = {
@@ -203,8 +204,8 @@ EXTENSION_RULE = (
             {},
             "train",
             None,
-            "--images must be a folder that holds train/ and val/, or digits; got {root}: "
-            "no such folder",
+            "--images must be a folder that holds train/ and val/, a pattern of tars, imagenette, "
+            "cifar10, cifar100 or digits; got {root}: no such folder",
         ),
         (FILES, "test", None, "--split must be a folder in {root}, got test: found train, val"),
         (
@@ -219,7 +220,14 @@ EXTENSION_RULE = (
             None,
             "--split must be a folder in {root}, got ../root/train: found train, val",
         ),
-        ({"train/a.jpg": b""}, "train", None, EXTENSION_RULE + "; got no images in {root}/train"),
+        (
+            {"train/a.jpg": b""},
+            "train",
+            None,
+            "images outside class folders need their labels beside {root}/train: found none of "
+            "train.csv, LOC_train_solution.csv",
+        ),
+        ({"train/a.gif": b""}, "train", None, EXTENSION_RULE + "; got no images in {root}/train"),
         ({"train/a/a.gif": b""}, "train", None, EXTENSION_RULE + "; got no images in {root}/train"),
         (
             {**FILES, "train/ant/a.txt": b"", "train/bee/.b.jpg": b""},

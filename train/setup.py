@@ -48,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--recipe", default=DEFAULT_RECIPE, help=f"default: {DEFAULT_RECIPE}")
     add("--cache", metavar="DIR|URL", help="what precompute/run.py wrote")
-    add("--images", metavar="SOURCE", help="ImageFolder root or 'digits' (default: the cache's)")
+    add("--images", metavar="SOURCE", help="as for precompute/run.py (default: the cache's)")
     add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
     add("--student", choices=ARCHITECTURES, help="default: the recipe's")
     add("--teacher", choices=["cached", "live", "none"], default="cached")

@@ -1,0 +1,166 @@
+"""One shard of packed images: a tar in WebDataset's layout, and the receipt that proves it whole.
+
+    train-000000.tar           ustar; for each sample KEY.jpg, KEY.cls (the label, in decimal)
+    .pack/train-000000.json    SHA-256 of its bytes, samples, those left out
+
+KEY is the source's key without extension, with dots in the file name replaced by "_", because
+WebDataset cuts at the first. Members carry no time, owner or other trace of who packed: the bytes
+depend on the source and the settings alone (and on Pillow, for images that are re-encoded).
+
+An image whose shorter side is longer than wanted is reduced to it, antialiased, and encoded as
+JPEG. A JPEG that is small enough stays byte for byte; another format is encoded as JPEG.
+"""
+
+import io
+import json
+import os
+import posixpath
+import tarfile
+import threading
+from dataclasses import dataclass
+from hashlib import sha256
+from multiprocessing import connection, parent_process
+from pathlib import Path
+
+from PIL import Image
+
+from shared.decode import BadImage, decode
+from shared.errors import InputError
+from shared.images import ImageSource
+from shared.store.files import LocalFiles
+
+FOLDER = ".pack"
+JPEG_START = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What a worker process needs to make any shard."""
+
+    source: ImageSource
+    to: Path
+    shorter_side: int  # pixels
+    quality: int
+    shard_size: int  # samples
+    skip_bad: bool
+
+    @property
+    def shards(self) -> int:
+        return -(-len(self.source) // self.shard_size)
+
+    def name(self, shard: int) -> str:
+        return f"{self.source.split}-{shard:06d}"
+
+    def rows(self, shard: int) -> range:
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, len(self.source)))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    sha256: str
+    num_bytes: int
+    samples: int
+    skipped: tuple[tuple[str, str], ...]  # (key, reason)
+
+
+def packed_key(key: str) -> str:
+    folder, name = posixpath.split(key)
+    return posixpath.join(folder, posixpath.splitext(name)[0].replace(".", "_"))
+
+
+def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
+    """JPEG of at most that shorter side in pixels. Raises: BadImage."""
+    pixels = decode(data)  # also of those that stay as they are: all that is packed decodes
+    height, width = pixels.shape[:2]
+    scale = shorter_side / min(height, width)
+    if scale >= 1 and data.startswith(JPEG_START):
+        return data
+    image = Image.fromarray(pixels)
+    if scale < 1:
+        size = max(shorter_side, round(width * scale)), max(shorter_side, round(height * scale))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def read_receipt(packing: Packing, shard: int) -> Receipt | None:
+    """None unless the shard is there and has the bytes of its receipt."""
+    name = packing.name(shard)
+    try:
+        facts = json.loads((packing.to / FOLDER / f"{name}.json").read_bytes())
+        with (packing.to / f"{name}.tar").open("rb") as file:
+            data = file.read()
+        skipped = tuple((str(key), str(reason)) for key, reason in facts["skipped"])
+        receipt = Receipt(facts["sha256"], facts["num_bytes"], facts["samples"], skipped)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return receipt if sha256(data).hexdigest() == receipt.sha256 else None
+
+
+def make_shard(packing: Packing, shard: int) -> Receipt:
+    """Writes the shard and then its receipt, unless both are there.
+
+    Raises: InputError for an image that does not decode, unless bad ones are skipped.
+    """
+    found = read_receipt(packing, shard)
+    if found is not None and (packing.skip_bad or not found.skipped):
+        return found
+    source, skipped = packing.source, []
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for index in packing.rows(shard):
+            key = source.keys[index]
+            try:
+                data = pack_image(source.read(index), packing.shorter_side, packing.quality)
+            except (BadImage, InputError) as error:
+                if not packing.skip_bad:
+                    raise InputError(
+                        f"every image must decode: {key} in {source.spec}: {error}; mend it, or "
+                        f"leave such images out with --skip-bad"
+                    ) from error
+                skipped.append((key, str(error)))
+                continue
+            _add(tar, f"{packed_key(key)}.jpg", data)
+            _add(tar, f"{packed_key(key)}.cls", b"%d" % source.labels[index])
+    content = buffer.getvalue()
+    samples = len(packing.rows(shard)) - len(skipped)
+    receipt = Receipt(sha256(content).hexdigest(), len(content), samples, tuple(skipped))
+    name = packing.name(shard)
+    LocalFiles(packing.to).write(f"{name}.tar", content)
+    facts = {field: getattr(receipt, field) for field in Receipt.__slots__}
+    LocalFiles(packing.to).write(f"{FOLDER}/{name}.json", json.dumps(facts).encode() + b"\n")
+    return receipt
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    try:
+        tar.addfile(member, io.BytesIO(data))
+    except ValueError as error:
+        raise InputError(f"a tar takes names of at most 255 bytes: got {name}: {error}") from error
+
+
+# In worker processes
+
+_packing: Packing
+
+
+def start_worker(packing: Packing) -> None:
+    global _packing
+    _packing = packing
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def make_shard_here(shard: int) -> Receipt:
+    return make_shard(_packing, shard)
+
+
+def _end_with_parent() -> None:
+    """Else a worker whose parent was killed waits for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

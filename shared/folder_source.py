@@ -1,0 +1,109 @@
+"""One split of an ImageFolder: <folder>/<class>/.../<name>, or all images in <folder> itself.
+
+The order is torchvision's, with one difference: names that start with a dot are skipped
+(`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are nobody's wish).
+
+A flat folder (ImageNet's val as it is unpacked) takes its labels from a file beside it
+(val_labels.py). It is listed as if its images lay in class folders: same keys, order and digest.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import InputError
+from shared.kept_listing import Stamps
+from shared.listing import EXTENSIONS, Keys, Listing, is_image, shortened, unreadable
+from shared.val_labels import class_names, read_labels
+
+RULE = f"an ImageFolder split holds <class>/<name> ending in {', '.join(EXTENSIONS)}"
+
+
+def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
+    """Raises: InputError if there are no images, a class has none, a file cannot be read."""
+    folder = root / split
+    if is_flat(folder):
+        return _list_flat(root, split, stamps)
+    stamps.take(folder)
+    classes, _ = scan(folder)
+    keys: list[str] = []
+    labels: list[int] = []
+    sizes: list[int] = []
+    empty: list[str] = []
+    for label, name in enumerate(classes):
+        before = len(keys)
+        for below, files in sorted(_walk(folder, name, stamps)):
+            keys += [f"{below}/{file}" for file in files if is_image(file)]
+        labels += [label] * (len(keys) - before)
+        if len(keys) == before:
+            empty.append(name)
+    if not keys:
+        raise InputError(f"{RULE}; got no images in {folder}")
+    require_images(empty, classes, folder)
+    sizes = [_size(f"{folder}/{key}") for key in keys]
+    return Listing.make(classes, Keys.pack(keys), labels, sizes)
+
+
+def is_flat(folder: Path) -> bool:
+    """No class folders, but images."""
+    folders, files = scan(folder)
+    return not folders and any(map(is_image, files))
+
+
+def scan(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and of the files in it, without those that start with a dot."""
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+    return sorted(folders), sorted(files)
+
+
+def require_images(empty: list[str], classes: list[str], where: Path) -> None:
+    if empty:
+        raise InputError(
+            f"{RULE}; got {len(empty)} of {len(classes)} classes without images in {where}: "
+            f"{shortened(empty)}"
+        )
+
+
+def _list_flat(root: Path, split: str, stamps: Stamps) -> Listing:
+    folder = root / split
+    stamps.take(folder)
+    files = [file for file in scan(folder)[1] if is_image(file)]
+    train = root / "train"
+    classes = None
+    if train.is_dir() and split != "train":
+        stamps.take(train)
+        classes = scan(train)[0] or None
+    found = read_labels(root, split, files, stamps)
+    names = class_names(found, classes, train)
+    keys = sorted(zip(found, files, strict=True))  # by class, then by name
+    position = {name: label for label, name in enumerate(names)}
+    return Listing.make(
+        names,
+        Keys.pack(f"{name}/{file}" for name, file in keys),
+        [position[name] for name, _ in keys],
+        [_size(f"{folder}/{file}") for _, file in keys],
+    )
+
+
+def _walk(folder: Path, name: str, stamps: Stamps) -> Iterator[tuple[str, list[str]]]:
+    """(path relative to `folder`, files) of `name` and every folder below; links are followed."""
+    stamps.take(folder / name)
+    folders, files = scan(folder / name)
+    yield name, files
+    for child in folders:
+        yield from _walk(folder, f"{name}/{child}", stamps)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        raise unreadable(path, error) from error

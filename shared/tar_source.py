@@ -1,0 +1,211 @@
+"""Images in WebDataset tars, read at random: local ones, or at URLs by requests for byte ranges.
+
+    /data/imagenet                               a folder of tars with the split in their names
+    /data/{split}-{0000..0099}.tar               {split} becomes train or val; braces as in bash
+    s3://bucket/{train-{000..099},val-{00..07}}.tar
+    https://host/imagenet1k-{train-{0000..1023},validation-{00..63}}.tar
+
+Without {split}, a tar belongs to the split that is a word of its file name (between `-`, `_`, `.`)
+or the name of its folder; `validation` counts as val.
+
+In a tar, members up to the first dot of their file name are one sample, as in WebDataset: one image
+(jpg, jpeg or png) and its label: `cls` (an integer), or `json` with an integer `label` or `cls`, or
+with the name of a `class`. Class names stand in classes.txt (one a line) or classes.json (a list)
+beside the first tar; without either, classes are called "0" to the largest label. The order is that
+of tars and members.
+"""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from braceexpand import braceexpand
+from tqdm import tqdm
+
+from shared.errors import InputError
+from shared.kept_listing import Stamps
+from shared.listing import Keys, Listing, Places, unreadable
+from shared.ranges import is_url, open_ranges, read_whole, require_driver
+from shared.tar import Member, members
+
+IMAGES = ("jpg", "jpeg", "png")
+ALIASES = {"val": ("val", "validation")}
+READ_AT_ONCE = 8  # remote tars
+
+
+class Sample(NamedTuple):
+    key: str
+    label: int | str  # or the name of a class
+    offset: int  # of the image in its tar
+    size: int
+
+
+def is_pattern(spec: str) -> bool:
+    return spec.endswith(".tar") or is_url(spec)
+
+
+def folder_shards(root: Path, split: str) -> list[str]:
+    """The tars of a folder that belong to the split; [] if there are none."""
+    names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
+    return [str(root / name) for name in names if _belongs(name, split)]
+
+
+def pattern_shards(spec: str, split: str) -> list[str]:
+    """The tars of a pattern that belong to the split.
+
+    Raises: InputError if there are none, one is a local file that does not exist, or no driver
+    opens the URL.
+    """
+    if is_url(spec):
+        require_driver(spec)
+    try:
+        paths = list(braceexpand(spec.replace("{split}", split)))
+    except ValueError as error:
+        raise InputError(f"braces must come in pairs: got --images {spec}") from error
+    if "{split}" not in spec:
+        paths = [path for path in paths if _belongs(path, split)]
+    if not paths or not all(path.endswith(".tar") for path in paths):
+        raise InputError(
+            f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
+            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {spec}"
+        )
+    paths = [path if is_url(path) else str(Path(path).expanduser().absolute()) for path in paths]
+    missing = [path for path in paths if not is_url(path) and not Path(path).is_file()]
+    if missing:
+        raise InputError(
+            f"every tar of a pattern must exist: {len(missing)} of {len(paths)} do not, first "
+            f"{missing[0]}; correct the range in {spec}"
+        )
+    return paths
+
+
+def list_shards(paths: list[str], stamps: Stamps) -> Listing:
+    """Raises: InputError if a tar is damaged or missing, a sample without image or label."""
+    remote = any(map(is_url, paths))
+    for path in paths:
+        if not remote:
+            stamps.take(path)
+    names = _class_names(posixpath.dirname(paths[0]), stamps)
+    found: list[list[Sample]] = []
+    with ThreadPoolExecutor(READ_AT_ONCE if remote else 1) as threads:
+        if remote:
+            list(threads.map(stamps.take, paths))
+        try:
+            found += tqdm(
+                threads.map(_index, paths), "listing", len(paths), leave=False, disable=None
+            )
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+    samples = [sample for shard in found for sample in shard]
+    if not samples:
+        raise InputError(f"the tars of a split must hold images: got none in {paths[0]}, ...")
+    labels, classes = _labels(samples, names, paths[0])
+    file = np.repeat(np.arange(len(paths), dtype=np.int32), [len(shard) for shard in found])
+    offset = np.array([sample.offset for sample in samples], np.int64)
+    return Listing.make(
+        classes,
+        Keys.pack(sample.key for sample in samples),
+        labels,
+        [sample.size for sample in samples],
+        Places(tuple(paths), file, offset),
+    )
+
+
+def _belongs(path: str, split: str) -> bool:
+    folder, name = posixpath.split(path)
+    words = {*re.split(r"[-_.]", name), posixpath.basename(folder)}
+    return not words.isdisjoint(ALIASES.get(split, (split,)))
+
+
+def _index(path: str) -> list[Sample]:
+    try:
+        with open_ranges(path) as file:
+            return list(_samples(file, path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
+    def key(member: Member) -> str:
+        folder, name = posixpath.split(member.name)
+        return posixpath.join(folder, name.split(".", 1)[0])
+
+    visible = (m for m in members(file, path) if not posixpath.basename(m.name).startswith("."))
+    for name, group in groupby(visible, key):
+        parts = list(group)
+        by_suffix = {_suffix(part): part for part in parts}
+        images = [part for suffix, part in by_suffix.items() if suffix in IMAGES]
+        label = next((by_suffix[suffix] for suffix in ("cls", "json") if suffix in by_suffix), None)
+        if len(images) != 1 or len(by_suffix) != len(parts) or label is None:
+            found = ", ".join(_suffix(part) for part in parts)
+            raise InputError(
+                f"a sample holds one image ({', '.join(IMAGES)}) and its label (cls or json): got "
+                f"{found} for {name} in {path}"
+            )
+        file.seek(label.offset)
+        yield Sample(
+            name, _label(file.read(label.size), label, path), images[0].offset, images[0].size
+        )
+
+
+def _suffix(member: Member) -> str:
+    return posixpath.basename(member.name).partition(".")[2].lower()
+
+
+def _label(data: bytes, member: Member, path: str) -> int | str:
+    """A number, or the name of a class."""
+    try:
+        if _suffix(member) == "cls":
+            return int(data)
+        facts = json.loads(data)
+        for name, kind in (("label", int), ("cls", int), ("class", str)):
+            value = facts.get(name) if isinstance(facts, dict) else None
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return value
+    except ValueError:
+        pass
+    raise InputError(
+        f"a label is an integer in cls, or json with an integer label or cls, or with the name of "
+        f"a class: got {data[:40]!r} in {member.name} of {path}"
+    )
+
+
+def _class_names(folder: str, stamps: Stamps) -> list[str] | None:
+    """None where no file says them."""
+    text_path, json_path = posixpath.join(folder, "classes.txt"), f"{folder}/classes.json"
+    stamps.take(text_path)
+    if (text := read_whole(text_path)) is not None:
+        return text.decode(errors="surrogateescape").split("\n")[:-1] or None
+    stamps.take(json_path)
+    if (text := read_whole(json_path)) is None:
+        return None
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"classes.json must be a list of names: {json_path} is none")
+    return names
+
+
+def _labels(
+    samples: list[Sample], names: list[str] | None, path: str
+) -> tuple[list[int], list[str]]:
+    """(label of each sample, classes)"""
+    position = {name: label for label, name in enumerate(names or [])}
+    labels = [position.get(s.label, -1) if isinstance(s.label, str) else s.label for s in samples]
+    classes = names if names is not None else [str(i) for i in range(max(labels) + 1)]
+    for sample, label in zip(samples, labels, strict=True):
+        if not 0 <= label < len(classes):
+            known = f"the {len(classes)} of classes.txt" if names else "there is no classes.txt"
+            raise InputError(
+                f"a label must be one of the classes beside the first tar ({known}): got "
+                f"{sample.label!r} for {sample.key}, tars from {path} on"
+            )
+    return labels, classes
