@@ -23,6 +23,8 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
     except (InputError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # From a loader worker it comes as torch tells it: a traceback, whose last line is ours.
+        kind = f"{type(error).__module__}.{type(error).__name__}: "
+        print(f"error: {str(error).splitlines()[-1].removeprefix(kind)}", file=sys.stderr)
         code = 2
     sys.exit(code)

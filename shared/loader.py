@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from shared.decode import BadImage, image_size
+from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
-from shared.view import View, apply, draw_view
+from shared.view import View, apply, apply_to_image, draw_view
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,18 @@ class _Pixels(Dataset[PixelBatch]):
             try:
                 data = source.read(index)
                 if isinstance(request.views, Draw):
+                    # The whole file is decoded, so that whether an image is bad does not depend
+                    # on the view: one that precompute skips is skipped in every view.
+                    image = decode(data)
                     draw = request.views
                     view = draw_view(
-                        draw.policy, self.size, draw.seed, draw.number, index, *image_size(data)
+                        draw.policy, self.size, draw.seed, draw.number, index, *image.shape[:2]
                     )
+                    pixels[row] = apply_to_image(view, image, self.size)
                 else:
                     top, left, height, width = request.views.box[row].tolist()
                     view = View(top, left, height, width, bool(request.views.flip[row]))
-                pixels[row] = apply(view, data, self.size)
+                    pixels[row] = apply(view, data, self.size)
                 if self.as_jpeg:
                     images[row] = encode_pixels(pixels[row])
                     pixels[row] = decode_pixels(images[row])

@@ -28,6 +28,7 @@ CODES = {  # of S3
     403: "AccessDenied",
     429: "TooManyRequests",
     500: "InternalError",
+    501: "NotImplemented",
     503: "SlowDown",
 }
 
@@ -51,8 +52,10 @@ class Fault:
         }
         if self.hits >= self.times or not could.get(self.kind, True):
             return False
-        self.seen += self.wants(method, path)
-        if not self.wants(method, path) or self.seen % self.every:
+        if not self.wants(method, path):
+            return False
+        self.seen += 1
+        if self.seen % self.every:
             return False
         self.hits += 1
         return True

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import linear
 
 from shared.codecs import CODECS
-from shared.images import ImageSource, Keys
 from shared.jpeg import encode_pixels
 from shared.store.block import Block, sha256
 from shared.store.cache import Cache, create_cache, head_digest
@@ -67,19 +67,8 @@ def make_manifest(
     return replace(manifest, **changes)
 
 
-def make_source(samples: int = 10) -> ImageSource:
-    """A listing whose images are nowhere."""
-    return ImageSource(
-        spec="images",
-        split="train",
-        folder="/nowhere",
-        keys=Keys.pack(f"{'cat' if i % 2 else 'dog'}/{i:05d}.jpg" for i in range(samples)),
-        labels=np.arange(samples) % CLASSES,
-        classes=("cat", "dog", "newt"),
-        digest="d1" * 32,
-        policy="pad-crop",
-        size=SIZE,
-    )
+def make_labels(samples: int = 10) -> NDArray[np.int64]:
+    return np.arange(samples) % CLASSES
 
 
 def make_block(manifest: Manifest, view: int, index: int) -> Block:
@@ -102,7 +91,7 @@ def make_block(manifest: Manifest, view: int, index: int) -> Block:
         box=torch.randint(-4, 60, (len(rows), 4), generator=generator, dtype=torch.int32).numpy(),
         flip=(torch.rand(len(rows), generator=generator) < 0.5).numpy(),
         pred=targets.logits.argmax(1).numpy().astype(np.int32),
-        label=make_source(manifest.samples).labels[rows.start : rows.stop],
+        label=make_labels(manifest.samples)[rows.start : rows.stop],
         images=jpegs,
         pixels={rows.start: sha256(pixels[0].numpy().tobytes())},
         skipped=(),
@@ -111,12 +100,12 @@ def make_block(manifest: Manifest, view: int, index: int) -> Block:
 
 def open_empty(folder: Path, manifest: Manifest) -> Cache:
     head = make_head(width=manifest.teacher.channels[-1])
-    return create_cache(folder, manifest, make_source(manifest.samples).labels, head)
+    return create_cache(folder, manifest, make_labels(manifest.samples), head)
 
 
-def put(cache: Cache, block: Block) -> None:
-    rows = cache.manifest.rows(block.index)
-    cache.write(block, make_source(cache.manifest.samples).key_digest(rows.start, rows.stop))
+def put(cache: Cache, block: Block, keys: str = "5a" * 32) -> None:
+    """`keys`: the digest of its samples' keys."""
+    cache.write(block, keys)
 
 
 def make_cache(folder: Path, manifest: Manifest) -> Cache:

@@ -22,11 +22,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
 if not __package__:
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from shared.decode import BadImage, decode, decode_rows, image_size  # noqa: E402
+from shared.decode import BadImage, decode, decode_rows, image_size
 
 SECONDS = 30  # that a case may take; none takes one
 WARM_UP = 1000  # cases, before memory is first measured
@@ -229,7 +228,11 @@ def test_the_watchdog_ends_a_hang() -> None:
         "fuzz.SECONDS = 0.2; fuzz.check = lambda number: time.sleep(60); fuzz.run(0, 2)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode != 0
     assert "Timeout" in done.stderr

@@ -5,6 +5,7 @@ drops, delays, cuts and refuses (fault_proxy.py). What the server holds is read 
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import multiprocessing
@@ -19,6 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -87,7 +89,7 @@ def environment(endpoint: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -252,6 +254,16 @@ def test_of_two_writers_the_first_wins(
     assert [method for method, _ in proxy.requests].count("PUT") == 1
 
 
+def test_a_store_without_conditional_writes_is_written_all_the_same(
+    s3: str, proxy: FaultProxy
+) -> None:
+    proxy.faults.append(Fault("status", 501, wants=lambda method, path: method == "PUT"))
+    files = open_files(s3, "train")
+    assert files.write_new("manifest.json", b"ours")
+    assert [method for method, _ in proxy.requests].count("PUT") == 2
+    assert not files.write_new("manifest.json", b"other")
+
+
 # Where a cache may be
 
 
@@ -343,8 +355,10 @@ def test_a_passing_fault_changes_nothing(
     files.write("receipts/old", data)
     if name == "silent":
         monkeypatch.setattr(object_files, "SILENCE_SECONDS", 0.5)
+        monkeypatch.setattr(object_files, "_drivers", {})
     fault = FAULTS[name][0]()
     fault.times = 1 if name == "silent" else 3
+    proxy.reset()
     proxy.faults.append(fault)
     if operation == "read":
         assert files.read("receipts/old") == data
@@ -358,6 +372,7 @@ def test_a_passing_fault_changes_nothing(
         # Its first answers are lost, and still it knows that the object is its own.
         assert files.write_new("receipts/new", data)
     assert fault.hits == fault.times
+    assert max(Counter(proxy.requests).values()) > fault.times, "nothing was tried again"
     new = {"train/receipts/new": data} if operation in WRITE else {}
     assert stored(server, s3) == {"train/receipts/old": data, **new}
 
@@ -483,6 +498,27 @@ def test_the_whole_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float, t
 def test_a_mistake_of_a_program_is_no_fault_of_the_network(error: Exception) -> None:
     with pytest.raises(type(error)):
         retry.patiently("there", fail_with(error))
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"), [("BadDigest", 6), ("IncompleteBody", 6), ("InvalidBucketName", 1)]
+)
+def test_what_was_damaged_on_its_way_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch, code: str, tries: int
+) -> None:
+    """S3 says to both that the request is wrong."""
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0)
+    done = []
+
+    def act() -> None:
+        done.append(code)
+        cause = OSError()
+        cause.response = {"Error": {"Code": code}}  # type: ignore[attr-defined]
+        raise OSError(errno.EINVAL, "wrong") from cause
+
+    with pytest.raises(StorageError):
+        retry.patiently("there", act)
+    assert len(done) == tries
 
 
 def fail_with(error: Exception) -> Callable[[], None]:
@@ -700,22 +736,23 @@ def test_the_store_dies_under_precompute(
 def test_the_store_dies_under_training(
     proxy: FaultProxy, tmp_path: Path, whole: dict[str, Path], server: int, store: str
 ) -> None:
-    """In the middle of an epoch: one line, from the main process and from a loader worker."""
+    """In an epoch: one line, of the main process (zarr) or of a loader worker (webdataset)."""
     url = new_url()
     for path, data in on_disk(whole[store]).items():
         put_object(server, f"/{url.removeprefix('s3://')}/{path}", data)
     flags = ("--cache", url, "--epochs", 4, "--batch-size", 5, "--workers", 1)
     flags += ("--out", tmp_path / "run")
-    reads = [0]
+    reads = []
 
     def second_view(method: str, path: str) -> bool:
-        name = "/c/1/" if store == "zarr" else "v0001-b"
-        reads[0] += name in path and method == "GET"
-        return reads[0] > 8
+        """Its blocks, once the pixels of its first and last have been compared at the start."""
+        if method == "GET" and ("/shards/v0001-b" in path or "/channels/c/1/" in path):
+            reads.append(path)
+        return len(reads) > (2 if store == "webdataset" else 0)
 
     proxy.faults.append(Fault("status", 500, ALWAYS, wants=second_view))
     done = run_on_s3(proxy, "train/run.py", *flags, check=False)
-    require_refused(done, "the store must answer", url)
+    require_refused(done, "error: the store must answer", url)
 
 
 # Slow: real waits, real kills, large objects

@@ -111,7 +111,7 @@ def test_a_cache_of_centre_views_passes(world: World, tmp_path: Path) -> None:
     assert "cached against live: 20 views, 0 of which" in done.stdout
 
 
-@pytest.mark.parametrize(("asked", "compared"), [(1, 1), (3, 3), (1000, 40)])
+@pytest.mark.parametrize(("asked", "compared"), [(3, 3), (1000, 40)])
 def test_so_many_views_are_compared(world: World, asked: int, compared: int) -> None:
     done = verify(world.cache, "--samples", asked)
     assert done.returncode == 0
@@ -147,9 +147,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_named_and_repaired(world: World, spare: Cache, damage: str) -> None:
+def test_a_damaged_file_is_named(spare: Cache, damage: str) -> None:
     root = spare.files.root
-    whole = snapshot(root)
     path, spoil, named = DAMAGES[damage]
     spoil(root / path)
     damaged = snapshot(root)
@@ -159,23 +158,26 @@ def test_a_damaged_file_is_named_and_repaired(world: World, spare: Cache, damage
     assert len(done.stderr.splitlines()) == 1 and "live" not in done.stdout
     assert snapshot(root) == damaged
 
-    done = verify(root.parent, "--repair")
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    assert f"{root}: verified" in done.stdout
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("repairing: ") and named in line
-    assert snapshot(root) == whole
 
-
-def test_every_damaged_block_is_named(spare: Cache) -> None:
+def test_every_damaged_block_is_named_and_repaired(spare: Cache) -> None:
     root = spare.files.root
+    whole = snapshot(root)
     for path, spoil, _ in DAMAGES.values():
         if (root / path).exists():
             spoil(root / path)
+    names = ["channels/c/1/2/0 has ", "box/c/0/1/0 has ", "logits/c/0/0/0 has "]
+    names += ["pred/c/1/0 is missing", "lacks block 1 of view 1"]
     done = verify(root.parent)
-    require_failed(done, "channels/c/1/2/0 has ", "box/c/0/1/0 has ", "logits/c/0/0/0 has ")
-    require_failed(done, "pred/c/1/0 is missing", "lacks block 1 of view 1")
+    require_failed(done, *names)
     assert "integrity: 1 of 6 blocks intact" in done.stdout
+
+    done = verify(root.parent, "--repair")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert f"{root}: verified" in done.stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == 5 and all(line.startswith("repairing: ") for line in lines)
+    assert all(any(name in line for line in lines) for name in names)
+    assert snapshot(root) == whole
 
 
 # Whole files that say something else: hashes cannot tell

@@ -4,8 +4,8 @@
     python precompute/run.py --split train --cache s3://bucket/teacher_cache
 
 Credentials and region come from where every AWS tool finds them: AWS_PROFILE, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY, AWS_REGION, ~/.aws, the machine's role. Anything else that s3fs takes comes
-from fsspec's own configuration: FSSPEC_S3_ANON=true, FSSPEC_S3_ENDPOINT_URL=..., FSSPEC_S3='{...}',
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, ~/.aws, the machine's role. All else that s3fs takes is
+in fsspec's own configuration: FSSPEC_S3_ANON=true, FSSPEC_S3_ENDPOINT_URL=..., FSSPEC_S3='{...}',
 ~/.config/fsspec/*.json. Where both name an endpoint, fsspec's wins.
 
 Commit without rename: an object is put whole in one request (from 100 MB in parts, which show when
@@ -101,7 +101,8 @@ class ObjectFiles:
 
         def listed(store: AbstractFileSystem, name: str) -> list[str]:
             inside = name.strip("/") + "/"
-            found = [path.strip("/") for path in store.ls(name, detail=False, **_limit(store))]
+            # Without a limit: a request for each thousand names, each with its own.
+            found = [path.strip("/") for path in store.ls(name, detail=False)]
             return sorted(path.removeprefix(inside) for path in found if path.startswith(inside))
 
         try:
@@ -142,7 +143,6 @@ class ObjectFiles:
 
     def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:
         """`act`(driver, the driver's name of `path`), with patience."""
-
         root = strip_protocol(self.root)
         name = root if path in ("", ".") else f"{root}/{path}"
         return patiently(f"{self.root}/{path}", lambda: act(_driver(self.root), name))

@@ -78,7 +78,7 @@ def _require_passing(what: str, error: Exception) -> None:
     if _is_refused(error):
         raise StorageError(
             f"the store must accept the request: {what}: {one_line(error)}; check the bucket's "
-            f"name, its region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)"
+            f"name, its region (AWS_DEFAULT_REGION) and the endpoint (AWS_ENDPOINT_URL)"
         ) from error
     if type(error).__module__ == "builtins" and not isinstance(error, (OSError, EOFError)):
         raise error  # a mistake in a program, not in the network
