@@ -35,7 +35,7 @@ from precompute.blocks import compute_blocks
 from precompute.estimate import count_files, free_bytes, readable
 from precompute.job import Job, add_flags, make_job
 from shared.errors import run_command
-from shared.images import ImageSource, Keys
+from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet
 from shared.store.block import Block
@@ -219,8 +219,12 @@ def _spread(source: ImageSource, count: int) -> ImageSource:
     count = min(count, len(source))
     order = np.argsort(np.arange(count) * 0.6180339887 % 1)  # the golden ratio spreads evenly
     index = order * len(source) // count
-    keys = Keys.pack(source.keys[i] for i in index.tolist())
-    return replace(source, keys=keys, labels=source.labels[index])
+    return replace(
+        source,
+        keys=source.keys.take(index),
+        labels=source.labels[index],
+        reader=source.reader.take(index),
+    )
 
 
 def _pixels(manifest: Manifest, source: ImageSource, rows: int) -> torch.Tensor:

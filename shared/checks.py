@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.decode import BadImage
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels
@@ -85,6 +86,12 @@ def stored_views(
                 row = index - rows.start
                 top, left, height, width = (int(value) for value in stored["box"][row])
                 drawn = View(top, left, height, width, bool(stored["flip"][row]))
-                found[index] = apply(drawn, source.read(index), manifest.size)
+                try:
+                    found[index] = apply(drawn, source.read(index), manifest.size)
+                except BadImage as error:
+                    raise InputError(
+                        f"every image must decode: {source.keys[index]} in {source.spec} did when "
+                        f"{cache.where} was made and does not now ({error}); restore the file"
+                    ) from error
         pixels.update(found)
     return {index: pixels[index] for index in wanted}

@@ -169,6 +169,17 @@ def test_center_has_one_view(
     assert (facts["images"], facts["views"], list(rows)) == ("12", "1", [1])
 
 
+def test_the_warm_up_reads_images_from_the_whole_source(inputs: Inputs) -> None:
+    source = inputs.job("zarr", "half").source
+    spread = plan._spread(source, 50)
+    places = [list(source.keys).index(key) for key in spread.keys]
+    assert len(set(places)) == len(spread) == 50
+    assert len({place // 60 for place in places[:8]}) == 4, "eight in a row miss a quarter"
+    for row, place in enumerate(places):
+        assert spread.read(row) == source.read(place)
+        assert spread.labels[row] == source.labels[place]
+
+
 @pytest.mark.slow
 def test_as_a_command(inputs: Inputs) -> None:
     done = run("precompute/plan.py", "--split", "train", *inputs.flags("zarr", "tiny"))
