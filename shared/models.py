@@ -45,13 +45,20 @@ class StagedResNet(ResNet):  # type: ignore[misc]  # torchvision has no type hin
         expansion: int = ARCHITECTURES[self.architecture][0].expansion
         return tuple(width * expansion for width in (64, 128, 256, 512))
 
+    def enter(self, x: Tensor) -> Tensor:
+        """All that lies before the first stage."""
+        entered: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return entered
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The four stages, each reading the one before."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised -> the four stage outputs after ReLU, each (B, C_s, H_s, W_s)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        first = self.layer1(x)
-        second = self.layer2(first)
-        third = self.layer3(second)
-        return first, second, third, self.layer4(third)
+        x = self.enter(x)
+        return tuple(x := layer(x) for layer in self.layers)
 
     def head(self, means: Tensor) -> Tensor:
         """Channel means of the last stage (B, C_4) -> logits (B, C): all that follows."""
