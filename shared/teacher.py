@@ -16,9 +16,10 @@ from shared.targets import Head, Targets
 
 PRECISIONS = ("fp32", "bf16")
 
-# Matrix products treat the rows past the last multiple of the kernel's height with other kernels,
-# which sum in another order. Whole multiples give a row the same bits in every batch (CPU; measured
-# for ResNet-18, -34 and -50; 8 is too few for the last; tests/test_teacher.py holds it).
+# Matrix products choose their kernel by the number of rows, and treat the rows past the last multiple
+# of its height with others, which sum in another order. Convolutions over whole multiples and a head
+# over so many rows at a time give a row the same bits in every batch (CPU; measured for ResNet-18,
+# -34 and -50 with torch 2.15; tests/test_teacher.py holds it).
 _ROWS = 16
 
 
@@ -45,7 +46,7 @@ class Teacher(nn.Module):
         """(B, 3, H, W) uint8 on the teacher's device -> float32 Targets of B rows.
 
         Means and head run in float32 under either precision, so that
-        logits == head(channels[-1]) holds bit for bit (CPU: in whole multiples of _ROWS rows).
+        logits == head(channels[-1]) holds bit for bit (CPU: over _ROWS rows at a time).
         """
         assert not self.model.training, "the teacher was put in train mode behind its back"
         rows = len(pixels)
@@ -55,7 +56,8 @@ class Teacher(nn.Module):
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             stages = self.model.stages(x)
         means = [stage.float().mean(dim=(2, 3)) for stage in stages]
-        return Targets(self.model.head(means[-1])[:rows], tuple(mean[:rows] for mean in means))
+        logits = torch.cat([self.model.head(part) for part in means[-1].split(_ROWS)])
+        return Targets(logits[:rows], tuple(mean[:rows] for mean in means))
 
 
 def load_teacher(
