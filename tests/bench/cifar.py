@@ -1,0 +1,85 @@
+"""Does a student learn more from the cache, and as much as from a live teacher? CIFAR-10 at 32 px.
+
+    python tests/bench/cifar.py --images DIR [--out runs/cifar] [--threads N]
+
+DIR holds train/<class>/*.jpg and test/<class>/*.jpg. Takes 1,000 training and 200 test images a
+class, trains a ResNet-34 teacher on them, caches 8 views, and then trains ResNet-18 with every
+recipe of ARMS at an equal budget of 8 epochs, seed by seed, from the cache and, where ARMS says so,
+from the live teacher on the same views. Every step is one command of the product, printed as it is
+typed; stopped and started again it goes on. Ends with the table of train/report.py.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN, VAL = 1000, 200  # images a class
+EPOCHS, VIEWS, SEEDS = 8, 8, 3
+TEACHER_EPOCHS = 12
+COMMON = ["--device", "cpu", "--batch-size", "128"]
+KD = "s_resnet18.t_resnet34"
+ARMS = {  # recipe: teachers
+    "resnet18.ce": ["cached"],
+    f"{KD}.kd.ce": ["cached"],
+    f"{KD}.cd.ce": ["cached"],
+    f"{KD}.cd.ce.kdv2": ["cached", "live"],
+    f"{KD}.cd.kdv2.lrdv2": ["cached", "live"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The learning study on CIFAR-10.")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, default=Path("runs/cifar"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    flags = parser.parse_args()
+    images, out = flags.out / "images", flags.out
+    for split, folder, count in (("train", "train", TRAIN), ("val", "test", VAL)):
+        if not (images / split).exists():
+            copy_subset(flags.images / folder, images / split, count)
+
+    def command(script: str, *arguments: object) -> None:
+        words = [script, *map(str, arguments)]
+        print("$ python", *words, flush=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(flags.threads)}
+        subprocess.run([sys.executable, *words], check=True, cwd=ROOT, env=environment)
+
+    out, images = out.resolve(), images.resolve()
+    teacher, cache = out / "teacher", out / "cache"
+    if not (teacher / "done").exists():
+        command(
+            "train/run.py", "--images", images, "--teacher", "none", "--out", teacher, *COMMON,
+            "--recipe", "digits.resnet34.ce", "--epochs", TEACHER_EPOCHS, "--lr", 0.05,
+        )  # fmt: skip
+    command(
+        "precompute/run.py", "--split", "train", "--images", images, "--cache", cache, *COMMON,
+        "--weights", teacher / "best.pt", "--views", VIEWS, "--policy", "pad-crop", "--size", 32,
+    )  # fmt: skip
+    runs = []
+    for seed in range(SEEDS):
+        for recipe, teachers in ARMS.items():
+            for kind in teachers:
+                run = out / f"{recipe}-{kind}-{seed}"
+                runs.append(run)
+                if not (run / "done").exists():
+                    command(
+                        "train/run.py", "--cache", cache, "--recipe", recipe, "--teacher", kind,
+                        "--seed", seed, "--epochs", EPOCHS, "--lr", 0.05, "--out", run, *COMMON,
+                    )  # fmt: skip
+    command("train/report.py", *runs, "--out", out / "cifar.png")
+
+
+def copy_subset(source: Path, target: Path, count: int) -> None:
+    """The first `count` files of every class, by name."""
+    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+        (target / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir())[:count]:
+            shutil.copy(file, target / folder.name)
+
+
+if __name__ == "__main__":
+    main()
