@@ -1,8 +1,11 @@
 """Which device, how many workers: the defaults of every command."""
 
 import os
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 from shared.errors import InputError
 
@@ -25,6 +28,36 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
             f"({str(error).splitlines()[0]}); leave it out to take the best there is"
         ) from error
     return device
+
+
+class HasPixels(Protocol):
+    @property
+    def pixels(self) -> Tensor: ...
+
+
+Pixels = TypeVar("Pixels", bound=HasPixels)
+
+
+def with_pixels_on(
+    device: torch.device, batches: Iterator[Pixels]
+) -> Iterator[tuple[Pixels, Tensor]]:
+    """Every batch and its pixels on the device.
+
+    On a GPU they are copied in a stream of their own, from the loader's pinned memory: the host is
+    ahead of the device by a step or more, so that the copy runs while the step before computes.
+    """
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch, batch.pixels.to(device)
+        return
+    copying = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            pixels = batch.pixels.to(device, non_blocking=True)
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(copying)
+        pixels.record_stream(computing)  # its memory is not given away before that is done
+        yield batch, pixels
 
 
 def default_workers(device: torch.device) -> int:

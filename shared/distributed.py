@@ -5,6 +5,7 @@ processes share nothing. Training also talks: gradients (DistributedDataParallel
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +69,20 @@ def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
         return model
     devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
+    """Backward passes inside add to this process's gradients and leave the others alone."""
+    if isinstance(model, DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
+
+
+def any_of(flag: bool, world: World, device: torch.device) -> bool:
+    """Whether it is true in any process; every process must ask. Waits for the device."""
+    return (
+        bool(sum_over(torch.tensor(float(flag), device=device), world)) if world.size > 1 else flag
+    )
 
 
 def sum_over(tensor: Tensor, world: World) -> Tensor:

@@ -21,6 +21,7 @@ from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
+from shared.stop import leave_stopping_to_parent
 from shared.view import View, apply, apply_to_image, draw_view
 
 
@@ -140,6 +141,7 @@ class PixelLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=leave_stopping_to_parent,
         )
 
     def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:

@@ -1,6 +1,7 @@
 """uint8 pixels to what a network reads. On the device, so that loaders carry one byte a value."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,13 +20,17 @@ class Normalisation:
         One multiply and one add: scale and shift are folded in float64 first, so that every caller
         gets the same bits from the same pixels.
         """
-        scale = torch.tensor([1 / (255 * std) for std in self.std]).view(1, 3, 1, 1)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)])
-        return torch.addcmul(
-            shift.view(1, 3, 1, 1).to(pixels.device, non_blocking=True),
-            pixels.float(),
-            scale.to(pixels.device, non_blocking=True),
-        )
+        scale, shift = _constants(self, pixels.device)
+        return torch.addcmul(shift, pixels.float(), scale)
+
+
+@lru_cache(maxsize=16)
+def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(scale, shift), each (1, 3, 1, 1), on the device once and for all."""
+    pairs = list(zip(normalisation.mean, normalisation.std, strict=True))
+    scale = torch.tensor([1 / (255 * std) for _, std in pairs]).view(1, 3, 1, 1)
+    shift = torch.tensor([-mean / std for mean, std in pairs]).view(1, 3, 1, 1)
+    return scale.to(device), shift.to(device)
 
 
 # By stem. ImageNet's is what every torchvision weight was trained with; CIFAR's is that of the

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -126,6 +127,24 @@ def _run_script(script: str, flags: list[str], out: str, environment: dict[str, 
 
 def start(script: str, *flags: object, **environment: str) -> Started:
     return Started(script, flags, environment)
+
+
+def start_world(size: int, script: str, *flags: object) -> list[Started]:
+    """What torchrun starts: `size` processes that find each other on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = [{"RANK": str(r), "WORLD_SIZE": str(size), "LOCAL_RANK": str(r)} for r in range(size)]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [start(script, *flags, **rank, **address) for rank in ranks]
+
+
+def finish(processes: list[Started]) -> list["Finished"]:
+    """Each of them well."""
+    finished = [process.wait() for process in processes]
+    for done in finished:
+        assert done.returncode == 0, done.stderr
+    return finished
 
 
 def run(script: str, *flags: object, check: bool = True, **environment: str) -> Finished:

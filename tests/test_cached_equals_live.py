@@ -62,7 +62,7 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
     """(pixels, cached batch, live batch) of the same samples, some batches of two views."""
     cache = world.caches[codec]
     labels = torch.from_numpy(world.source.labels)
-    views = CachedViews(cache, recipe, labels, use_targets=True)
+    views = CachedViews(cache, recipe, labels, True, CPU)
     loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
     generator = torch.Generator().manual_seed(0)
     for epoch in (0, 4):
@@ -73,7 +73,7 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels) if recipe.needs else None
         live = live_batch(targets, recipe, labels[index], World(), CPU)
-        yield batch.pixels, views.batch(view, index, index, World(), CPU), live
+        yield batch.pixels, views.batch(view, index, index, World()), live
     views.close()
 
 

@@ -1,7 +1,6 @@
 """Several processes are one: same samples, same losses, same weights; the command itself, too."""
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,14 @@ import torch
 
 from shared.distributed import World, read_world
 from shared.errors import InputError
-from tests.helpers import Finished, run, run_precompute, start, write_image_folder, write_teacher
+from tests.helpers import (
+    finish,
+    run,
+    run_precompute,
+    start_world,
+    write_image_folder,
+    write_teacher,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +32,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start_world(size: int, script: str, *flags: object) -> list[Finished]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = [
-        start(
-            *(script, *flags),
-            RANK=str(rank),
-            WORLD_SIZE=str(size),
-            LOCAL_RANK=str(rank),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=port,
-        )
-        for rank in range(size)
-    ]
-    finished = [process.wait() for process in processes]
-    for done in finished:
-        assert done.returncode == 0, done.stderr
-    return finished
-
-
 @pytest.mark.parametrize("teacher", ["cached", "live"])
 def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher: str) -> None:
     """Global batches of 9: parts of 5 and 4. GuidedKD divides by the guided of both parts."""
@@ -56,7 +41,7 @@ def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher
         *("--teacher", teacher, "--recipe", "s_resnet18.t_resnet34.cd.ce.kdv2"),
     )
     run("tests/frozen_steps.py", tmp_path / "one.pt", *flags)
-    start_world(2, "tests/frozen_steps.py", tmp_path / "two.pt", *flags)
+    finish(start_world(2, "tests/frozen_steps.py", tmp_path / "two.pt", *flags))
     one = torch.load(tmp_path / "one.pt", weights_only=True)
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     assert one["samples"].tolist() == two["samples"].tolist() == [9, 9, 9, 9, 8] * 2
@@ -69,7 +54,7 @@ def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher
 @pytest.mark.parametrize("store", ["zarr", "webdataset"])
 def test_the_command_with_two_processes(made: Path, tmp_path: Path, store: str) -> None:
     flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.01)
-    first, second = start_world(2, "train/run.py", *flags, "--out", tmp_path)
+    first, second = finish(start_world(2, "train/run.py", *flags, "--out", tmp_path))
     assert "epoch 1: loss" in first.stdout and second.stdout == ""
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in records] == [

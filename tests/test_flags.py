@@ -25,7 +25,9 @@ TRAIN = {
     "--recipe": DEFAULT_RECIPE, "--cache": None, "--images": None, "--out": None,
     "--student": None, "--teacher": "cached", "--weights": None, "--epochs": None,
     "--batch-size": None, "--lr": None, "--seed": 0, "--workers": None, "--device": None,
-    "--precision": "fp32",
+    "--precision": "fp32", "--ema": None, "--accumulate": 1, "--sync-batchnorm": False,
+    "--compile": False, "--checkpoint-every": 1000, "--log-every": 50, "--tensorboard": False,
+    "--dry-run": False,
 }  # fmt: skip
 HELPS = {
     "precompute/run.py": [*PRECOMPUTE],
@@ -73,7 +75,7 @@ def test_flags_and_defaults_are_pinned(
         (precompute_flags, "--precision", ["fp32", "bf16"]),
         (train_flags, "--teacher", ["cached", "live", "none"]),
         (train_flags, "--student", list(ARCHITECTURES)),
-        (train_flags, "--precision", ["fp32", "bf16"]),
+        (train_flags, "--precision", ["fp32", "bf16", "fp16"]),
     ],
 )
 def test_choices_are_pinned(

@@ -6,7 +6,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,13 +21,13 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
+from tests.runs import load, metrics, require_same_run
 from train.folder import read_metrics
 from train.recipes import DEFAULT_RECIPE
 
 CLASSES = 3
 EPOCHS = 3
 VIEWS = 2
-TIMINGS = {"seconds", "images_per_second"}
 PLAIN = ("--teacher", "none", "--recipe", "resnet18.ce")  # the cache's boxes, no targets
 SHORT = ("--epochs", 2)
 MODES: dict[str, tuple[object, ...]] = {"cached": (), "none": PLAIN}
@@ -67,44 +66,6 @@ def whole(cache: Path, mode: str, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-def load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def require_equal(mine: Any, theirs: Any, where: str = "") -> None:
-    """Nested dicts and lists of tensors and numbers, bit for bit."""
-    assert type(mine) is type(theirs), where
-    if isinstance(mine, torch.Tensor):
-        assert mine.dtype == theirs.dtype and torch.equal(mine, theirs), where
-    elif isinstance(mine, dict):
-        assert list(mine) == list(theirs), where
-        for name in mine:
-            require_equal(mine[name], theirs[name], f"{where}/{name}")
-    elif isinstance(mine, list | tuple):
-        assert len(mine) == len(theirs), where
-        for place, (one, other) in enumerate(zip(mine, theirs, strict=True)):
-            require_equal(one, other, f"{where}/{place}")
-    else:
-        assert mine == theirs, where
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    """Without what depends on the clock."""
-    return [
-        {name: value for name, value in record.items() if name not in TIMINGS}
-        for record in read_metrics(run)
-    ]
-
-
-def require_same_run(mine: Path, theirs: Path) -> None:
-    for name in ("last.pt", "best.pt"):
-        require_equal(load(mine / name), load(theirs / name), name)
-    assert metrics(mine) == metrics(theirs)
-    assert sorted(path.name for path in mine.iterdir()) == sorted(
-        ["run.json", "metrics.jsonl", "last.pt", "best.pt", "curves.png", "done"]
-    )
-
-
 def kill(draw: random.Random, seconds: float, *arguments: object) -> bool:
     """True where SIGKILL hit a running process: at a random instant, up to so many seconds after
     it finished an epoch."""
@@ -136,7 +97,7 @@ def halfway(cache: Path, mode: str, tmp_path_factory: pytest.TempPathFactory) ->
     process.signal(signal.SIGKILL)
     assert process.wait().returncode == -signal.SIGKILL
     process = start("train/run.py", *flags(cache, out, mode))
-    while process.alive and not (out / "last.pt").exists():
+    while process.alive and not ((out / "last.pt").exists() and load(out / "last.pt")["epoch"]):
         time.sleep(0.01)
     process.signal(signal.SIGKILL)
     assert process.wait().returncode == -signal.SIGKILL

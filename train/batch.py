@@ -5,6 +5,7 @@ Shapes: B samples on this process, C classes, C_s channels of the teacher's stag
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from shared.targets import Targets
@@ -22,11 +23,28 @@ class Batch:
 
     The two counts are those of the whole optimizer step divided by the number of its parts
     (processes), so that the parts' averaged gradients equal those of one large batch. With one
-    part they are B and guided.sum().
+    part they are B and guided.sum(). A count that only the device knows is a 0-dim tensor there:
+    to read it would make the host wait.
     """
 
     labels: Tensor  # (B,) int64
     targets: Targets | None  # None where the recipe needs nothing from a teacher
     guided: Tensor | None  # (B,) bool: the teacher is right here, so its logits may guide
-    count: float
-    guided_count: float
+    count: float | Tensor
+    guided_count: float | Tensor
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Up to `parts` batches of about B / parts samples, each dividing by the whole's counts."""
+        sizes = [len(labels) for labels in self.labels.tensor_split(parts) if len(labels)]
+        targets: list[Targets | None] = [None] * len(sizes)
+        if self.targets is not None:
+            logits = self.targets.logits.split(sizes)
+            channels = zip(*(stage.split(sizes) for stage in self.targets.channels), strict=True)
+            targets = [Targets(*pair) for pair in zip(logits, channels, strict=True)]
+        guided: tuple[Tensor | None, ...] = (None,) * len(sizes)
+        if self.guided is not None:
+            guided = torch.split(self.guided, sizes)
+        return [
+            Batch(*fields, self.count, self.guided_count)
+            for fields in zip(self.labels.split(sizes), targets, guided, strict=True)
+        ]

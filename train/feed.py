@@ -1,15 +1,17 @@
 """Targets to the training loop: a view's arrays in host memory, the next view's on their way.
 
-    cache --whole shards, background thread--> arrays of one view (stored dtype)
-          --index_select by sample--> fields of a batch --to the device--> codec.decode --> Targets
+    cache --whole shards, background thread--> arrays of one view (stored dtype), on the GPU if
+          there is one and two views fit into a quarter of its memory, else in host memory
+          --index_select by sample--> fields of a batch on the device --codec.decode--> Targets
 
-Nothing is read row by row, and zarr is never touched in a loader worker. The guided mask is made
-here, once a view, from the stored argmax and the label. Shapes: N samples, B of a batch.
+Nothing is read row by row, zarr is never touched in a loader worker, and no step waits for the
+device. The guided mask is made here, once a view, from the stored argmax and the label.
+Shapes: N samples, B of a batch.
 """
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,26 +23,38 @@ from shared.distributed import World, sum_over
 from shared.store.cache import Cache
 from shared.targets import Head, Targets
 from train.batch import Batch
+from train.guide import Guide
 from train.recipes import Recipe
+
+GUIDE_ROWS = 8192  # samples whose mask is made at once
 
 
 @dataclass(frozen=True)
 class LoadedView:
     box: NDArray[np.int32]  # (N, 4)
     flip: NDArray[np.bool_]  # (N,)
-    fields: dict[str, Tensor]  # (N, width) each, of those that the recipe needs
-    guided: Tensor | None  # (N,) bool
+    rows: dict[str, Tensor]  # (N, ...) each: labels, guided and the fields that the recipe needs
+    guided: Tensor | None  # (N,) bool, in host memory
 
 
 class CachedViews:
-    def __init__(self, cache: Cache, recipe: Recipe, labels: Tensor, use_targets: bool) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        recipe: Recipe,
+        labels: Tensor,
+        use_targets: bool,
+        device: torch.device,
+    ) -> None:
         """Without `use_targets` only boxes are read: for a live teacher or none."""
+        self._device = device
         self._cache = cache
         self._recipe = recipe
         self._labels = labels
         self._fields = CODECS[cache.manifest.codec].needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
+        self._home = _home(device, self._num_bytes())  # where a view's rows lie
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._loaded: dict[int, Future[LoadedView]] = {}
 
@@ -62,17 +76,40 @@ class CachedViews:
     def _read(self, view: int) -> LoadedView:
         names = ["box", "flip", *self._fields, *(["pred"] if self._guide else [])]
         arrays = self._cache.read_view(view, names)
-        fields = {name: torch.from_numpy(arrays[name]) for name in self._fields}
+        rows = {name: torch.from_numpy(arrays[name]) for name in self._fields}
         guided = None
         if self._guide is not None:
-            pred = torch.from_numpy(arrays["pred"]).long()
-            guided = self._guide(pred, lambda: self._decode(fields).logits, self._labels)
+            guided = self._mask(self._guide, torch.from_numpy(arrays["pred"]).long(), rows)
+            rows["guided"] = guided
+        rows["labels"] = self._labels
         return LoadedView(
             box=arrays["box"].astype(np.int32, copy=False),
             flip=arrays["flip"].astype(bool, copy=False),
-            fields=fields,
+            rows=_moved(rows, self._home),
             guided=guided,
         )
+
+    def _mask(self, guide: Guide, pred: Tensor, fields: dict[str, Tensor]) -> Tensor:
+        """(N,) bool; in pieces, as derived logits of a whole view may take gigabytes."""
+        masks = []
+        for start in range(0, len(pred), GUIDE_ROWS):
+            part = slice(start, start + GUIDE_ROWS)
+            some = {name: values[part] for name, values in fields.items()}
+            masks.append(guide(pred[part], partial(self._logits, some), self._labels[part]))
+        return torch.cat(masks)
+
+    def _logits(self, fields: dict[str, Tensor]) -> Tensor:
+        return self._decode(fields).logits
+
+    def _num_bytes(self) -> int:
+        """Of one view's rows."""
+        facts = self._cache.manifest
+        widths = CODECS[facts.codec].fields(facts.teacher.classes, facts.teacher.channels)
+        row = sum(
+            np.dtype(dtype).itemsize * width
+            for dtype, width in map(widths.__getitem__, self._fields)
+        )
+        return facts.samples * (row + 9)  # label and mask
 
     def _decode(self, fields: dict[str, Tensor]) -> Targets:
         manifest = self._cache.manifest
@@ -83,27 +120,27 @@ class CachedViews:
         codec = CODECS[manifest.codec]
         return codec.decode(fields, manifest.teacher.channels, self._heads[device])
 
-    def batch(
-        self, view: LoadedView, index: Tensor, whole: Tensor, world: World, device: torch.device
-    ) -> Batch:
+    def batch(self, view: LoadedView, index: Tensor, whole: Tensor, world: World) -> Batch:
         """Labels, Targets and mask of B samples, on the device.
 
         `whole` are the samples of all processes in this step: what the means divide by follows from
         the mask in host memory, and no process need ask another.
         """
-        on_device = _to(device)
-        fields = {
-            name: on_device(rows.index_select(0, index)) for name, rows in view.fields.items()
+        places = moved(index, self._home)
+        rows = {
+            name: moved(values.index_select(0, places), self._device)
+            for name, values in view.rows.items()
         }
-        guided = None if view.guided is None else view.guided.index_select(0, index)
+        labels, guided = rows.pop("labels"), rows.pop("guided", None)
+        guided_count = 0.0
+        if view.guided is not None:
+            guided_count = int(view.guided.index_select(0, whole).sum()) / world.size
         return Batch(
-            labels=on_device(self._labels.index_select(0, index)),
-            targets=self._decode(fields) if fields else None,
-            guided=None if guided is None else on_device(guided),
+            labels=labels,
+            targets=self._decode(rows) if rows else None,
+            guided=guided,
             count=len(whole) / world.size,
-            guided_count=0.0
-            if view.guided is None
-            else int(view.guided.index_select(0, whole).sum()) / world.size,
+            guided_count=guided_count,
         )
 
 
@@ -111,7 +148,7 @@ def live_batch(
     targets: Targets | None, recipe: Recipe, labels: Tensor, world: World, device: torch.device
 ) -> Batch:
     """The same Batch from a live teacher's Targets (on the device), or from none."""
-    labels = _to(device)(labels)
+    labels = moved(labels, device)
     guided = None
     if targets is not None and recipe.guide is not None:
         logits = targets.logits
@@ -122,14 +159,35 @@ def live_batch(
 def counted_batch(
     labels: Tensor, targets: Targets | None, guided: Tensor | None, world: World
 ) -> Batch:
-    """A Batch whose counts the processes add up, each knowing only its own."""
-    counts = torch.tensor([len(labels), 0 if guided is None else int(guided.sum())])
-    count, guided_count = (sum_over(counts.to(labels.device), world) / world.size).tolist()
-    return Batch(labels, targets, guided, count, guided_count)
+    """A Batch whose counts the processes add up, each knowing only its own, on the device."""
+    own = torch.zeros((), device=labels.device) if guided is None else guided.sum().float()
+    counts = sum_over(torch.stack([torch.full_like(own, len(labels)), own]), world) / world.size
+    return Batch(labels, targets, guided, counts[0], counts[1])
 
 
-def _to(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Pinned and asynchronous towards a GPU; nothing at all on the CPU."""
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; towards a GPU through pinned memory, and nothing waits."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _home(device: torch.device, num_bytes: int) -> torch.device:
+    """The GPU, if two views (this epoch's and the next's) are a quarter of its memory at most."""
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        if 2 * num_bytes <= memory / 4:
+            return device
+    return torch.device("cpu")
+
+
+def _moved(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """In a stream of their own, so that training goes on meanwhile. The memory of a view that was
+    used up is free for the next by then: between them lies a val split, whose result was read."""
     if device.type != "cuda":
-        return lambda tensor: tensor.to(device)
-    return lambda tensor: tensor.pin_memory().to(device, non_blocking=True)
+        return rows
+    copying = torch.cuda.Stream(device)
+    with torch.cuda.stream(copying):
+        there = {name: values.to(device) for name, values in rows.items()}
+    copying.synchronize()
+    return there

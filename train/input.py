@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.device import with_pixels_on
 from shared.distributed import World
 from shared.errors import InputError
 from shared.images import ImageSource
@@ -25,7 +26,7 @@ from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
 from shared.store.stream import ShardLoader, StreamBatch
 from train.batch import Batch
 from train.evaluate import image_batches, shard_batches
-from train.feed import CachedViews, LoadedView, counted_batch, live_batch
+from train.feed import CachedViews, LoadedView, counted_batch, live_batch, moved
 from train.order import epoch_order, process_share, split_batches
 from train.setup import Setup
 
@@ -33,9 +34,11 @@ from train.setup import Setup
 class Input(Protocol):
     def steps(self, epoch: int) -> int: ...
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """(B, 3, S, S) uint8 pixels and their Batch, on the device."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
+        """(B, 3, S, S) uint8 pixels and their Batch, on the device, from step `first` on."""
         ...
+
+    layout: list[int]  # what else than (seed, epoch) the order of an epoch depends on
 
     val_world: World  # whose processes' val_batches together are the val split
 
@@ -57,6 +60,7 @@ class Replayed:
         assert setup.train is not None, "views are replayed on images"
         assert isinstance(setup.val, ImageSource)
         self._setup = setup
+        self.layout: list[int] = []
         self._source, self._val = setup.train, setup.val
         self.val_world = setup.world
         # One set of workers for both splits.
@@ -65,27 +69,28 @@ class Replayed:
         self._samples = np.arange(len(setup.train))
         self._views = None
         if setup.cache is not None:
-            self._views = CachedViews(setup.cache, setup.recipe, self._labels, setup.use_targets)
+            self._views = CachedViews(
+                setup.cache, setup.recipe, self._labels, setup.use_targets, setup.device
+            )
             skipped = [index for index, _, _ in setup.cache.skipped()]
             self._samples = np.delete(self._samples, skipped)
 
     def steps(self, epoch: int) -> int:
         return max(1, -(-len(self._samples) // self._setup.recipe.batch_size))
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
         view = self._views.load(epoch) if self._views else None
         order = epoch_order(self._samples, setup.seed, epoch)
-        steps = split_batches(order, setup.recipe.batch_size)
+        steps = split_batches(order, setup.recipe.batch_size)[first:]
         pixel_batches = self._loader.batches(self._requests(view, epoch, steps))
         if self._views and epoch + 1 < setup.recipe.epochs:
             self._views.prefetch(epoch + 1)  # after the loader has forked its workers
-        for step, batch in zip(steps, pixel_batches, strict=True):
-            self._require_decoded(batch)
-            pixels = batch.pixels.to(device, non_blocking=True)
+        on_device = with_pixels_on(device, self._decoded(pixel_batches))
+        for step, (batch, pixels) in zip(steps, on_device, strict=True):
             if self._views is not None and view is not None and setup.use_targets:
                 whole = torch.from_numpy(step)
-                yield pixels, self._views.batch(view, batch.index, whole, setup.world, device)
+                yield pixels, self._views.batch(view, batch.index, whole, setup.world)
             else:
                 targets = None if setup.teacher is None else setup.teacher(pixels)
                 labels = self._labels[batch.index]
@@ -103,14 +108,16 @@ class Replayed:
             else:
                 yield Request(0, index, Replay(view.box[index], view.flip[index]))
 
-    def _require_decoded(self, batch: PixelBatch) -> None:
-        if batch.bad:
-            row, reason = batch.bad[0]
-            raise InputError(
-                f"every image must decode: {self._source.keys[int(batch.index[row])]} in "
-                f"{self._source.spec} does not ({reason}); mend or remove it, or make a cache "
-                f"with precompute/run.py --skip-bad and train from that"
-            )
+    def _decoded(self, batches: Iterator[PixelBatch]) -> Iterator[PixelBatch]:
+        for batch in batches:
+            if batch.bad:
+                row, reason = batch.bad[0]
+                raise InputError(
+                    f"every image must decode: {self._source.keys[int(batch.index[row])]} in "
+                    f"{self._source.spec} does not ({reason}); mend or remove it, or make a cache "
+                    f"with precompute/run.py --skip-bad and train from that"
+                )
+            yield batch
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         return image_batches(
@@ -126,6 +133,7 @@ class Streamed:
     def __init__(self, setup: Setup) -> None:
         assert setup.cache is not None
         self._setup = setup
+        self.layout = [setup.world.size, setup.workers]
         manifest = setup.cache.manifest
         self._codec = CODECS[manifest.codec]
         self._stages = manifest.teacher.channels
@@ -149,10 +157,9 @@ class Streamed:
     def steps(self, epoch: int) -> int:
         return self._loader.steps(epoch)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
-        for batch in self._loader.batches(epoch):
-            pixels = batch.pixels.to(device, non_blocking=True)
+        for batch, pixels in with_pixels_on(device, self._loader.batches(epoch, first)):
             if setup.use_targets:
                 yield pixels, self._batch(batch)
             else:
@@ -167,7 +174,8 @@ class Streamed:
         guided = None
         if self._setup.recipe.guide is not None and targets is not None:
             logits = targets.logits
-            guided = self._setup.recipe.guide(batch.pred.to(device), lambda: logits, label)
+            pred = moved(batch.pred, device)
+            guided = self._setup.recipe.guide(pred, lambda: logits, label)
         return counted_batch(label, targets, guided, self._setup.world)
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:

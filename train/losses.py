@@ -69,7 +69,9 @@ class GuidedKD:
             torch.where(rows, batch.targets.logits, 0.0),
             self.temperature,
         )
-        return total / batch.guided_count if batch.guided_count else total * 0.0
+        count = total.new_zeros(()) + batch.guided_count  # to the device without a copy
+        # Without a guided sample: 0 / infinity, and gradients that are 0 as well.
+        return total / torch.where(count > 0, count, torch.inf)
 
 
 @dataclass(frozen=True)

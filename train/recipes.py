@@ -49,6 +49,7 @@ class Recipe:
     teacher: str | None  # architecture; None where no term needs a teacher
     student: str
     paper_top1_error: float | None  # percent; None where the paper has no such run
+    ema: float | None = None  # decay a step of the averaged weights that are judged; None: off
 
     @property
     def needs(self) -> frozenset[str]:

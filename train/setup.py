@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
@@ -16,8 +17,9 @@ from shared.images import ImageSource, default_source, open_source
 from shared.models import ARCHITECTURES
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.store.cache import Cache, has_split, open_cache
-from shared.teacher import PRECISIONS, Teacher, cached_teacher
+from shared.teacher import Teacher, cached_teacher
 from train.recipes import DEFAULT_RECIPE, Recipe, get_recipe
+from train.step import AUTOCAST
 from train.student import Student, build_student
 
 
@@ -39,6 +41,7 @@ class Setup:
     workers: int
     seed: int
     precision: str
+    accumulate: int  # pieces of a step's batch
     world: World
     identity: dict[str, Any]  # what changes the numbers
     facts: dict[str, Any]  # for run.json and the report
@@ -59,7 +62,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of initial weights and sample order")
     add("--workers", type=int, help="decoding processes (default: by device)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
-    add("--precision", choices=PRECISIONS, default="fp32", help="of the student's forward pass")
+    add("--precision", choices=AUTOCAST, default="fp32", help="of the student's forward pass")
+    add("--ema", type=float, metavar="DECAY", help="judge and keep averaged weights, like 0.9999")
+    add("--accumulate", type=int, default=1, metavar="N", help="pieces a step's batch is cut into")
+    add("--sync-batchnorm", action="store_true", help="statistics over all processes (GPU)")
+    add("--compile", action="store_true", help="torch.compile the student")
+    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help="default: 1000")
+    add("--log-every", type=int, default=50, metavar="STEPS", help="looks at the loss, default: 50")
+    add("--tensorboard", action="store_true", help="events into the run folder, too")
+    add("--dry-run", action="store_true", help="show recipe, cache, steps and time, and stop")
 
 
 def make_setup(flags: argparse.Namespace) -> Setup:
@@ -90,12 +101,18 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
     architecture = flags.student or recipe.student
     student = build_student(architecture, recipe.stem, classes, channels, flags.seed)
+    on_gpu = device.type == "cuda"
+    if flags.sync_batchnorm:
+        student = _with_sync_batchnorm(student, device)
     student.to(device)
+    if on_gpu:  # tensor cores read channels_last; the first convolution turns its input round
+        student.to(memory_format=torch.channels_last)
     optimizer = SGD(
         student.parameters(),
         lr=recipe.learning_rate(0),
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
+        fused=on_gpu,
     )
     size = facts.size if facts else (train and train.size) or recipe.size
     normalisation = NORMALISATIONS[recipe.stem]
@@ -118,6 +135,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         workers=default_workers(device) if flags.workers is None else flags.workers,
         seed=flags.seed,
         precision=flags.precision,
+        accumulate=flags.accumulate,
         world=world,
         identity={
             "recipe": repr(recipe),
@@ -125,6 +143,8 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             "teacher": flags.teacher,
             "seed": flags.seed,
             "precision": flags.precision,
+            "accumulate": flags.accumulate,
+            "sync_batchnorm": flags.sync_batchnorm,
             "images": train.digest if train else facts and facts.source.digest,
             "cache": facts.cache_id() if facts else None,
             "views": facts.views if facts else None,
@@ -189,17 +209,30 @@ def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
 
 
 def _recipe(flags: argparse.Namespace) -> Recipe:
-    """The named recipe with this run's epochs, batch size and learning rate."""
-    for name in ("epochs", "batch_size", "lr"):
+    """The named recipe with this run's epochs, batch size, learning rate and averaging."""
+    for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
         if (value := getattr(flags, name)) is not None and not value > 0:  # nan is not
             raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
     if not 0 <= flags.seed < 2**63:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
+    if flags.ema is not None and not 0 < flags.ema < 1:
+        raise InputError(f"--ema must be between 0 and 1, like 0.9999: got {flags.ema}")
     recipe = get_recipe(flags.recipe)
     recipe = recipe.scaled(flags.epochs or recipe.epochs)
     if flags.lr is not None:
         rate = replace(recipe.learning_rate, value=flags.lr)
         recipe = replace(recipe, learning_rate=rate)
+    if flags.ema is not None:
+        recipe = replace(recipe, ema=flags.ema)
     return replace(recipe, batch_size=flags.batch_size or recipe.batch_size)
+
+
+def _with_sync_batchnorm(student: Student, device: torch.device) -> Student:
+    if device.type != "cuda":
+        raise InputError(
+            f"--sync-batchnorm works between GPUs only: got --device {device}; leave it out"
+        )
+    synced: Student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    return synced

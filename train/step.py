@@ -1,11 +1,17 @@
 """One optimizer step. The loop, the proof that cached equals live and the benchmarks all use it."""
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from shared.distributed import without_exchange
 from train.batch import Batch, StudentOutputs
 from train.recipes import Recipe
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train_step(
@@ -16,19 +22,41 @@ def train_step(
     x: Tensor,
     batch: Batch,
     precision: str,
-) -> tuple[StudentOutputs, list[Tensor]]:
+    scaler: GradScaler | None = None,
+    parts: int = 1,
+) -> tuple[Tensor, list[Tensor]]:
     """Forward, losses, backward, step on normalised x (B, 3, H, W).
 
-    Returns the outputs and the losses: one a term, unweighted, then the weighted total. A term of
-    weight 0 stays in the graph, as in the paper's code: weight decay and momentum then act on the
-    head from the start.
+    With `parts` > 1 the batch goes forward and backward in so many pieces (for small memories); the
+    gradients add up to those of the whole, as the losses divide by the whole's counts, but for
+    BatchNorm, which sees one piece at a time. `scaler` keeps fp16 gradients from underflow.
+
+    Returns the logits (B, C), detached, and the losses: one a term, unweighted, then the weighted
+    total. A term of weight 0 stays in the graph, as in the paper's code: weight decay and momentum
+    then act on the head from the start.
     """
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        outputs: StudentOutputs = student(x)
-    losses = [term.loss(outputs, batch) for term in recipe.terms]
-    weighted = [weights[term.name] * loss for term, loss in zip(recipe.terms, losses, strict=True)]
-    total = torch.stack(weighted).sum()
+    dtype = AUTOCAST[precision]
     optimizer.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return outputs, [*losses, total]
+    batches = batch.split(parts) if parts > 1 else [batch]
+    pieces = x.split([len(piece.labels) for piece in batches])
+    logits, sums = [], []
+    for position, (piece, answers) in enumerate(zip(pieces, batches, strict=True)):
+        with ExitStack() as stack:
+            if position < len(batches) - 1:
+                stack.enter_context(without_exchange(student))
+            with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+                outputs: StudentOutputs = student(piece)
+            losses = [term.loss(outputs, answers) for term in recipe.terms]
+            weighted = [
+                weights[t.name] * loss for t, loss in zip(recipe.terms, losses, strict=True)
+            ]
+            total = torch.stack(weighted).sum()
+            (total if scaler is None else scaler.scale(total)).backward()
+        logits.append(outputs.logits.detach())
+        sums.append(torch.stack([*losses, total]).detach())
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
+    return torch.cat(logits), list(torch.stack(sums).sum(0))

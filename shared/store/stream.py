@@ -26,6 +26,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from shared.decode import BadImage
 from shared.errors import InputError
 from shared.jpeg import decode_pixels
+from shared.stop import leave_stopping_to_parent
 from shared.store import webdataset_format
 from shared.store.cache import Cache
 
@@ -131,7 +132,17 @@ def _spread(steps: int, sizes: list[int]) -> list[int]:
     return counts
 
 
-class _Shards(IterableDataset[StreamBatch]):
+def skip(batches: list[int], steps: int) -> list[int]:
+    """How many of each worker's batches lie in the first `steps`, as workers take turns."""
+    taken = [0] * len(batches)
+    for turn in range(max(batches)):
+        for worker, count in enumerate(batches):
+            if turn < count and sum(taken) < steps:
+                taken[worker] += 1
+    return taken
+
+
+class _Shards(IterableDataset[StreamBatch | None]):
     def __init__(
         self, cache: Cache, needed: list[str], batch_size: int, seed: int, rank: int, world: int
     ) -> None:
@@ -142,27 +153,35 @@ class _Shards(IterableDataset[StreamBatch]):
         self.rank = rank
         self.world = world
         self.samples = cache.samples_of_blocks()
-        # Shared, so that workers that outlive an epoch learn of the next one.
-        self.epoch = torch.zeros((), dtype=torch.int64)
-        self.epoch.share_memory_()  # type: ignore[no-untyped-call]
+        # Epoch and first step. Shared, so that workers that outlive an epoch learn of the next one.
+        self.start = torch.zeros(2, dtype=torch.int64)
+        self.start.share_memory_()
 
-    def share(self, epoch: int, worker: int, workers: int) -> Share:
-        shares = plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)
-        return shares[self.rank][worker]
+    def shares(self, epoch: int, workers: int) -> list[Share]:
+        """This rank's, a worker each."""
+        return plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)[self.rank]
 
-    def __iter__(self) -> Iterator[StreamBatch]:
+    def __iter__(self) -> Iterator[StreamBatch | None]:
+        """Every worker yields equally often, None when it has no more batches: were one to end
+        before the others, whose batch comes next would depend on who is faster."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        epoch = int(self.epoch)
-        share = self.share(epoch, worker, workers)
+        epoch, first = self.start.tolist()
+        shares = self.shares(epoch, workers)
+        share = shares[worker]
+        skipped = skip([share.batches for share in shares], first)
         view = epoch % self.cache.manifest.views
         # One integer of its own for each (seed, epoch, rank, worker): Random hashes the text.
         rng = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
         stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(self._samples(view, share))
         sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
-        for size in sizes:
-            if size:
-                yield self._batch([next(stream) for _ in range(size)])
+        for _ in range(sum(sizes[: skipped[worker]])):
+            next(stream)  # read and shuffled as ever, but not decoded
+        for turn in range(min(skipped), max(share.batches for share in shares)):
+            if skipped[worker] <= turn < share.batches:
+                yield self._batch([next(stream) for _ in range(sizes[turn])])
+            else:
+                yield None
 
     def _samples(self, view: int, share: Share) -> Iterator[dict[str, Any]]:
         for block in share.blocks:
@@ -207,19 +226,19 @@ class ShardLoader:
     ) -> None:
         self._shards = _Shards(cache, needed, batch_size, seed, rank, world)
         self._workers = workers
-        self._loader: DataLoader[StreamBatch] = DataLoader(
+        self._loader: DataLoader[StreamBatch | None] = DataLoader(
             self._shards,
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=leave_stopping_to_parent,
         )
 
     def steps(self, epoch: int) -> int:
-        workers = max(1, self._workers)
-        return sum(self._shards.share(epoch, w, workers).batches for w in range(workers))
+        return sum(share.batches for share in self._shards.shares(epoch, max(1, self._workers)))
 
-    def batches(self, epoch: int) -> Iterator[StreamBatch]:
-        """The batches of an epoch. Finish one call's batches before the next."""
-        self._shards.epoch.fill_(epoch)
-        return iter(self._loader)
+    def batches(self, epoch: int, first: int = 0) -> Iterator[StreamBatch]:
+        """The batches of an epoch, from step `first` on. Finish one call's before the next."""
+        self._shards.start.copy_(torch.tensor([epoch, first]))
+        return (batch for batch in self._loader if batch is not None)

@@ -81,7 +81,7 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
         cache.write(block, job.source.key_digest(rows.start, rows.stop))
     recipe = get_recipe(DEFAULT_RECIPE)
     labels = torch.from_numpy(job.source.labels)
-    views = CachedViews(cache, recipe, labels, use_targets=True)
+    views = CachedViews(cache, recipe, labels, use_targets=True, device=job.device)
     view = views.load(0)
     views.close()
     index = torch.arange(batch_size) % len(labels)
@@ -93,13 +93,13 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
         student = build_student("resnet18", "imagenet", 4, channels, seed=0).train()
         optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
 
-        ready = views.batch(view, index, index, World(), job.device)
+        ready = views.batch(view, index, index, World())
 
         def step() -> object:
             if name == "student":
                 batch = ready
             elif name == "cached":
-                batch = views.batch(view, index, index, World(), job.device)
+                batch = views.batch(view, index, index, World())
             else:
                 targets = job.teacher(pixels) if name == "live" else None
                 batch = live_batch(targets, used, labels[index], World(), job.device)

@@ -1,0 +1,178 @@
+"""One optimizer step: in pieces, in half precision, averaged, compiled."""
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared.models import StagedResNet
+from shared.targets import Targets
+from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from tests.runs import load, metrics
+from train.batch import Batch
+from train.recipes import DEFAULT_RECIPE, get_recipe
+from train.setup import add_flags, make_setup
+from train.state import TrainState
+from train.step import train_step
+from train.student import Student, build_student
+
+CLASSES, CHANNELS = 5, (64, 128, 256, 512)
+RECIPE = get_recipe("s_resnet18.t_resnet34.cd.ce.kdv2")  # every kind of loss, all with a weight
+
+
+def make_batch(rows: int) -> tuple[Tensor, Batch]:
+    generator = torch.Generator().manual_seed(rows)
+    channels = tuple(torch.rand(rows, width, generator=generator) for width in CHANNELS)
+    batch = Batch(
+        labels=torch.randint(CLASSES, (rows,), generator=generator),
+        targets=Targets(torch.randn(rows, CLASSES, generator=generator), channels),
+        guided=torch.arange(rows) % 3 > 0,
+        count=float(rows),
+        guided_count=float((torch.arange(rows) % 3 > 0).sum()),
+    )
+    return torch.randn(rows, 3, 32, 32, generator=generator), batch
+
+
+def one_step(x: Tensor, batch: Batch, parts: int = 1) -> tuple[Student, Tensor, list[Tensor]]:
+    """With BatchNorm frozen, as it sees the pieces one at a time."""
+    student = build_student("resnet18", "imagenet", CLASSES, CHANNELS, seed=0).eval()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
+    weights = RECIPE.weights(0)
+    logits, losses = train_step(student, optimizer, RECIPE, weights, x, batch, "fp32", parts=parts)
+    return student, logits, losses
+
+
+@pytest.mark.parametrize("rows", [7, 8])
+@pytest.mark.parametrize("parts", [2, 3, 100])
+def test_a_step_in_pieces_is_that_of_the_whole(rows: int, parts: int) -> None:
+    x, batch = make_batch(rows)
+    whole, logits, losses = one_step(x, batch)
+    cut, cut_logits, cut_losses = one_step(x, batch, parts)
+    torch.testing.assert_close(cut_logits, logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(cut_losses, losses, rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(cut.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_pieces_of_a_batch_are_its_rows_with_its_counts() -> None:
+    _, batch = make_batch(7)
+    pieces = batch.split(3)
+    assert [len(piece.labels) for piece in pieces] == [3, 2, 2]
+    assert torch.equal(torch.cat([piece.labels for piece in pieces]), batch.labels)
+    for stage in range(4):
+        rows = [piece.targets.channels[stage] for piece in pieces if piece.targets]
+        assert batch.targets and torch.equal(torch.cat(rows), batch.targets.channels[stage])
+    guided = [piece.guided for piece in pieces if piece.guided is not None]
+    assert batch.guided is not None and torch.equal(torch.cat(guided), batch.guided)
+    assert {(piece.count, piece.guided_count) for piece in pieces} == {(7.0, 4.0)}
+    bare = replace(batch, targets=None, guided=None)
+    assert all(p.targets is None and p.guided is None for p in bare.split(2))
+
+
+def test_counts_on_the_device_give_the_same_bits() -> None:
+    """As a live teacher's and a stream's have them."""
+    x, batch = make_batch(8)
+    tensors = replace(
+        batch,
+        count=torch.tensor(float(batch.count)),
+        guided_count=torch.tensor(float(batch.guided_count)),
+    )
+    for mine, theirs in zip(one_step(x, batch)[2], one_step(x, tensors)[2], strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    write_image_folder(folder / "images", classes=CLASSES, train=4, val=2)
+    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    run_precompute(
+        *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 1),
+        *("--teacher", "resnet18", "--size", 32, "--cache", folder / "cache"),
+    )
+    return folder / "cache"
+
+
+def train(cache: Path, out: Path, *more: object) -> Path:
+    """One step an epoch, so that epoch 0 tells of the initial weights."""
+    common = ("--cache", cache, "--epochs", 2, "--batch-size", 20, "--lr", 0.01)
+    run_train(*common, "--out", out, "--recipe", RECIPE.name, *more)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(cache, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_trains_nearly_the_same(
+    cache: Path, plain: Path, tmp_path: Path, precision: str
+) -> None:
+    train(cache, tmp_path, "--precision", precision)
+    mine, theirs = metrics(tmp_path), metrics(plain)
+    assert mine[0]["total"] != theirs[0]["total"], "it ran in float32"
+    assert mine[0]["total"] == pytest.approx(theirs[0]["total"], rel=0.02)
+    scaler = load(tmp_path / "last.pt")["scaler"]
+    assert (scaler is not None) == (precision == "fp16")
+    if scaler is not None:  # two steps: each counted, or was left out and halved the scale
+        assert scaler["scale"] == 2.0 ** (14 + scaler["_growth_tracker"])
+
+
+@pytest.mark.slow
+def test_compiled_trains_nearly_the_same(cache: Path, plain: Path, tmp_path: Path) -> None:
+    train(cache, tmp_path, "--compile")
+    mine, theirs = metrics(tmp_path), metrics(plain)
+    assert mine[0]["total"] == pytest.approx(theirs[0]["total"], rel=1e-3)
+    StagedResNet("resnet18", CLASSES).load_state_dict(load(tmp_path / "best.pt"))
+
+
+def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> None:
+    """With decay d: the first weights are copied, then a = d a + (1 - d) w."""
+    decay = 0.75
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    setup = make_setup(parser.parse_args(["--cache", str(cache), "--ema", str(decay)]))
+    state = TrainState(setup, [])
+    student = setup.student.backbone
+    name, expected = "layer4.1.bn2.weight", None
+    for step in range(3):
+        with torch.no_grad():
+            student.layer4[1].bn2.weight.uniform_(step, step + 1)
+            student.layer4[1].bn2.running_var.fill_(step)
+        weight = student.state_dict()[name].clone()
+        expected = weight if expected is None else decay * expected + (1 - decay) * weight
+        assert state.average is not None
+        state.average.update_parameters(student)
+    torch.testing.assert_close(state.judged.state_dict()[name], expected)
+    variance = state.judged.state_dict()["layer4.1.bn2.running_var"]
+    torch.testing.assert_close(variance, torch.full((512,), 0.75 * 0.25 + 0.25 * 2))
+
+    train(cache, tmp_path, "--ema", decay)
+    last, best = load(tmp_path / "last.pt"), load(tmp_path / "best.pt")
+    if metrics(tmp_path)[-1]["top1"] == last["best_top1"] != metrics(tmp_path)[1]["top1"]:
+        assert torch.equal(best[name], last["average"][f"module.{name}"])
+    assert not torch.equal(best[name], last["student"][f"backbone.{name}"])
+
+
+def test_events_for_tensorboard_hold_the_metrics(cache: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(cache, tmp_path, "--tensorboard")
+    read = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    for record in metrics(tmp_path):
+        (value,) = [
+            event.value
+            for event in read.Scalars(f"top1/{record['split']}")
+            if event.step == record["epoch"]
+        ]
+        assert math.isclose(value, record["top1"], rel_tol=1e-6)
+    assert {"loss/cd", "weight/gkd", "total", "learning_rate"} <= set(read.Tags()["scalars"])
+
+
+def test_the_default_recipe_is_not_averaged() -> None:
+    assert get_recipe(DEFAULT_RECIPE).ema is None

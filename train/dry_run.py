@@ -1,0 +1,80 @@
+"""What a run would do, without doing it: weights by epoch, the cache, the steps, the time."""
+
+import time
+from itertools import groupby, islice
+
+from train.input import Input
+from train.setup import Setup
+from train.step import train_step
+
+STEPS = 4  # that are really taken, on the real input; the first is not timed
+
+
+def describe(setup: Setup, feed: Input) -> str:
+    """A few lines of text. Takes a few steps with the student, and writes nothing."""
+    recipe = setup.recipe
+    steps = feed.steps(0)
+    seconds = _step_seconds(setup, feed)
+    lines = [
+        f"{recipe.name}: {setup.identity['student']}, {recipe.epochs} epochs, batch "
+        f"{recipe.batch_size} over {setup.world.size} x {setup.accumulate} parts, "
+        f"{setup.precision} on {setup.device}",
+        *_weights(setup),
+        _cache(setup),
+        f"{steps:,} steps an epoch, {steps * recipe.epochs:,} in all, {1000 * seconds:.0f} ms each "
+        f"(measured): {_duration(steps * recipe.epochs * seconds)}, val splits aside",
+        "dry run: nothing was written",
+    ]
+    return "\n".join(lines)
+
+
+def _weights(setup: Setup) -> list[str]:
+    """A Markdown table with a row for each run of epochs in which nothing changes."""
+    recipe = setup.recipe
+    names = ["lr", *(term.name for term in recipe.terms)]
+    rows = [names, ["---:" for _ in names]]
+    spans = ["epochs", "---"]
+    values = [
+        (recipe.learning_rate(epoch), *recipe.weights(epoch).values())
+        for epoch in range(recipe.epochs)
+    ]
+    first = 0
+    for value, group in groupby(values):
+        end = first + len(list(group))
+        spans.append(f"{first}" if end == first + 1 else f"{first} to {end - 1}")
+        rows.append([f"{number:.6g}" for number in value])
+        first = end
+    return ["| " + " | ".join([span, *row]) + " |" for span, row in zip(spans, rows, strict=True)]
+
+
+def _cache(setup: Setup) -> str:
+    if setup.cache is None:
+        return f"no cache: views are drawn by {setup.policy} at {setup.size} px"
+    facts = setup.cache.manifest
+    each = setup.cache.num_bytes() / facts.samples
+    return (
+        f"{setup.cache.where}: {facts.format}, codec {facts.codec}, {facts.views} views of "
+        f"{facts.samples:,} images at {facts.size} px, {each:,.0f} bytes a view, teacher "
+        f"{facts.teacher.architecture}"
+    )
+
+
+def _step_seconds(setup: Setup, feed: Input) -> float:
+    """Seconds a step, loading included; of the later ones where there are several."""
+    weights = setup.recipe.weights(0)
+    setup.student.train()
+    marks = [time.perf_counter()]
+    for pixels, batch in islice(feed.batches(0), STEPS):
+        x = setup.normalisation(pixels)
+        _, losses = train_step(
+            setup.student, setup.optimizer, setup.recipe, weights, x, batch, setup.precision
+        )
+        losses[-1].item()  # waits for the device
+        marks.append(time.perf_counter())
+    later = marks[1:] if len(marks) > 2 else marks
+    return (later[-1] - later[0]) / (len(later) - 1)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.1f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"

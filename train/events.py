@@ -1,0 +1,52 @@
+"""Events for TensorBoard, beside metrics.jsonl and with the same numbers."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from shared.errors import InputError
+
+
+class Events(Protocol):
+    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None:
+        """The two records of an epoch."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Nothing:
+    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _TensorBoard:
+    def __init__(self, path: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                f"--tensorboard writes with the package tensorboard: it is not installed "
+                f"({error}); pip install tensorboard, or leave the flag out"
+            ) from error
+        self._writer: Any = SummaryWriter(str(path))
+
+    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None:
+        epoch = train["epoch"]
+        for record in (train, val):
+            for name in ("top1", "top5", "images_per_second"):
+                self._writer.add_scalar(f"{name}/{record['split']}", record[name], epoch)
+        for name in ("total", "learning_rate"):
+            self._writer.add_scalar(name, train[name], epoch)
+        for group in ("loss", "weight"):
+            for term, value in train[group].items():
+                self._writer.add_scalar(f"{group}/{term}", value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def open_events(wanted: bool, folder: Path) -> Events:
+    """InputError where the package is missing. An epoch that is run again is written again."""
+    return _TensorBoard(folder / "tensorboard") if wanted else _Nothing()
