@@ -1,6 +1,6 @@
-"""The pictures that people look at: top-1, every loss term and its weight, over the epochs."""
+"""The pictures that people look at: top-1, loss terms, their weights and the speed, by epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,40 +9,46 @@ from matplotlib.figure import Figure
 from train.folder import read_metrics
 
 matplotlib.use("Agg")
+STYLES = ("-", "--", "-.", ":")
 
 
-def draw_curves(runs: Sequence[Path], out: Path) -> None:
-    """One PNG with three panels, a line a run: val top-1, weighted loss, images per second."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    accuracy, loss, weight = figure.subplots(1, 3)
-    for run in runs:
-        records = read_metrics(run)
-        train = [record for record in records if record["split"] == "train"]
-        val = [record for record in records if record["split"] == "val"]
-        epochs = [record["epoch"] for record in train]
-        (line,) = accuracy.plot(epochs, [record["top1"] for record in val], label=run.name)
-        accuracy.plot(
-            epochs, [record["top1"] for record in train], color=line.get_color(), linestyle=":"
-        )
-        terms = list(train[0]["loss"]) if train else []
-        for term, style in zip(terms, ("-", "--", "-.", ":"), strict=False):
-            label = f"{run.name} {term}" if len(runs) > 1 else term
-            for panel, key in ((loss, "loss"), (weight, "weight")):
-                panel.plot(
-                    epochs,
-                    [record[key][term] for record in train],
-                    linestyle=style,
-                    color=line.get_color() if len(runs) > 1 else None,
-                    label=label,
-                )
+def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
+    """One PNG with four panels; a line a run, in one colour for the runs of a kind.
+
+    In the panels of terms a line style tells the term.
+    """
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    (accuracy, loss), (speed, weight) = figure.subplots(2, 2)
+    styles: dict[str, str] = {}
+    for number, (kind, runs) in enumerate(kinds.items()):
+        colour = f"C{number}"
+        for position, run in enumerate(runs):
+            label = kind if position == 0 else None
+            records = read_metrics(run)
+            train = [record for record in records if record["split"] == "train"]
+            val = [record for record in records if record["split"] == "val"]
+            epochs = [record["epoch"] for record in train]
+            accuracy.plot(epochs, [r["top1"] for r in val], color=colour, label=label)
+            accuracy.plot(epochs, [r["top1"] for r in train], color=colour, linestyle=":")
+            speed.plot(epochs, [r["images_per_second"] for r in train], color=colour)
+            for term in train[0]["loss"] if train else ():
+                style = styles.setdefault(term, STYLES[len(styles) % len(STYLES)])
+                for panel, key in ((loss, "loss"), (weight, "weight")):
+                    values = [record[key][term] for record in train]
+                    panel.plot(epochs, values, color=colour, linestyle=style)
+    for panel in (loss, weight):
+        for term, style in styles.items():
+            panel.plot([], [], color="black", linestyle=style, label=term)
     for panel, title, unit in (
         (accuracy, "top-1: val (train dotted)", "percent"),
         (loss, "loss terms, before their weights", "mean over the epoch"),
+        (speed, "training speed", "images per second"),
         (weight, "weight of each term", ""),
     ):
         panel.set(title=title, xlabel="epoch", ylabel=unit)
         panel.grid(alpha=0.3)
-        if panel.lines:
+        if any(not line.get_label().startswith("_") for line in panel.lines):
             panel.legend(fontsize="x-small")
     loss.set_yscale("symlog", linthresh=0.1)
+    speed.set_ylim(bottom=0)
     figure.savefig(out, dpi=110)

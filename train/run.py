@@ -176,7 +176,7 @@ def train(
     if at.epoch < recipe.epochs:
         print(f"{folder.path}: stopped in epoch {at.epoch}, step {at.step}; start again to go on")
         return
-    draw_curves([folder.path], folder.path / "curves.png")
+    draw_curves({folder.path.name: [folder.path]}, folder.path / "curves.png")
     folder.finish()
     print(f"{folder.path}: best val top-1 {at.best_top1:.2f}%")
 

@@ -1,0 +1,62 @@
+"""The table over runs: seeds share a row, with mean and sample deviation."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.helpers import require_refused, run
+
+
+def write_run(path: Path, recipe: str, seed: int, top1: list[float]) -> Path:
+    path.mkdir(parents=True)
+    identity = {"recipe": recipe, "teacher": "cached", "seed": seed}
+    cache = {"where": "here", "codec": "half", "bytes_per_view": 1234.5}
+    (path / "run.json").write_text(json.dumps({"identity": identity, "epochs": 5, "cache": cache}))
+    records = []
+    for epoch, value in enumerate(top1):
+        train = {"epoch": epoch, "split": "train", "top1": value, "top5": 90.0, "seconds": 1.0}
+        terms = {"loss": {"ce": 1.0, "cd": 2.0}, "weight": {"ce": 1.0, "cd": 6.0}}
+        records.append({**train, **terms, "images_per_second": 100.0 + seed})
+        records.append({**train, "split": "val", "images_per_second": 7.0})
+    (path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return path
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_seeds_share_a_row(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"cd-{seed}", "cd", seed, [50, value, last])
+        for seed, (value, last) in enumerate([(71, 70), (72, 72), (60, 74)])
+    ]
+    runs.append(write_run(tmp_path / "plain", "ce", 0, [30, 40]))
+    done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
+    head, _, seeds, plain, *_ = done.stdout.splitlines()
+    assert cells(head)[:5] == ["run", "seeds", "teacher", "epochs", "val top-1, last"]
+    # deviation of 70, 72, 74: sqrt((4 + 0 + 4) / 2) = 2; of 71, 72, 74: sqrt(7 / 3) = 1.53
+    assert cells(seeds) == [
+        *("cd", "3", "cached", "3 of 5", "72.00 ± 2.00%", "72.33 ± 1.53%"),
+        *("90.00 ± 0.00%", "101", "1,234 (half)"),
+    ]
+    assert cells(plain)[:6] == ["plain", "1", "cached", "2 of 5", "40.00%", "40.00%"]
+    with Image.open(tmp_path / "report.png") as image:
+        assert image.width > 1000 and len(image.convert("RGB").getcolors(1 << 24) or ()) > 50
+
+
+def test_kinds_of_one_name_both_stay(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / recipe / "run", recipe, 0, [50]) for recipe in ("a", "b")]
+    done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
+    assert [cells(line)[0] for line in done.stdout.splitlines()[2:4]] == ["run", str(runs[1])]
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_run_without_an_epoch_is_refused(tmp_path: Path, made: bool) -> None:
+    if made:
+        write_run(tmp_path / "run", "cd", 0, [])
+    done = run("train/report.py", tmp_path / "run", "--out", tmp_path / "x.png", check=False)
+    require_refused(done, "finished epochs" if made else "a run folder holds a run.json")
+    assert not (tmp_path / "x.png").exists()
