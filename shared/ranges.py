@@ -11,12 +11,11 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
-import fsspec
 from fsspec.core import strip_protocol
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
-from shared.store import object_files
+from shared.store.object_files import driver, time_limit
 from shared.store.retry import one_line, patiently
 
 WINDOW = 8 << 20  # bytes that are asked for at once where a remote tar is read through
@@ -26,17 +25,6 @@ T = TypeVar("T")
 
 def is_url(path: str) -> bool:
     return "://" in path
-
-
-def require_driver(url: str) -> None:
-    """Raises: InputError where fsspec has none."""
-    try:
-        fsspec.get_filesystem_class(url.partition("://")[0])
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"a URL is opened by its fsspec driver, and there is none for {url}: "
-            f"{' '.join(str(error).split())}"
-        ) from error
 
 
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
@@ -129,9 +117,9 @@ def _ask(
     num_bytes: int = 0,
 ) -> T:
     def act_once() -> T:
-        store = object_files._driver(path)
+        store = driver(path)
         try:
-            return act(store, strip_protocol(path), object_files._limit(store, num_bytes))
+            return act(store, strip_protocol(path), time_limit(store, num_bytes))
         except FileNotFoundError as error:
             # fsspec's HTTP driver takes every failure to learn a size for that
             if path.startswith("http") and (cause := error.__cause__) is not None:

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from shared.errors import InputError
 from shared.kept_listing import Stamps
 from shared.listing import Keys, Listing, Places, unreadable
-from shared.ranges import is_url, open_ranges, read_whole, require_driver
+from shared.ranges import is_url, open_ranges, read_whole
+from shared.store.object_files import require_driver
 from shared.tar import Member, members
 
 IMAGES = ("jpg", "jpeg", "png")

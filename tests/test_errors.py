@@ -151,7 +151,7 @@ def test_folders_without_images(world: World, tmp_path: Path) -> None:
 def test_a_file_where_the_cache_should_be(world: World, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("mine")
     done = world.precompute("--cache", tmp_path / "cache")
-    require_refused(done, f"the cache must be writable: {tmp_path}/cache/train", "Not a directory")
+    require_refused(done, f"folder must be writable: {tmp_path}/cache/train", "Not a directory")
     assert snapshot(tmp_path) == {"cache": b"mine"}
     require_refused(
         world.train(tmp_path / "out", "--cache", tmp_path / "cache"),

@@ -117,7 +117,7 @@ def test_a_disk_that_fills_up(
         time.sleep(0.001)
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True)
     done = process.wait()
-    require_refused(done, "the cache must be writable", "No space left on device")
+    require_refused(done, "an output folder must be writable", "No space left on device")
     finished = open_cache(cache, "train")
     there = [unit for unit in finished.units() if finished.is_done(*unit)]
     receipts = list(cache.glob("train/receipts/*.json"))

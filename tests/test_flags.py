@@ -34,7 +34,14 @@ HELPS = {
     "precompute/verify.py": [
         "--cache", "--split", "--samples", "--images", "--weights", "--device", "--repair",
     ],
+    "precompute/plan.py": [*PRECOMPUTE],
+    "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--weights"],
+    "precompute/pack.py": [
+        "--images", "--split", "--to", "--shorter-side", "--quality", "--shard-size", "--workers",
+        "--skip-bad",
+    ],
     "train/run.py": [*TRAIN],
+    "train/eval.py": ["--checkpoint", "--cache", "--images", "--workers", "--device"],
     "train/report.py": ["--out"],
 }  # fmt: skip
 

@@ -277,7 +277,7 @@ def test_locations(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"--cache must name a bucket, like .*: got s3://"):
             open_files(location, "val")
     with pytest.raises(
-        InputError, match=r"folder or a URL .*: got tape://x, and fsspec has no dri"
+        InputError, match=r"^a URL is opened by its .* none for tape://x: Protocol not known: tape;"
     ):
         open_files("tape://x", "val")
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -436,5 +437,19 @@ def test_no_driver() -> None:
         open_source("nothing://bucket/{split}-0.tar", "train")
     assert str(caught.value) == (
         "a URL is opened by its fsspec driver, and there is none for "
-        "nothing://bucket/{split}-0.tar: Protocol not known: nothing"
+        "nothing://bucket/{split}-0.tar: Protocol not known: nothing; give a folder, or a URL that "
+        "fsspec knows"
+    )
+
+
+def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http", "https"):
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, name, raising=False)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(InputError) as caught:
+        open_source("http://localhost/{split}-0.tar", "train")
+    assert str(caught.value) == (
+        "a URL is opened by its fsspec driver: that of http:// is not installed (HTTPFileSystem "
+        'requires "requests" and "aiohttp" to be installed); pip install what it names'
     )

@@ -29,6 +29,7 @@ from shared.store.block import Block, Receipt, make_receipt, receipt_path, sha25
 from shared.store.files import Files
 from shared.store.manifest import MANIFEST, Manifest
 from shared.store.object_files import open_files
+from shared.store.retry import one_line
 from shared.targets import Head
 
 HEAD = "head.npy"
@@ -158,7 +159,14 @@ class Cache:
     def labels(self) -> NDArray[np.int64]:
         """(N,) of every sample, as stored; -1 where the format keeps none of a skipped one."""
         if self.manifest.format == "zarr":
-            return zarr_format.labels(self.manifest, self.files.read)
+            try:
+                return zarr_format.labels(self.manifest, self.files.read)
+            except (FileNotFoundError, ValueError) as error:
+                raise InputError(
+                    f"a cache holds the label of every sample: those in {self.where} are missing "
+                    f"or damaged ({one_line(error)}); run the same precompute/run.py command "
+                    f"again, it writes them anew"
+                ) from error
         blocks = range(self.manifest.blocks)
         shards = (self.read_file(0, b, webdataset_format.shard_path(0, b)) for b in blocks)
         return webdataset_format.labels(self.manifest, shards)
@@ -252,10 +260,11 @@ def open_cache(location: str | Path, split: str) -> Cache:
 
 
 def create_cache(
-    location: str | Path, wanted: Manifest, labels: NDArray[np.int64], head: Head
+    location: str | Path, wanted: Manifest, labels: NDArray[np.int64], head: Head | None
 ) -> Cache:
     """Opens the split for writing, makes it if it is absent, and adds views if more are wanted.
 
+    `head` is kept where the codec derives logits, and may be None where it does not.
     InputError where what is there was made from anything else.
     """
     files = open_files(location, wanted.split)
@@ -266,6 +275,7 @@ def create_cache(
     manifest = there.with_views(max(wanted.views, there.views))
     static = FORMATS[manifest.format].metadata(manifest, labels)
     if CODECS[manifest.codec].derives_logits:
+        assert head is not None
         static[HEAD] = _head_file(head)
     for path, data in static.items():
         if not files.exists(path) or files.read(path) != data:

@@ -1,4 +1,4 @@
-"""The files of one cache split: whole objects, read and written whole.
+"""Files below one folder, of a cache split first of all: whole objects, read and written whole.
 
 A write is atomic and durable: a temporary file `.tmp~host~process~thread~name` in the root, flush,
 fsync, rename over the final name, fsync of the folder. A process that is killed leaves at most its
@@ -107,8 +107,8 @@ class LocalFiles:
 
     def _cannot_write(self, path: str, error: OSError) -> InputError:
         return InputError(
-            f"the cache must be writable: {self.root / path}: {error.strerror}; nothing that was "
-            f"finished is lost: mend it and start the same command again"
+            f"an output folder must be writable: {self.root / path}: {error.strerror}; nothing "
+            f"that was finished is lost: mend it and start the same command again"
         )
 
 

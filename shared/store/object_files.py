@@ -53,9 +53,19 @@ def open_files(location: str | Path, split: str) -> Files:
         return LocalFiles(Path(location) / split)
     if protocol in ("file", "local"):
         return LocalFiles(Path(rest) / split)
+    require_driver(str(location))
+    if not rest.strip("/"):
+        raise InputError(f"--cache must name a bucket, like s3://bucket/folder: got {location}")
+    return ObjectFiles(f"{str(location).rstrip('/')}/{split}")
+
+
+def require_driver(url: str) -> None:
+    """InputError, which says what to install, where `url` has no fsspec driver here."""
+    protocol = url.partition("://")[0]
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
+        # fsspec's own drivers, of http:// for one, need packages that only the error names.
         package = known_implementations[protocol]["class"].split(".")[0]
         raise InputError(
             f"a URL is opened by its fsspec driver: that of {protocol}:// is not installed "
@@ -63,12 +73,9 @@ def open_files(location: str | Path, split: str) -> Files:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"--cache must be a folder or a URL that fsspec opens, like s3://bucket/folder: got "
-            f"{location}, and fsspec has no driver for {protocol}://"
+            f"a URL is opened by its fsspec driver, and there is none for {url}: {error}; give a "
+            f"folder, or a URL that fsspec knows"
         ) from error
-    if not rest.strip("/"):
-        raise InputError(f"--cache must name a bucket, like s3://bucket/folder: got {location}")
-    return ObjectFiles(f"{str(location).rstrip('/')}/{split}")
 
 
 class ObjectFiles:
@@ -81,8 +88,8 @@ class ObjectFiles:
         """FileNotFoundError where there is none."""
 
         def read_whole(store: AbstractFileSystem, name: str) -> bytes:
-            size = store.info(name, **_limit(store))["size"]
-            data: bytes = store.cat_file(name, **_limit(store, size))
+            size = store.info(name, **time_limit(store))["size"]
+            data: bytes = store.cat_file(name, **time_limit(store, size))
             if len(data) != size:
                 raise OSError(errno.EIO, f"got {len(data)} of {size} bytes")
             return data
@@ -91,7 +98,9 @@ class ObjectFiles:
 
     def exists(self, path: str) -> bool:
         try:
-            kind = self._ask(path, lambda store, name: store.info(name, **_limit(store))["type"])
+            kind = self._ask(
+                path, lambda store, name: store.info(name, **time_limit(store))["type"]
+            )
         except FileNotFoundError:
             return False
         return bool(kind == "file")
@@ -145,12 +154,12 @@ class ObjectFiles:
         """`act`(driver, the driver's name of `path`), with patience."""
         root = strip_protocol(self.root)
         name = root if path in ("", ".") else f"{root}/{path}"
-        return patiently(f"{self.root}/{path}", lambda: act(_driver(self.root), name))
+        return patiently(f"{self.root}/{path}", lambda: act(driver(self.root), name))
 
 
-def _driver(root: str) -> AbstractFileSystem:
-    """This process's driver for the bucket that `root` is in."""
-    bucket = "/".join(root.split("/")[:3])
+def driver(url: str) -> AbstractFileSystem:
+    """This process's driver for the bucket or server that `url` is on; the same at every call."""
+    bucket = "/".join(url.split("/")[:3])
     key = (os.getpid(), bucket)
     if key not in _drivers:
         is_s3 = bucket.startswith(("s3://", "s3a://"))
@@ -174,20 +183,23 @@ def _s3_options() -> dict[str, Any]:
     return {"config_kwargs": {**ours, **theirs}, "max_concurrency": 1}
 
 
-def _limit(store: AbstractFileSystem, num_bytes: int = 0) -> dict[str, float]:
-    """How long a request may take, for drivers that can be stopped."""
+def time_limit(store: AbstractFileSystem, num_bytes: int = 0) -> dict[str, float]:
+    """Arguments of a request that moves `num_bytes`: its seconds at most.
+
+    Empty for a driver that cannot be stopped.
+    """
     return {"timeout": SILENCE_SECONDS + num_bytes / SLOWEST} if store.async_impl else {}
 
 
 def _put(store: AbstractFileSystem, name: str, data: bytes) -> None:
-    store.pipe_file(name, data, **_limit(store, len(data)))
+    store.pipe_file(name, data, **time_limit(store, len(data)))
 
 
 def _put_new(store: AbstractFileSystem, name: str, data: bytes) -> None:
     """FileExistsError where something is, from stores that can tell."""
     if "mode" in inspect.signature(store.pipe_file).parameters:
         try:
-            store.pipe_file(name, data, mode="create", **_limit(store, len(data)))
+            store.pipe_file(name, data, mode="create", **time_limit(store, len(data)))
             return
         except OSError as error:
             if s3_code(error) in ("PreconditionFailed", "412"):

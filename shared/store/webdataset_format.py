@@ -87,7 +87,9 @@ def decode(
     for index, extension, data in members(read(shard_path(view, block))):
         if extension == "targets":
             records[index - rows.start] = unpack(manifest, data)
-    arrays = {name: np.ascontiguousarray(records[name]) for name in names}
+    # Copied, because one row of records counts as contiguous whatever its strides, which torch
+    # then does not take.
+    arrays = {name: records[name].copy() for name in names}
     if "flip" in arrays:
         arrays["flip"] = arrays["flip"].astype(bool)
     return arrays

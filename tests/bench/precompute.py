@@ -115,8 +115,12 @@ def _job(folder: Path, flags: argparse.Namespace, *more: str) -> Job:
     return make_job(parser.parse_args(list(map(str, given))))
 
 
-def write_photographs(root: Path, count: int) -> float:
-    """An ImageFolder, one image a class, of smooth pictures with noise; mean bytes of a file."""
+def write_photographs(root: Path, count: int, classes: int | None = None) -> float:
+    """Smooth pictures with noise; mean bytes of a file.
+
+    An ImageFolder of `classes`, with the first two images of each in val, too; or, without val, of
+    one class an image.
+    """
     generator = np.random.Generator(np.random.Philox(0))
     sizes = []
     for number in range(count):
@@ -126,9 +130,13 @@ def write_photographs(root: Path, count: int) -> float:
             grid = generator.integers(0, 256, (coarse, coarse, 3), dtype=np.uint8)
             smooth = Image.fromarray(grid).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
             pixels += np.asarray(smooth) * (2 / coarse)
-        path = root / "train" / f"{number:05d}" / "0.jpg"
-        path.parent.mkdir(parents=True)
+        path = root / "train" / f"{number % (classes or count):05d}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=95)
+        if classes and number < 2 * classes:
+            copy = root / "val" / path.relative_to(root / "train")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
         sizes.append(path.stat().st_size)
     return float(np.mean(sizes))
 
