@@ -80,7 +80,7 @@ def get_recipe(name: str) -> Recipe:
     raise InputError(f"--recipe takes a known name, got {name!r}: use one of {known}")
 
 
-def _imagenet(name: str, top1_error: float, *terms: Term) -> Recipe:
+def _imagenet(name: str, top1_error: float | None, *terms: Term) -> Recipe:
     return Recipe(
         name=name,
         terms=terms,
@@ -99,7 +99,7 @@ def _imagenet(name: str, top1_error: float, *terms: Term) -> Recipe:
     )
 
 
-def _cifar100(name: str, top1_error: float, *terms: Term) -> Recipe:
+def _cifar100(name: str, top1_error: float | None, *terms: Term) -> Recipe:
     return replace(
         _imagenet(name, top1_error, *terms),
         epochs=200,

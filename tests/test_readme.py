@@ -1,0 +1,28 @@
+"""What the README shows works as it stands there."""
+
+import re
+
+import torch
+
+from shared.targets import Targets
+from tests.helpers import ROOT
+from train import losses, recipes
+from train.batch import Batch, StudentOutputs
+
+
+def test_the_example_of_a_loss_and_a_recipe() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block.count("\n") <= 16
+    loss_code, recipe_code = block.split("# train/recipes.py, a line of RECIPES\n")
+    names = {**vars(losses)}
+    exec(loss_code, names)
+    recipe = eval(recipe_code.strip().removesuffix(","), {**vars(recipes), **names})
+    assert recipe.needs == {"channels"} and recipe.teacher == "resnet34"
+    assert recipe.weights(0) == {"ce": 1.0, "cosine": 2.0}
+    assert recipe.scaled(10).weights(9) == {"ce": 1.0, "cosine": 0.5}
+
+    ours, theirs = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 2.0], [3.0, 3.0]])
+    labels = torch.tensor([0, 1])
+    batch = Batch(labels, Targets(torch.zeros(2, 2), (theirs,)), None, 2.0, 0.0)
+    value = recipe.terms[1].loss(StudentOutputs(torch.zeros(2, 2), (ours,)), batch)
+    assert abs(value.item() - 0.5) < 1e-6  # a right angle and none, over two samples
