@@ -72,7 +72,8 @@ def load_teacher(
     """InputError where `weights` do not fit."""
     model = StagedResNet(architecture, classes, stem)
     load_weights(model, weights)
-    return Teacher(model, normalisation, precision).to(device)
+    teacher = Teacher(model, normalisation, precision).to(device)
+    return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
 
 
 def cached_teacher(manifest: Manifest, weights: str | None, device: torch.device) -> Teacher:

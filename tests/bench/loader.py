@@ -1,6 +1,6 @@
 """Images per second into the training loop: torchvision's usual loader, ours, and view shards.
 
-    python tests/bench/loader.py [--images FOLDER] [--workers 1 2] [--epochs 5] [--size 224]
+    python tests/bench/loader.py [--images FOLDER] [--workers 1 2] [--epochs 5] [--copies 5]
 
 FOLDER is an ImageFolder split (class folders); without it 200 JPEGs of 500 x 375 pixels are made.
 Everything is the code that train/run.py runs, on the CPU, without a network behind it: batches of
@@ -10,6 +10,7 @@ process; only the ratios of the medians matter.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -44,24 +45,30 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--copies", type=int, default=5, help="of each image, for longer epochs")
     parser.add_argument("--size", type=int, default=224)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder / "images", flags.images)
+        write_images(folder / "images", flags.images, flags.copies)
         make_caches(folder, flags.size)
         for workers in flags.workers:
             measure(folder, flags.size, workers, flags.epochs)
 
 
-def write_images(root: Path, images: Path | None) -> None:
+def write_images(root: Path, images: Path | None, copies: int) -> None:
     root.mkdir()
     if images is not None:
-        for split in ("train", "val"):
-            (root / split).symlink_to(images.resolve())
+        for file in images.glob("*/*"):
+            for copy in range(copies):
+                split = "train" if copy else "val"
+                for place in {"train", split}:
+                    target = root / place / file.parent.name / f"{copy}-{file.name}"
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, target)
         return
     generator = np.random.default_rng(0)
-    for split, count in (("train", 20), ("val", 1)):
+    for split, count in (("train", 20 * copies), ("val", 1)):
         for label in range(10):
             place = root / split / f"class{label}"
             place.mkdir(parents=True)
