@@ -3,6 +3,8 @@
 #   make test     lint, types, tests (test-all: the slow ones too)
 
 PYTHON ?= python3
+# Test files at a time: a test mostly waits for the processes that it starts.
+JOBS ?= 2
 BIN := .venv/bin
 DEMO := runs/demo
 # Threads that wait by spinning cost a factor of ten as soon as two processes share the cores.
@@ -32,10 +34,10 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-all: lint
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow or not slow"
 
 clean:
 	rm -rf $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

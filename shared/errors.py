@@ -4,6 +4,7 @@ Text = rule, what was found, what to do: one line on stderr, exit code 2, no tra
 else is our own mistake and keeps its traceback.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -27,4 +28,6 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         kind = f"{type(error).__module__}.{type(error).__name__}: "
         print(f"error: {str(error).splitlines()[-1].removeprefix(kind)}", file=sys.stderr)
         code = 2
+    # Loader workers that still run are ended at exit; torch's handler would call that a failure.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sys.exit(code)

@@ -60,7 +60,8 @@ def interrupt(processes: list[Started], number: int, when: Callable[[], bool]) -
     for process in processes:
         process.signal(number)
     finished = [process.wait() for process in processes]
-    assert not any("Error" in done.stderr for done in finished), finished
+    if number != signal.SIGKILL:  # which workers notice, and tell
+        assert not any("Error" in done.stderr for done in finished), finished
     return [done.returncode for done in finished]
 
 

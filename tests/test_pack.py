@@ -97,7 +97,7 @@ def test_killed_and_started_again(root: Path, packed: Path, tmp_path: Path) -> N
     assert started.wait().returncode == -signal.SIGKILL
     settled: dict[str, bytes | None] = {}
     for _ in range(100):  # the worker ends with its parent
-        time.sleep(0.05)
+        time.sleep(0.5)
         if snapshot(to) == settled:
             break
         settled = snapshot(to)
@@ -121,7 +121,7 @@ def test_workers_end_with_a_killed_parent(root: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while found := started_with(f"PACK_TEST={tmp_path}"):
         assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+        time.sleep(0.5)
 
 
 def started_with(variable: str) -> list[str]:
