@@ -17,6 +17,21 @@ fp16 logits as they are. Probabilities are never stored: they underflow. Derived
 head(stage-4 means), which is what they are in the teacher too; the head, kept once in the cache,
 costs nothing a view. `tiny` keeps the square root of a mean over s, the largest of its row and
 stage, in 8 bits: small means, the many, get finer steps.
+
+Measured with `tests/bench/codecs.py --images cifar --weights teacher.pt --size 32`: 8,192 views of
+CIFAR-10's JPEGs through a ResNet-34 trained on them (70.5 % top-1), with a head for 1000 classes
+fitted so that its logits spread like those of ImageNet networks. Bytes a view in a zarr cache, box
+and flip included (a packed record of a view shard is not compressed: 7,861, 3,941, 1,941 and 997);
+KL(teacher || decoded) in nats at T = 1; the error of the means as a share of their variance.
+
+| codec | bytes a view | KL | argmax flips | means | decoded views/s, one CPU |
+|---|---:|---:|---:|---:|---:|
+| exact | 6,573 | 0 | 0 | 0 | no work |
+| half | 3,065 | 1.0e-7 | 0 | 2.7e-7 | 1,900,000 |
+| compact | 1,507 | 5.0e-8 | 3 of 8,192 | 2.7e-7 | 270,000 |
+| tiny | 841 | 1.4e-5 | 24 of 8,192 | 6.9e-5 | 190,000 |
+
+An argmax flip changes no guided mask: the live teacher's argmax is stored beside.
 """
 
 from collections.abc import Mapping

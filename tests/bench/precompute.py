@@ -6,6 +6,8 @@ ResNet-34 at 224 px on JPEGs of ImageNet's usual 500 x 375 pixels and 100 kB, ra
 A run is what precompute/run.py does: decode, teacher, encode, write, fsync, receipt. The teacher
 alone sees batches of the same size that lie in memory. They take turns in one process, so that only
 their ratio matters: what reading, decoding and writing cost.
+
+2 cores, 2026-11-25: zarr 0.936 of the teacher alone, view shards 0.912.
 """
 
 import argparse

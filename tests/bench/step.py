@@ -6,7 +6,10 @@ ResNet-34 -> ResNet-18 with the default recipe (CD + GKD), pixels in memory, tar
 real cache of codec half. The three take turns in one process, so that only their ratios matter.
 "student" is the cached step's student on targets that lie ready in memory: what is left of
 cached / CE when it is taken off is the price of the connectors (4 1x1 convolutions, BatchNorms and
-ReLUs that a CE student lacks), not of the cache.
+ReLUs that a CE student lacks), not of the cache. By multiplications alone that price is 2.8 %.
+
+2 cores, 2026-11-25, two runs of 20 rounds: cached / CE 1.065 and 1.051, cached / student 1.002 and
+1.001, live / cached 1.526 and 1.505.
 """
 
 import argparse

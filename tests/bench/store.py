@@ -6,6 +6,9 @@ Codec half, 1000 classes, ResNet-34's stages. The targets are random numbers tha
 trained network's (which take 3.0 kB a view: tests/bench/codecs.py), the view shards' JPEGs random
 bytes of ImageNet's mean size. Writing is encode + hash + fsync + rename + receipt; reading checks
 every hash and finds the files in the page cache. One process, medians.
+
+2 cores, 2026-11-25: zarr 3,076 B/view, 52,000 views/s written, 89,000 read, 88,000 loaded; view
+shards 26,630 B/view, 6,800, 11,400 and 11,400.
 """
 
 import argparse
