@@ -1,6 +1,6 @@
 """Does a student learn more from the cache, and as much as from a live teacher? CIFAR-10 at 32 px.
 
-    python tests/bench/cifar.py --images DIR [--out runs/cifar] [--threads N]
+    python tests/bench/cifar.py --images DIR [--seeds 0 1 2] [--lr 0.01]
 
 DIR holds train/<class>/*.jpg and test/<class>/*.jpg. A ResNet-34 teacher learns from all 50,000
 training images; 8 views of 1,000 images a class are cached, and ResNet-18 trains on those with
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, VAL = 1000, 200  # images a class
-EPOCHS, VIEWS, SEEDS = 6, 8, 3
+EPOCHS, VIEWS = 6, 8
 TEACHER_EPOCHS = 6
 COMMON = ["--device", "cpu", "--batch-size", "128"]
 KD = "s_resnet18.t_resnet34"
@@ -36,6 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The learning study on CIFAR-10.")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR")
     parser.add_argument("--out", type=Path, default=Path("runs/cifar"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     flags = parser.parse_args()
     out = flags.out.resolve()
@@ -62,15 +64,15 @@ def main() -> None:
         "--weights", teacher / "best.pt", "--views", VIEWS, "--policy", "pad-crop", "--size", 32,
     )  # fmt: skip
     runs = []
-    for seed in range(SEEDS):
+    for seed in flags.seeds:
         for recipe, teachers in ARMS.items():
             for kind in teachers:
-                run = out / f"{recipe}-{kind}-{seed}"
+                run = out / f"lr{flags.lr}" / f"{recipe}-{kind}-{seed}"
                 runs.append(run)
                 if not (run / "done").exists():
                     command(
                         "train/run.py", "--cache", cache, "--recipe", recipe, "--teacher", kind,
-                        "--seed", seed, "--epochs", EPOCHS, "--lr", 0.05, "--out", run, *COMMON,
+                        "--seed", seed, "--epochs", EPOCHS, "--lr", flags.lr, "--out", run, *COMMON,
                     )  # fmt: skip
     command("train/report.py", *runs, "--out", out / "cifar.png")
 
