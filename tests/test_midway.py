@@ -2,6 +2,8 @@
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from tests.helpers import (
+    ROOT,
     Started,
     finish,
     require_refused,
@@ -167,14 +170,21 @@ def test_view_shards_end_an_epoch_with_the_same_processes(caches: Path, tmp_path
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
-def test_a_second_signal_ends_it_at_once(caches: Path, tmp_path: Path) -> None:
-    (process,) = launch(caches, "zarr", tmp_path)
-    while not (tmp_path / "run.json").exists():
-        time.sleep(0.005)
-    time.sleep(0.2)  # its handlers are there, its first step is not over
-    for _ in range(40):
-        process.signal(signal.SIGINT)
-    assert process.wait().returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+def test_the_first_signal_asks_and_the_second_ends() -> None:
+    code = (
+        "import time; from shared.stop import StopRequest; request = StopRequest().listen()\n"
+        "print('ready', flush=True)\n"
+        "while request.signal is None: time.sleep(0.005)\n"
+        "print(request.signal, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == f"{int(signal.SIGINT)}\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
 
 
 def test_a_dry_run_shows_the_recipe_and_writes_nothing(caches: Path, tmp_path: Path) -> None:

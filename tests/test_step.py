@@ -152,10 +152,9 @@ def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> No
     variance = state.judged.state_dict()["layer4.1.bn2.running_var"]
     torch.testing.assert_close(variance, torch.full((512,), 0.75 * 0.25 + 0.25 * 2))
 
-    train(cache, tmp_path, "--ema", decay)
+    train(cache, tmp_path, "--ema", decay, "--epochs", 1, "--batch-size", 5)  # four steps
     last, best = load(tmp_path / "last.pt"), load(tmp_path / "best.pt")
-    if metrics(tmp_path)[-1]["top1"] == last["best_top1"] != metrics(tmp_path)[1]["top1"]:
-        assert torch.equal(best[name], last["average"][f"module.{name}"])
+    assert torch.equal(best[name], last["average"][f"module.{name}"])
     assert not torch.equal(best[name], last["student"][f"backbone.{name}"])
 
 

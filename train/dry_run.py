@@ -67,8 +67,9 @@ def _step_seconds(setup: Setup, feed: Input) -> float:
     for pixels, batch in islice(feed.batches(0), STEPS):
         x = setup.normalisation(pixels)
         _, losses = train_step(
-            setup.student, setup.optimizer, setup.recipe, weights, x, batch, setup.precision
-        )
+            setup.student, setup.optimizer, setup.recipe, weights, x, batch, setup.precision,
+            parts=setup.accumulate,
+        )  # fmt: skip
         losses[-1].item()  # waits for the device
         marks.append(time.perf_counter())
     later = marks[1:] if len(marks) > 2 else marks

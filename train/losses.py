@@ -10,7 +10,7 @@ Shapes: B samples, C classes, C_s channels of the teacher's stage s.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -101,7 +101,12 @@ class ChannelDistillation:
         return torch.stack(stages).sum()
 
 
-Loss: TypeAlias = CE | KD | GuidedKD | ChannelDistillation
+class Loss(Protocol):
+    """What every loss here is; one of your own needs no other line."""
+
+    needs: ClassVar[frozenset[str]]
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor: ...
 
 
 def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -5,6 +5,9 @@
 `train/run.py` on noise images of 64 px with both formats, watched from outside: resident memory of
 the process and its workers whenever an epoch has ended. Then, on `digits` with one view and with
 --views, the seconds until the first step is done (a checkpoint after it shows that).
+
+2 cores, 2026-11-25: last / epoch 1 of 20 is 0.988 (zarr) and 1.005 (view shards); 8.0 to 8.3 s to
+the first step on an idle machine, with 1, 8 and 32 views.
 """
 
 import argparse
