@@ -1,4 +1,4 @@
-"""What a precompute run would take: disk, hours, and when that pays. Writes nothing.
+"""What a precompute run would take: disk, time, and when that pays. Writes nothing.
 
     python precompute/plan.py --split train --images data/imagenet --views 10
 
@@ -79,8 +79,8 @@ def report(job: Job, costs: Costs, free: float) -> str:
     def size(views: int) -> int:
         return costs.num_bytes * views * images
 
-    def hours(views: int) -> float:
-        return costs.pipeline * views * images / 3600
+    def time_of(views: int) -> str:
+        return _duration(costs.pipeline * views * images)
 
     def break_even(views: int) -> float:
         return views * costs.pipeline / costs.teacher
@@ -105,30 +105,39 @@ def report(job: Job, costs: Costs, free: float) -> str:
             f"| files | {count_files(manifest):,} |",
             f"| bytes free on its disk | {room} |",
             f"| bytes to write a second | {readable(costs.num_bytes / costs.pipeline)}/s |",
-            f"| decode + teacher + encode | {1000 * costs.pipeline:.3g} ms an image |",
-            f"| teacher alone | {1000 * costs.teacher:.3g} ms an image |",
-            f"| ResNet-18 forward and backward | {1000 * costs.student:.3g} ms an image |",
-            f"| device time of an epoch, live / cached | {_two_digits(live)} |",
-            f"| teacher hours, one process | {_two_digits(hours(asked))} h |",
-            f"| break-even | {_two_digits(break_even(asked))} student epochs |",
+            f"| decode + teacher + encode | {_digits(1000 * costs.pipeline, 3)} ms an image |",
+            f"| teacher alone | {_digits(1000 * costs.teacher, 3)} ms an image |",
+            f"| ResNet-18 forward and backward | {_digits(1000 * costs.student, 3)} ms an image |",
+            f"| device time of an epoch, live / cached | {_digits(live)} |",
+            f"| teacher time, one process | {time_of(asked)} |",
+            f"| break-even | {_digits(break_even(asked))} student epochs |",
             "",
-            "| views | on disk | teacher hours | break-even, student epochs |",
+            "| views | on disk | teacher time | break-even, student epochs |",
             "|---:|---:|---:|---:|",
             *(
-                f"| {views} | {readable(size(views))} | {_two_digits(hours(views))} h "
-                f"| {_two_digits(break_even(views))} |"
+                f"| {views} | {readable(size(views))} | {time_of(views)} "
+                f"| {_digits(break_even(views))} |"
                 for views in sorted(shown)
             ),
             "",
-            "Teacher hours are those of decode + teacher + encode. After so short a warm-up, times "
+            "Teacher time is that of decode + teacher + encode. After so short a warm-up, times "
             "are right to some 10 % if the machine is quiet; bytes come from smaller blocks than "
             "the run's, so they are a little high.",
         ]
     )
 
 
-def _two_digits(number: float) -> str:
-    return f"{number:.2g}" if number < 99.5 else f"{number:,.0f}"
+def _digits(number: float, digits: int = 2) -> str:
+    """So many, but every one before the decimal point."""
+    return f"{number:.{digits}g}" if number < 10**digits - 0.5 else f"{number:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit up to hours of which there are 1 or more, as whole days hide too much."""
+    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{_digits(seconds / length)} {unit}"
+    return f"{_digits(1000 * seconds)} ms"
 
 
 def measure(job: Job, batch_size: int, skip_bad: bool) -> Costs:

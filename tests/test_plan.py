@@ -100,6 +100,30 @@ def number(text: str) -> float:
     return float(match[1].replace(",", "")) * factor
 
 
+def seconds(text: str) -> float:
+    """3.5 min -> 210.0"""
+    amount, unit = text.split(" ")
+    return float(amount.replace(",", "")) * {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}[unit]
+
+
+@pytest.mark.parametrize(
+    "time, text",
+    [
+        (2e-5, "0.02 ms"),
+        (0.0999, "100 ms"),
+        (0.36, "360 ms"),
+        (1, "1 s"),
+        (59.96, "60 s"),
+        (90, "1.5 min"),
+        (5400, "1.5 h"),
+        (36e5, "1,000 h"),
+    ],
+)
+def test_a_time_is_told_in_a_unit_that_fits(time: float, text: str) -> None:
+    assert plan._duration(time) == text
+    assert seconds(text) == pytest.approx(time, rel=0.05)
+
+
 def test_says_what_the_run_takes_and_writes_nothing(
     inputs: Inputs,
     kind: tuple[str, str],
@@ -138,10 +162,10 @@ def test_numbers_agree_with_each_other(
     live = number(facts["device time of an epoch, live / cached"])
     assert live == pytest.approx((student + teacher) / student, rel=0.06)  # two digits are shown
     assert number(facts["bytes to write a second"]) == pytest.approx(view / pipeline, rel=0.02)
-    total = [facts["bytes, total"], facts["teacher hours, one process"], facts["break-even"]]
-    for views, (size, hours, epochs) in [*rows.items(), (VIEWS, total)]:
+    total = [facts["bytes, total"], facts["teacher time, one process"], facts["break-even"]]
+    for views, (size, time, epochs) in [*rows.items(), (VIEWS, total)]:
         assert number(size) == pytest.approx(view * views * 240, rel=0.01)
-        assert number(hours) == pytest.approx(pipeline * views * 240 / 3600, rel=0.06)
+        assert seconds(time) == pytest.approx(pipeline * views * 240, rel=0.06)
         assert number(epochs) == pytest.approx(views * pipeline / teacher, rel=0.06)
 
 

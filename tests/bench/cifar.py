@@ -36,20 +36,23 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, VAL = 1000, 200  # images a class
 EPOCHS, VIEWS = 6, 8
-TEACHER_EPOCHS = 6
+TEACHER_EPOCHS = 5
 COMMON = ["--device", "cpu", "--batch-size", "128"]
+LIGHT = "light.cd.ce"  # see cifar_light.py
 KD = "s_resnet18.t_resnet34"
 ARMS = {  # recipe: teachers
     "resnet18.ce": ["cached"],
-    f"{KD}.kd.ce": ["cached"],
-    f"{KD}.cd.ce": ["cached"],
+    f"{KD}.kd.ce": ["cached", "live"],
+    f"{KD}.cd.ce": ["cached", "live"],
     f"{KD}.cd.ce.kdv2": ["cached", "live"],
-    f"{KD}.cd.kdv2.lrdv2": ["cached"],
+    f"{KD}.cd.kdv2.lrdv2": ["cached", "live"],
+    LIGHT: ["cached"],
 }
 
 
@@ -59,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/cifar"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=2, help="students at a time, sharing the cores")
     flags = parser.parse_args()
     out = flags.out.resolve()
     whole, images = out / "whole", out / "images"  # what the teacher and what students learn from
@@ -68,34 +71,45 @@ def main() -> None:
             if not (root / split).exists():
                 copy_subset(flags.images / folder, root / split, files)
 
-    def command(script: str, *arguments: object) -> None:
+    def command(threads: int, script: str, *arguments: object) -> None:
         words = [script, *map(str, arguments)]
         print("$ python", *words, flush=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(flags.threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run([sys.executable, *words], check=True, cwd=ROOT, env=environment)
 
+    cores = os.cpu_count() or 1
     teacher, cache = out / "teacher", out / "cache"
     if not (teacher / "done").exists():
         command(
-            "train/run.py", "--images", whole, "--teacher", "none", "--out", teacher, *COMMON,
-            "--recipe", "digits.resnet34.ce", "--epochs", TEACHER_EPOCHS, "--lr", 0.05,
+            cores, "train/run.py", "--images", whole, "--teacher", "none", "--out", teacher,
+            *COMMON, "--recipe", "digits.resnet34.ce", "--epochs", TEACHER_EPOCHS, "--lr", 0.05,
+            "--precision", "bf16",
         )  # fmt: skip
     command(
-        "precompute/run.py", "--split", "train", "--images", images, "--cache", cache, *COMMON,
-        "--weights", teacher / "best.pt", "--views", VIEWS, "--policy", "pad-crop", "--size", 32,
+        cores, "precompute/run.py", "--split", "train", "--images", images, "--cache", cache,
+        *COMMON, "--weights", teacher / "best.pt", "--views", VIEWS, "--policy", "pad-crop",
+        "--size", 32,
     )  # fmt: skip
-    runs = []
-    for seed in flags.seeds:
-        for recipe, teachers in ARMS.items():
-            for kind in teachers:
-                run = out / f"lr{flags.lr}" / f"{recipe}-{kind}-{seed}"
-                runs.append(run)
-                if not (run / "done").exists():
-                    command(
-                        "train/run.py", "--cache", cache, "--recipe", recipe, "--teacher", kind,
-                        "--seed", seed, "--epochs", EPOCHS, "--lr", flags.lr, "--out", run, *COMMON,
-                    )  # fmt: skip
-    command("train/report.py", *runs, "--out", out / "cifar.png")
+
+    def learn(run: Path, recipe: str, kind: str, seed: int) -> None:
+        script = "tests/bench/cifar_light.py" if recipe == LIGHT else "train/run.py"
+        command(
+            max(1, cores // flags.jobs), script, "--cache", cache, "--recipe", recipe,
+            "--teacher", kind, "--seed", seed, "--epochs", EPOCHS, "--lr", flags.lr, "--out", run,
+            *COMMON,
+        )  # fmt: skip
+
+    runs = [
+        (out / f"lr{flags.lr}" / f"{recipe}-{kind}-{seed}", recipe, kind, seed)
+        for seed in flags.seeds
+        for recipe, kinds in ARMS.items()
+        for kind in kinds
+    ]
+    with ThreadPoolExecutor(flags.jobs) as pool:
+        undone = [run for run in runs if not (run[0] / "done").exists()]
+        for done in [pool.submit(learn, *run) for run in undone]:
+            done.result()
+    command(cores, "train/report.py", *(run[0] for run in runs), "--out", out / "cifar.png")
 
 
 def copy_subset(source: Path, target: Path, count: int | None) -> None:
