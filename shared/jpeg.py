@@ -2,7 +2,6 @@
 
 from io import BytesIO
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,5 +21,5 @@ def encode_pixels(pixels: Tensor) -> bytes:
 
 
 def decode_pixels(data: bytes) -> Tensor:
-    """JPEG -> (3, S, S) uint8, contiguous: what the teacher saw and the student sees."""
-    return torch.from_numpy(np.ascontiguousarray(decode(data).transpose(2, 0, 1)))
+    """JPEG -> (3, S, S) uint8, channels last in memory: what teacher and student see."""
+    return torch.from_numpy(decode(data)).permute(2, 0, 1)

@@ -22,7 +22,7 @@ from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.stop import leave_stopping_to_parent
-from shared.view import View, apply, apply_to_image, draw_view
+from shared.view import View, apply, apply_to_image, draw_view, new_batch
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Request:
 @dataclass(frozen=True)
 class PixelBatch:
     index: Tensor  # (B,) int64 samples
-    pixels: Tensor  # (B, 3, S, S) uint8; zeros where the image is bad
+    pixels: Tensor  # (B, 3, S, S) uint8, channels last; zeros where the image is bad
     box: Tensor  # (B, 4) int32: top, left, height, width
     flip: Tensor  # (B,) bool
     images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
@@ -74,7 +74,7 @@ class _Pixels(Dataset[PixelBatch]):
     def __getitem__(self, request: Request) -> PixelBatch:
         source = self.sources[request.source]
         rows = len(request.index)
-        pixels = torch.zeros(rows, 3, self.size, self.size, dtype=torch.uint8)
+        pixels = new_batch(rows, self.size)
         box = np.zeros((rows, 4), np.int32)
         flip = np.zeros(rows, bool)
         images = [b""] * rows

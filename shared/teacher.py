@@ -7,9 +7,10 @@ teacher cannot leave eval mode, and a sample's targets do not depend on its batc
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from shared.errors import InputError
-from shared.models import StagedResNet, load_weights, weights_digest
+from shared.models import StagedResNet, channel_means, load_weights, weights_digest
 from shared.normalise import Normalisation
 from shared.store.manifest import Manifest
 from shared.targets import Head, Targets
@@ -50,12 +51,10 @@ class Teacher(nn.Module):
         """
         assert not self.model.training, "the teacher was put in train mode behind its back"
         rows = len(pixels)
-        x = self.normalisation(pixels)
-        if missing := -rows % _ROWS:
-            x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+        x = self.normalisation(pad(pixels, (0,) * 7 + (-rows % _ROWS,)))
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             stages = self.model.stages(x)
-        means = [stage.float().mean(dim=(2, 3)) for stage in stages]
+        means = [channel_means(stage) for stage in stages]
         logits = torch.cat([self.model.head(part) for part in means[-1].split(_ROWS)])
         return Targets(logits[:rows], tuple(mean[:rows] for mean in means))
 
@@ -72,8 +71,7 @@ def load_teacher(
     """InputError where `weights` do not fit."""
     model = StagedResNet(architecture, classes, stem)
     load_weights(model, weights)
-    teacher = Teacher(model, normalisation, precision).to(device)
-    return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
+    return Teacher(model, normalisation, precision).to(device)
 
 
 def cached_teacher(manifest: Manifest, weights: str | None, device: torch.device) -> Teacher:

@@ -75,7 +75,9 @@ def draw_view(
 
 
 def apply(view: View, data: bytes, size: int) -> torch.Tensor:
-    """The pixels of a view of an encoded image: uint8 (3, size, size), RGB, contiguous.
+    """The pixels of a view of an encoded image: uint8 (3, size, size), RGB.
+
+    Channels lie last in memory, as in `new_batch`.
 
     Raises: BadImage if the bytes do not decode.
     """
@@ -102,9 +104,14 @@ def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch
     pixels = torch.from_numpy(box).permute(2, 0, 1)  # (3, height, width)
     if pixels.shape[1:] != (size, size):
         pixels = resize(pixels, [size, size], antialias=ANTIALIAS)  # bilinear is its default
-    if view.flip:
-        pixels = pixels.flip(-1)
-    return pixels.contiguous()
+    return pixels.flip(-1) if view.flip else pixels
+
+
+def new_batch(rows: int, size: int) -> torch.Tensor:
+    """(rows, 3, size, size) uint8 zeros, channels last in memory: as a decoder writes an image and
+    as convolutions are fastest to read it, on CPUs and GPUs. Nobody has to turn pixels round."""
+    shape = (rows, 3, size, size)
+    return torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last).zero_()
 
 
 def _uniforms(seed: int, number: int, index: int) -> list[float]:

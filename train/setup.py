@@ -101,18 +101,15 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
     architecture = flags.student or recipe.student
     student = build_student(architecture, recipe.stem, classes, channels, flags.seed)
-    on_gpu = device.type == "cuda"
     if flags.sync_batchnorm:
         student = _with_sync_batchnorm(student, device)
     student.to(device)
-    if on_gpu:  # tensor cores read channels_last; the first convolution turns its input round
-        student.to(memory_format=torch.channels_last)
     optimizer = SGD(
         student.parameters(),
         lr=recipe.learning_rate(0),
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        fused=on_gpu,
+        fused=device.type == "cuda",
     )
     size = facts.size if facts else (train and train.size) or recipe.size
     normalisation = NORMALISATIONS[recipe.stem]

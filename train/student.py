@@ -6,7 +6,7 @@ Shapes: B samples, C classes, C_s channels of the teacher's stage s.
 import torch
 from torch import Tensor, nn
 
-from shared.models import StagedResNet
+from shared.models import StagedResNet, channel_means
 from train.batch import StudentOutputs
 
 
@@ -31,9 +31,8 @@ class Student(nn.Module):
         for position, layer in enumerate(self.backbone.layers):
             x = layer(x)
             if self.connectors:
-                means.append(self.connectors[position](x).float().mean(dim=(2, 3)))
-        logits, channels = self.backbone.head(x.mean(dim=(2, 3))), tuple(means)
-        return StudentOutputs(logits, channels)
+                means.append(channel_means(self.connectors[position](x)))
+        return StudentOutputs(self.backbone.head(channel_means(x)), tuple(means))
 
 
 def _connector(width: int, wanted: int) -> nn.Module:

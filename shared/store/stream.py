@@ -29,6 +29,7 @@ from shared.jpeg import decode_pixels
 from shared.stop import leave_stopping_to_parent
 from shared.store import webdataset_format
 from shared.store.cache import Cache
+from shared.view import new_batch
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
 
@@ -36,7 +37,7 @@ BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
 @dataclass(frozen=True)
 class StreamBatch:
     index: Tensor  # (B,) int64 sample
-    pixels: Tensor  # (B, 3, S, S) uint8
+    pixels: Tensor  # (B, 3, S, S) uint8, channels last
     label: Tensor  # (B,) int64
     pred: Tensor  # (B,) int64: the live teacher's argmax
     fields: dict[str, Tensor]  # (B, width) each, stored dtype
@@ -194,10 +195,10 @@ class _Shards(IterableDataset[StreamBatch | None]):
         manifest = self.cache.manifest
         records = [webdataset_format.unpack(manifest, sample["targets"]) for sample in samples]
         table = np.stack(records)
-        pixels = []
-        for sample in samples:
+        pixels = new_batch(len(samples), manifest.size)
+        for row, sample in enumerate(samples):
             try:
-                pixels.append(decode_pixels(sample["jpg"]))
+                pixels[row] = decode_pixels(sample["jpg"])
             except BadImage as error:
                 raise InputError(
                     f"a view shard's JPEG must decode: sample {sample['__key__']} does not "
@@ -205,7 +206,7 @@ class _Shards(IterableDataset[StreamBatch | None]):
                 ) from error
         return StreamBatch(
             index=torch.tensor([int(sample["__key__"]) for sample in samples]),
-            pixels=torch.stack(pixels),
+            pixels=pixels,
             label=torch.tensor([int(sample["cls"]) for sample in samples]),
             pred=torch.from_numpy(table["pred"].astype(np.int64)),
             fields={name: torch.from_numpy(table[name].copy()) for name in self.needed},

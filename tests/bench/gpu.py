@@ -39,6 +39,7 @@ from shared.normalise import NORMALISATIONS
 from shared.store.cache import FORMATS, create_cache
 from shared.targets import Head
 from shared.teacher import Teacher
+from shared.view import new_batch
 from tests.bench.precompute import write_photographs
 from tests.bench.store import CLASSES, STAGES, make_block
 from tests.small_cache import make_manifest
@@ -111,12 +112,10 @@ def make_steps(
 ) -> dict[str, Callable[[], object]]:
     recipe = get_recipe(DEFAULT_RECIPE)
     generator = torch.Generator().manual_seed(0)
-    shape = (batch_size, 3, size, size)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+    pixels = new_batch(batch_size, size).random_(0, 256, generator=generator).to(device)
     labels = torch.randint(CLASSES, (batch_size,), generator=generator)
     normalise = NORMALISATIONS["imagenet"]
     teacher = Teacher(StagedResNet("resnet34", CLASSES), normalise, "bf16").to(device)
-    teacher.to(memory_format=torch.channels_last)
     view = views.load(0)
     samples = len(view.box)
 
@@ -124,7 +123,7 @@ def make_steps(
         used = get_recipe("resnet18.ce") if name == "CE" else recipe
         channels = () if name == "CE" else STAGES
         student = build_student("resnet18", "imagenet", CLASSES, channels, seed=0).to(device)
-        student.to(memory_format=torch.channels_last).train()
+        student.train()
         fused = device.type == "cuda"
         optimizer = torch.optim.SGD(
             student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=fused

@@ -30,6 +30,7 @@ from precompute.job import add_flags, make_job
 from shared.distributed import World
 from shared.models import StagedResNet
 from shared.store.cache import create_cache
+from shared.view import new_batch
 from tests.helpers import write_image_folder
 from train.feed import CachedViews, live_batch
 from train.recipes import DEFAULT_RECIPE, get_recipe
@@ -88,7 +89,7 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
     view = views.load(0)
     views.close()
     index = torch.arange(batch_size) % len(labels)
-    pixels = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)
+    pixels = new_batch(batch_size, size).random_(0, 256)
     normalise = job.teacher.normalisation
 
     def make(name: str, channels: tuple[int, ...]) -> Callable[[], object]:
