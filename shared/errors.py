@@ -20,9 +20,15 @@ class StorageError(Exception):
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with main's exit code, or with 2 and one line on bad input."""
+    """Ends the process with main's exit code, or with 2 and one line on bad input.
+
+    With 130 and one line on Ctrl-C: whatever is on the way to the disk is finished or not seen.
+    """
     try:
         code = main()
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C: the same command goes on where it stood", file=sys.stderr)
+        code = 128 + signal.SIGINT
     except (InputError, StorageError) as error:
         # From a loader worker it comes as torch tells it: a traceback, whose last line is ours.
         kind = f"{type(error).__module__}.{type(error).__name__}: "

@@ -1,6 +1,6 @@
 """View shards to batches in loader workers: whole shards in an epoch's order, a shuffle buffer.
 
-    plan(seed, epoch) -> my shards, in order -> webdataset's tar reader on checked bytes
+    plan(seed, epoch) -> my shards, in order -> samples of the checked bytes
         -> webdataset's shuffle buffer -> JPEG decode -> batches
 
 Which shard goes to which process and worker, and every shuffle, is a pure function of (seed, epoch,
@@ -12,8 +12,6 @@ Shapes: B samples of a batch, S pixels.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset import shuffle
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from shared.decode import BadImage
 from shared.errors import InputError
@@ -29,6 +26,7 @@ from shared.jpeg import decode_pixels
 from shared.stop import leave_stopping_to_parent
 from shared.store import webdataset_format
 from shared.store.cache import Cache
+from shared.store.webdataset_format import Sample
 from shared.view import new_batch
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
@@ -184,30 +182,28 @@ class _Shards(IterableDataset[StreamBatch | None]):
             else:
                 yield None
 
-    def _samples(self, view: int, share: Share) -> Iterator[dict[str, Any]]:
+    def _samples(self, view: int, share: Share) -> Iterator[Sample]:
         for block in share.blocks:
             path = webdataset_format.shard_path(view, block)
-            data = self.cache.read_file(view, block, path)
-            files = tar_file_expander([{"url": path, "stream": BytesIO(data)}])
-            yield from group_by_keys(files)
+            yield from webdataset_format.samples(self.cache.read_file(view, block, path))
 
-    def _batch(self, samples: list[dict[str, Any]]) -> StreamBatch:
+    def _batch(self, samples: list[Sample]) -> StreamBatch:
         manifest = self.cache.manifest
-        records = [webdataset_format.unpack(manifest, sample["targets"]) for sample in samples]
+        records = [webdataset_format.unpack(manifest, sample.targets) for sample in samples]
         table = np.stack(records)
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
             try:
-                pixels[row] = decode_pixels(sample["jpg"])
+                pixels[row] = decode_pixels(sample.jpeg)
             except BadImage as error:
                 raise InputError(
-                    f"a view shard's JPEG must decode: sample {sample['__key__']} does not "
+                    f"a view shard's JPEG must decode: sample {sample.index} does not "
                     f"({error}); is this Pillow able to read JPEG?"
                 ) from error
         return StreamBatch(
-            index=torch.tensor([int(sample["__key__"]) for sample in samples]),
+            index=torch.tensor([sample.index for sample in samples]),
             pixels=pixels,
-            label=torch.tensor([int(sample["cls"]) for sample in samples]),
+            label=torch.tensor([sample.label for sample in samples]),
             pred=torch.from_numpy(table["pred"].astype(np.int64)),
             fields={name: torch.from_numpy(table[name].copy()) for name in self.needed},
         )

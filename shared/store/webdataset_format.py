@@ -21,6 +21,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from shared.store.block import Block
 from shared.store.manifest import Manifest
 
 FOLDER = "shards"
+MEMBERS = ("cls", "jpg", "targets")  # of a sample, in this order
 DEFAULT_BLOCK = 1024  # samples: about 25 MB at 224 px
 
 
@@ -65,9 +67,10 @@ def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for row, index in enumerate(rows):
             if index not in skipped:
-                _add(tar, f"{index:09d}.cls", str(int(block.label[row])).encode())
-                _add(tar, f"{index:09d}.jpg", block.images[row])
-                _add(tar, f"{index:09d}.targets", records[row].tobytes())
+                label = str(int(block.label[row])).encode()
+                contents = (label, block.images[row], records[row].tobytes())
+                for extension, data in zip(MEMBERS, contents, strict=True):
+                    _add(tar, f"{index:09d}.{extension}", data)
     return {shard_path(block.view, block.index): buffer.getvalue()}
 
 
@@ -84,9 +87,8 @@ def decode(
     rows = manifest.rows(block)
     records = np.zeros(len(rows), np.dtype(_record(manifest)))
     records["pred"] = -1
-    for index, extension, data in members(read(shard_path(view, block))):
-        if extension == "targets":
-            records[index - rows.start] = unpack(manifest, data)
+    for sample in samples(read(shard_path(view, block))):
+        records[sample.index - rows.start] = unpack(manifest, sample.targets)
     # Copied, because one row of records counts as contiguous whatever its strides, which torch
     # then does not take.
     arrays = {name: records[name].copy() for name in names}
@@ -97,16 +99,15 @@ def decode(
 
 def decode_images(shard: bytes) -> dict[int, bytes]:
     """Sample index -> the JPEG of its view."""
-    return {index: data for index, extension, data in members(shard) if extension == "jpg"}
+    return {sample.index: sample.jpeg for sample in samples(shard)}
 
 
 def labels(manifest: Manifest, shards: Iterable[bytes]) -> NDArray[np.int64]:
     """(N,) labels from every shard of a view; -1 of skipped samples."""
     found = np.full(manifest.samples, -1, np.int64)
     for shard in shards:
-        for index, extension, data in members(shard):
-            if extension == "cls":
-                found[index] = int(data)
+        for sample in samples(shard):
+            found[sample.index] = sample.label
     return found
 
 
@@ -122,14 +123,33 @@ def unpack(manifest: Manifest, data: bytes) -> np.void:
     return record
 
 
-def members(shard: bytes) -> Iterator[tuple[int, str, bytes]]:
-    """(sample index, extension, contents) of every member of a shard."""
-    with tarfile.open(fileobj=io.BytesIO(shard), mode="r:") as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            assert file is not None, member.name
-            key, extension = member.name.split(".", 1)
-            yield int(key), extension, file.read()
+@dataclass(frozen=True, slots=True)
+class Sample:
+    index: int
+    label: int
+    jpeg: bytes
+    targets: bytes  # packed, see `unpack`
+
+
+def samples(shard: bytes) -> Iterator[Sample]:
+    """Every sample of a shard, in order. For shards of this module whose hash was checked.
+
+    A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal; contents
+    fill whole blocks; a block of zeros ends the archive. tarfile, which checks what the hash has
+    proved already, takes ten times as long: a quarter of the time that decoding the JPEG takes.
+    """
+    at = 0
+    while shard[at]:
+        contents = []
+        for extension in MEMBERS:
+            key, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
+            assert suffix == extension, (key, suffix)
+            size = int(shard[at + 124 : at + 135], 8)
+            at += tarfile.BLOCKSIZE
+            contents.append(shard[at : at + size])
+            at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        label, jpeg, targets = contents
+        yield Sample(int(key), int(label), jpeg, targets)
 
 
 def _record(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -15,10 +15,11 @@ machine does falls on none of them; the column "rounds" has each round's own rat
 Pixels are compared before they are resized (`apply` against the whole file: equal or an error) and
 after (against plain: the distribution of the difference is printed).
 
-2026-11-25, 200 ImageNet JPEGs: whole file 1.48, apply 1.68, view shard 6.27 times plain (441 images
-a second and core, Sapphire Rapids); the day before, on another machine, 1.54, 1.87 and 8.4. What
-is left of a view shard's 0.3 ms is libjpeg-turbo's 0.25. Against plain 97.2 % of values are equal
-and none differs by more than 1 of 255.
+2026-11-25, 200 ImageNet JPEGs, EPYC (Zen 4): whole file 1.67, apply 1.96, view shard 8.93 times
+plain (425 images a second and core). Before channels lay last on all the way to the network: 1.60,
+1.89 and 8.10; then also on Sapphire Rapids, where Pillow is faster: 1.48, 1.68 and 6.27. Of a view
+shard's 0.26 ms libjpeg-turbo takes 0.22. Against plain 97.2 % of values are equal and none differs
+by more than 1 of 255.
 """
 
 import argparse

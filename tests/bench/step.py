@@ -8,8 +8,9 @@ real cache of codec half. The three take turns in one process, so that only thei
 cached / CE when it is taken off is the price of the connectors (4 1x1 convolutions, BatchNorms and
 ReLUs that a CE student lacks), not of the cache. By multiplications alone that price is 2.8 %.
 
-2 cores, 2026-11-25, two runs of 20 rounds: cached / CE 1.065 and 1.051, cached / student 1.002 and
-1.001, live / cached 1.526 and 1.505.
+2 cores, 2026-11-25, two runs of 20 rounds: cached / CE 1.045 and 1.051, cached / student 1.009 and
+1.000, live / cached 1.566 and 1.563. Before channels lay last in memory 1.055 and 1.080, 0.998 and
+0.994, 1.541 and 1.483, with steps that took 1.25 times as long.
 """
 
 import argparse

@@ -7,8 +7,8 @@ trained network's (which take 3.0 kB a view: tests/bench/codecs.py), the view sh
 bytes of ImageNet's mean size. Writing is encode + hash + fsync + rename + receipt; reading checks
 every hash and finds the files in the page cache. One process, medians.
 
-2 cores, 2026-11-25: zarr 3,076 B/view, 52,000 views/s written, 89,000 read, 88,000 loaded; view
-shards 26,630 B/view, 6,800, 11,400 and 11,400.
+2 cores, 2026-11-25: zarr 3,076 B/view, 69,000 views/s written, 119,000 read, 112,000 loaded; view
+shards 26,630 B/view, 7,400, 34,000 and 33,000.
 """
 
 import argparse
