@@ -88,6 +88,22 @@ def test_kill_9_at_random_instants(
     assert f"{BLOCKS} of {BLOCKS} blocks intact" in verified.stdout
 
 
+def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path, inputs: tuple[object, ...]) -> None:
+    receipts = tmp_path / "train" / "receipts"
+    command = ("precompute/run.py", "--split", "train", *inputs, "--cache", tmp_path)
+    process = start(*command, "--workers", 1)
+    while process.alive and num_files(receipts) < 2:
+        time.sleep(0.001)
+    process.signal(signal.SIGINT)
+    done = process.wait()
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines == ["stopped by Ctrl-C: the same command goes on where it stood"]
+    there = num_files(receipts)
+    last = run(*command)
+    assert f"{there} of {BLOCKS} blocks are there" in last.stdout and there < BLOCKS
+
+
 def num_files(folder: Path) -> int:
     return len(os.listdir(folder)) if folder.is_dir() else 0
 

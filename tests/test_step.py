@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from shared.distributed import World
 from shared.models import StagedResNet
 from shared.targets import Targets
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
@@ -16,7 +17,7 @@ from tests.runs import load, metrics
 from train.batch import Batch
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.setup import add_flags, make_setup
-from train.state import TrainState
+from train.state import TrainState, means, step_sums
 from train.step import train_step
 from train.student import Student, build_student
 
@@ -44,6 +45,34 @@ def one_step(x: Tensor, batch: Batch, parts: int = 1) -> tuple[Student, Tensor, 
     weights = RECIPE.weights(0)
     logits, losses = train_step(student, optimizer, RECIPE, weights, x, batch, "fp32", parts=parts)
     return student, logits, losses
+
+
+def test_the_log_is_the_mean_over_samples_and_of_a_guided_term_over_guided_ones() -> None:
+    """Steps of 3 samples with 2 guided and of 8 with 5 add up to one of 11 with 7; a step without
+    any guided sample changes nothing but the number of samples."""
+    sums = torch.zeros(len(RECIPE.terms) + 5, dtype=torch.float64)
+    expected = {term.name: 0.0 for term in RECIPE.terms}
+    right = 0
+    for rows in (3, 8):
+        x, batch = make_batch(rows)
+        _, logits, losses = one_step(x, batch)
+        sums += step_sums(RECIPE, batch, logits, losses)
+        right += int((logits.argmax(1) == batch.labels).sum())
+        for term, loss in zip(RECIPE.terms, losses, strict=False):
+            share = {3: 2 / 7, 8: 5 / 7} if term.name == "gkd" else {3: 3 / 11, 8: 8 / 11}
+            expected[term.name] += share[rows] * loss.item()
+    *found, _, top1, top5, samples = means(sums, RECIPE, World())
+    assert found == pytest.approx(list(expected.values()), rel=1e-6)
+    assert (top1, top5, samples) == (pytest.approx(right / 11), 1.0, 11)
+    x, batch = make_batch(3)
+    batch = replace(batch, guided=torch.zeros(3, dtype=torch.bool), guided_count=0.0)
+    _, logits, losses = one_step(x, batch)
+    alone = step_sums(RECIPE, batch, logits, losses)
+    names = [term.name for term in RECIPE.terms]
+    assert means(alone, RECIPE, World())[names.index("gkd")] == 0.0
+    assert means(sums + alone, RECIPE, World())[names.index("gkd")] == pytest.approx(
+        expected["gkd"], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("rows", [7, 8])

@@ -33,6 +33,10 @@ class Batch:
     count: float | Tensor
     guided_count: float | Tensor
 
+    def divisor(self, needs: frozenset[str]) -> float | Tensor:
+        """What a loss with these `needs` is a mean over: the guided samples, or all of them."""
+        return self.guided_count if "guided" in needs else self.count
+
     def split(self, parts: int) -> "list[Batch]":
         """Up to `parts` batches of about B / parts samples, each dividing by the whole's counts."""
         sizes = [len(labels) for labels in self.labels.tensor_split(parts) if len(labels)]

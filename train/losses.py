@@ -4,7 +4,8 @@ A loss is a pure function of (student outputs, batch). It computes in float32 wh
 in, and returns a 0-dim float32 tensor: a sum over the samples of this process divided by the
 batch's count, so that one piece of code serves one process and many (see train/batch.py). Each
 class says in `needs` what it takes from a teacher: "logits", "channels", and "guided" for the bool
-per sample that train/guide.py makes.
+per sample that train/guide.py makes. One that needs "guided" is a mean over the guided samples and
+divides by their count: that is how the log adds it up, too.
 
 Shapes: B samples, C classes, C_s channels of the teacher's stage s.
 """

@@ -34,13 +34,13 @@ from shared.distributed import (
 from shared.errors import InputError, run_command
 from shared.stop import StopRequest
 from train.dry_run import describe
-from train.evaluate import correct, evaluate
+from train.evaluate import evaluate
 from train.events import Events, open_events
 from train.folder import RunFolder, read_metrics
 from train.input import Input, open_input
 from train.plots import draw_curves
 from train.setup import Setup, add_flags, make_setup
-from train.state import TrainState, means
+from train.state import TrainState, means, step_sums
 from train.step import train_step
 
 
@@ -117,16 +117,14 @@ def train(
                 if state.average is not None:
                     state.average.update_parameters(student.backbone)
                 with torch.no_grad():
-                    hits = correct(logits.float(), batch.labels)
-                    rows = hits.new_full((1,), len(pixels))
-                    at.sums += torch.cat([torch.stack(losses) * batch.count, hits, rows])
+                    at.sums += step_sums(recipe, batch, logits, losses)
                 at.step += 1
                 at.seconds = before + time.perf_counter() - started
                 saves = at.step % flags.checkpoint_every == 0 or at.step == steps
                 alone = world.size == 1 and stop.signal is not None
                 # Only here does the host wait for the device, and do processes agree to stop.
                 if saves or alone or at.step % flags.log_every == 0:
-                    *now, seen = means(at.sums, world)
+                    *now, seen = means(at.sums, recipe, world)
                     _require_finite(now, recipe.terms, at.epoch, at.step)
                     speed = f"{seen / at.seconds:.0f}/s"
                     progress.set_postfix(loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed)
@@ -138,7 +136,7 @@ def train(
         if any_of(bool(stop.signal), world, device):
             break
 
-        *now, seen = means(at.sums, world)
+        *now, seen = means(at.sums, recipe, world)
         record: dict[str, Any] = {
             "epoch": at.epoch, "split": "train", "top1": 100 * now[-2], "top5": 100 * now[-1],
             "loss": {term.name: mean for term, mean in zip(recipe.terms, now, strict=False)},

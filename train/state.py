@@ -18,6 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from shared.distributed import World, sum_over
 from shared.errors import InputError
 from shared.models import StagedResNet
+from train.batch import Batch
+from train.evaluate import correct
+from train.recipes import Recipe
 from train.setup import Setup
 
 
@@ -25,7 +28,7 @@ from train.setup import Setup
 class Position:
     epoch: int
     step: int  # of this epoch, that are done
-    sums: Tensor  # float64, over this process's samples: terms, total, top-1, top-5, samples
+    sums: Tensor  # float64, of this process's steps, see `step_sums`
     seconds: float  # that the steps took
     best_top1: float
 
@@ -60,7 +63,7 @@ class TrainState:
 
     def no_sums(self) -> Tensor:
         terms = len(self.setup.recipe.terms)
-        return torch.zeros(terms + 4, dtype=torch.float64, device=self.setup.device)
+        return torch.zeros(terms + 5, dtype=torch.float64, device=self.setup.device)
 
     def save(self, at: Position) -> dict[str, Any]:
         """For last.pt. Every process must call it: the sums are those of all."""
@@ -97,11 +100,27 @@ class TrainState:
         return Position(saved["epoch"], saved["step"], sums, saved["seconds"], saved["best_top1"])
 
 
-def means(sums: Tensor, world: World) -> list[float]:
-    """Terms, total, top-1 and top-5 as means over all processes' samples, then their number."""
-    total = sum_over(sums, world)
-    *values, samples = total.tolist()
-    return [*(value / samples for value in values), samples]
+def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: list[Tensor]) -> Tensor:
+    """float64 on the device, to be added up over steps and processes: each term over the samples
+    that it is a mean of, total and hits (top-1, top-5) over all; then all and guided samples."""
+    counts = [batch.divisor(term.loss.needs) for term in recipe.terms]
+    sums = [loss * count for loss, count in zip(losses, [*counts, batch.count], strict=True)]
+    seen = [batch.count, batch.guided_count]
+    hits = correct(logits.float(), batch.labels)
+    values = [*sums, *hits, *(hits.new_zeros(()) + count for count in seen)]
+    return torch.stack(values).double()
+
+
+def means(sums: Tensor, recipe: Recipe, world: World) -> list[float]:
+    """Terms, total, top-1 and top-5 as means over all processes' samples, then their number.
+
+    A guided term is a mean over the guided samples, 0 where there were none.
+    """
+    *values, samples, guided = sum_over(sums, world).tolist()
+    counts = [guided if "guided" in term.loss.needs else samples for term in recipe.terms]
+    counts += [samples] * 3  # total, top-1, top-5
+    found = [value / n if n else 0.0 for value, n in zip(values, counts, strict=True)]
+    return [*found, samples]
 
 
 def _told(layout: list[int]) -> str:
