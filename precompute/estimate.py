@@ -20,6 +20,7 @@ from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
 from shared.store.cache import FORMATS, Cache
 from shared.store.manifest import Manifest
+from shared.units import size
 
 HEAD_ROOM = 1.05
 SAMPLED_VIEWS = 32
@@ -44,7 +45,7 @@ def require_space(
     if free < needed:
         raise InputError(
             f"the disk must have room for the cache: {cache.where} lacks {rows:,} views of up to "
-            f"{readable(needed)}, and {readable(free)} are free; make room, give a --cache on a "
+            f"{size(needed)}, and {size(free)} are free; make room, give a --cache on a "
             f"larger disk, a smaller --codec or fewer --views (precompute/plan.py tells sizes)"
         )
 
@@ -62,15 +63,6 @@ def free_bytes(root: Path | str) -> float:
         return math.inf
     folder = root.absolute()
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
-
-
-def readable(num_bytes: float) -> str:
-    """Three digits and a decimal unit: 1234567 -> 1.23 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 999.5:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.3g} TB"
 
 
 def _files_a_block(manifest: Manifest) -> int:

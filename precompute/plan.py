@@ -32,7 +32,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from precompute.blocks import compute_blocks
-from precompute.estimate import count_files, free_bytes, readable
+from precompute.estimate import count_files, free_bytes
 from precompute.job import Job, add_flags, make_job
 from shared.errors import run_command
 from shared.images import ImageSource
@@ -42,6 +42,7 @@ from shared.store.block import Block
 from shared.store.cache import FORMATS
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
+from shared.units import digits, duration, size
 
 SHOWN_VIEWS = (1, 2, 4, 10, 50)
 SECONDS = 4.0  # for each of the three measurements
@@ -76,17 +77,17 @@ def report(job: Job, costs: Costs, free: float) -> str:
     manifest = job.manifest
     images, asked = manifest.samples, manifest.views
 
-    def size(views: int) -> int:
+    def bytes_of(views: int) -> int:
         return costs.num_bytes * views * images
 
     def time_of(views: int) -> str:
-        return _duration(costs.pipeline * views * images)
+        return duration(costs.pipeline * views * images)
 
     def break_even(views: int) -> float:
         return views * costs.pipeline / costs.teacher
 
     shown = {asked} if manifest.policy == "center" else {asked, *SHOWN_VIEWS}
-    room = f"{readable(free)} ({'enough' if size(asked) < free else 'NOT ENOUGH'})"
+    room = f"{size(free)} ({'enough' if bytes_of(asked) < free else 'NOT ENOUGH'})"
     if free == math.inf:
         room = "no limit known"
     live = 1 + costs.teacher / costs.student
@@ -101,22 +102,22 @@ def report(job: Job, costs: Costs, free: float) -> str:
             f"| images | {images:,} |",
             f"| views | {asked} |",
             f"| bytes a view | {costs.num_bytes:,} B |",
-            f"| bytes, total | {readable(size(asked))} |",
+            f"| bytes, total | {size(bytes_of(asked))} |",
             f"| files | {count_files(manifest):,} |",
             f"| bytes free on its disk | {room} |",
-            f"| bytes to write a second | {readable(costs.num_bytes / costs.pipeline)}/s |",
-            f"| decode + teacher + encode | {_digits(1000 * costs.pipeline, 3)} ms an image |",
-            f"| teacher alone | {_digits(1000 * costs.teacher, 3)} ms an image |",
-            f"| ResNet-18 forward and backward | {_digits(1000 * costs.student, 3)} ms an image |",
-            f"| device time of an epoch, live / cached | {_digits(live)} |",
+            f"| bytes to write a second | {size(costs.num_bytes / costs.pipeline)}/s |",
+            f"| decode + teacher + encode | {digits(1000 * costs.pipeline, 3)} ms an image |",
+            f"| teacher alone | {digits(1000 * costs.teacher, 3)} ms an image |",
+            f"| ResNet-18 forward and backward | {digits(1000 * costs.student, 3)} ms an image |",
+            f"| device time of an epoch, live / cached | {digits(live)} |",
             f"| teacher time, one process | {time_of(asked)} |",
-            f"| break-even | {_digits(break_even(asked))} student epochs |",
+            f"| break-even | {digits(break_even(asked))} student epochs |",
             "",
             "| views | on disk | teacher time | break-even, student epochs |",
             "|---:|---:|---:|---:|",
             *(
-                f"| {views} | {readable(size(views))} | {time_of(views)} "
-                f"| {_digits(break_even(views))} |"
+                f"| {views} | {size(bytes_of(views))} | {time_of(views)} "
+                f"| {digits(break_even(views))} |"
                 for views in sorted(shown)
             ),
             "",
@@ -125,19 +126,6 @@ def report(job: Job, costs: Costs, free: float) -> str:
             "the run's, so they are a little high.",
         ]
     )
-
-
-def _digits(number: float, digits: int = 2) -> str:
-    """So many, but every one before the decimal point."""
-    return f"{number:.{digits}g}" if number < 10**digits - 0.5 else f"{number:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    """In the largest unit up to hours of which there are 1 or more, as whole days hide too much."""
-    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= length:
-            return f"{_digits(seconds / length)} {unit}"
-    return f"{_digits(1000 * seconds)} ms"
 
 
 def measure(job: Job, batch_size: int, skip_bad: bool) -> Costs:

@@ -12,7 +12,7 @@ import pytest
 
 import precompute.run
 from precompute import estimate, plan
-from precompute.estimate import count_files, readable, require_space
+from precompute.estimate import count_files, require_space
 from precompute.job import Job, add_flags, make_job
 from shared.errors import InputError
 from shared.store.cache import Cache, open_cache
@@ -104,24 +104,6 @@ def seconds(text: str) -> float:
     """3.5 min -> 210.0"""
     amount, unit = text.split(" ")
     return float(amount.replace(",", "")) * {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}[unit]
-
-
-@pytest.mark.parametrize(
-    "time, text",
-    [
-        (2e-5, "0.02 ms"),
-        (0.0999, "100 ms"),
-        (0.36, "360 ms"),
-        (1, "1 s"),
-        (59.96, "60 s"),
-        (90, "1.5 min"),
-        (5400, "1.5 h"),
-        (36e5, "1,000 h"),
-    ],
-)
-def test_a_time_is_told_in_a_unit_that_fits(time: float, text: str) -> None:
-    assert plan._duration(time) == text
-    assert seconds(text) == pytest.approx(time, rel=0.05)
 
 
 def test_says_what_the_run_takes_and_writes_nothing(
@@ -265,14 +247,6 @@ def test_error_text(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         f"--codec or fewer --views (precompute/plan.py tells sizes)"
     )
     assert asked == [tmp_path]
-
-
-@pytest.mark.parametrize(
-    "num_bytes, text",
-    [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1_234_567, "1.23 MB"), (5e13, "50 TB")],
-)
-def test_readable(num_bytes: float, text: str) -> None:
-    assert readable(num_bytes) == text
 
 
 def test_count_files_knows_the_head(inputs: Inputs) -> None:

@@ -3,6 +3,7 @@
 import time
 from itertools import groupby, islice
 
+from shared.units import duration
 from train.input import Input
 from train.setup import Setup
 from train.step import train_step
@@ -21,8 +22,8 @@ def describe(setup: Setup, feed: Input) -> str:
         f"{setup.precision} on {setup.device}",
         *_weights(setup),
         _cache(setup),
-        f"{steps:,} steps an epoch, {steps * recipe.epochs:,} in all, {1000 * seconds:.0f} ms each "
-        f"(measured): {_duration(steps * recipe.epochs * seconds)}, val splits aside",
+        f"{steps:,} steps an epoch, {steps * recipe.epochs:,} in all, {duration(seconds)} each "
+        f"(measured): {duration(steps * recipe.epochs * seconds)}, val splits aside",
         "dry run: nothing was written",
     ]
     return "\n".join(lines)
@@ -74,8 +75,3 @@ def _step_seconds(setup: Setup, feed: Input) -> float:
         marks.append(time.perf_counter())
     later = marks[1:] if len(marks) > 2 else marks
     return (later[-1] - later[0]) / (len(later) - 1)
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.1f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
