@@ -50,7 +50,7 @@ def one_step(x: Tensor, batch: Batch, parts: int = 1) -> tuple[Student, Tensor, 
 def test_the_log_is_the_mean_over_samples_and_of_a_guided_term_over_guided_ones() -> None:
     """Steps of 3 samples with 2 guided and of 8 with 5 add up to one of 11 with 7; a step without
     any guided sample changes nothing but the number of samples."""
-    sums = torch.zeros(len(RECIPE.terms) + 5, dtype=torch.float64)
+    sums = torch.zeros(len(RECIPE.terms) + 4, dtype=torch.float64)
     expected = {term.name: 0.0 for term in RECIPE.terms}
     right = 0
     for rows in (3, 8):
@@ -61,16 +61,18 @@ def test_the_log_is_the_mean_over_samples_and_of_a_guided_term_over_guided_ones(
         for term, loss in zip(RECIPE.terms, losses, strict=False):
             share = {3: 2 / 7, 8: 5 / 7} if term.name == "gkd" else {3: 3 / 11, 8: 8 / 11}
             expected[term.name] += share[rows] * loss.item()
-    *found, _, top1, top5, samples = means(sums, RECIPE, World())
+    *found, total, top1, top5, samples = means(sums, RECIPE, 0, World())
     assert found == pytest.approx(list(expected.values()), rel=1e-6)
+    weights = RECIPE.weights(0)
+    assert total == pytest.approx(sum(weights[name] * loss for name, loss in expected.items()))
     assert (top1, top5, samples) == (pytest.approx(right / 11), 1.0, 11)
     x, batch = make_batch(3)
     batch = replace(batch, guided=torch.zeros(3, dtype=torch.bool), guided_count=0.0)
     _, logits, losses = one_step(x, batch)
     alone = step_sums(RECIPE, batch, logits, losses)
     names = [term.name for term in RECIPE.terms]
-    assert means(alone, RECIPE, World())[names.index("gkd")] == 0.0
-    assert means(sums + alone, RECIPE, World())[names.index("gkd")] == pytest.approx(
+    assert means(alone, RECIPE, 0, World())[names.index("gkd")] == 0.0
+    assert means(sums + alone, RECIPE, 0, World())[names.index("gkd")] == pytest.approx(
         expected["gkd"], rel=1e-6
     )
 

@@ -97,7 +97,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     {"epoch": e, "split": "train" | "val", "top1": percent, "top5": percent, "seconds": s,
      "images_per_second": r}, and for train also "loss": {term: mean}, "weight": {term: w},
-    "total": mean weighted sum, "learning_rate": r, "view": v.
+    "total": their weighted sum, "learning_rate": r, "view": v.
     """
     try:
         text = (path / "metrics.jsonl").read_text()

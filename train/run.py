@@ -124,7 +124,7 @@ def train(
                 alone = world.size == 1 and stop.signal is not None
                 # Only here does the host wait for the device, and do processes agree to stop.
                 if saves or alone or at.step % flags.log_every == 0:
-                    *now, seen = means(at.sums, recipe, world)
+                    *now, seen = means(at.sums, recipe, at.epoch, world)
                     _require_finite(now, recipe.terms, at.epoch, at.step)
                     speed = f"{seen / at.seconds:.0f}/s"
                     progress.set_postfix(loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed)
@@ -136,7 +136,7 @@ def train(
         if any_of(bool(stop.signal), world, device):
             break
 
-        *now, seen = means(at.sums, recipe, world)
+        *now, seen = means(at.sums, recipe, at.epoch, world)
         record: dict[str, Any] = {
             "epoch": at.epoch, "split": "train", "top1": 100 * now[-2], "top5": 100 * now[-1],
             "loss": {term.name: mean for term, mean in zip(recipe.terms, now, strict=False)},

@@ -63,7 +63,7 @@ class TrainState:
 
     def no_sums(self) -> Tensor:
         terms = len(self.setup.recipe.terms)
-        return torch.zeros(terms + 5, dtype=torch.float64, device=self.setup.device)
+        return torch.zeros(terms + 4, dtype=torch.float64, device=self.setup.device)
 
     def save(self, at: Position) -> dict[str, Any]:
         """For last.pt. Every process must call it: the sums are those of all."""
@@ -102,25 +102,26 @@ class TrainState:
 
 def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: list[Tensor]) -> Tensor:
     """float64 on the device, to be added up over steps and processes: each term over the samples
-    that it is a mean of, total and hits (top-1, top-5) over all; then all and guided samples."""
-    counts = [batch.divisor(term.loss.needs) for term in recipe.terms]
-    sums = [loss * count for loss, count in zip(losses, [*counts, batch.count], strict=True)]
-    seen = [batch.count, batch.guided_count]
+    that it is a mean of, hits (top-1, top-5) over all; then all and guided samples."""
+    pairs = zip(recipe.terms, losses, strict=False)  # the last of the losses is their total
+    sums = [loss * batch.divisor(term.loss.needs) for term, loss in pairs]
     hits = correct(logits.float(), batch.labels)
-    values = [*sums, *hits, *(hits.new_zeros(()) + count for count in seen)]
-    return torch.stack(values).double()
+    counts = [hits.new_zeros(()) + count for count in (batch.count, batch.guided_count)]
+    return torch.stack([*sums, *hits, *counts]).double()
 
 
-def means(sums: Tensor, recipe: Recipe, world: World) -> list[float]:
-    """Terms, total, top-1 and top-5 as means over all processes' samples, then their number.
+def means(sums: Tensor, recipe: Recipe, epoch: int, world: World) -> list[float]:
+    """Terms, their weighted total, top-1 and top-5 over all processes' samples, then their number.
 
     A guided term is a mean over the guided samples, 0 where there were none.
     """
     *values, samples, guided = sum_over(sums, world).tolist()
     counts = [guided if "guided" in term.loss.needs else samples for term in recipe.terms]
-    counts += [samples] * 3  # total, top-1, top-5
-    found = [value / n if n else 0.0 for value, n in zip(values, counts, strict=True)]
-    return [*found, samples]
+    counts += [samples] * 2  # top-1, top-5
+    *terms, top1, top5 = (value / n if n else 0.0 for value, n in zip(values, counts, strict=True))
+    weights = recipe.weights(epoch).values()
+    total = sum(weight * mean for weight, mean in zip(weights, terms, strict=True))
+    return [*terms, total, top1, top5, samples]
 
 
 def _told(layout: list[int]) -> str:
