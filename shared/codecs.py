@@ -20,8 +20,8 @@ stage, in 8 bits: small means, the many, get finer steps.
 
 Measured with `tests/bench/codecs.py --images runs/cifar/whole --size 32 --weights
 runs/cifar/teacher/best.pt`, which tests/bench/cifar.py makes: 8,192 views of CIFAR-10's JPEGs
-through a ResNet-34 trained on them (70.5 % top-1), with a head for 1000 classes fitted so that its
-logits spread like those of ImageNet networks. Bytes a view in a zarr cache, box
+through a ResNet-34 trained on them (then for 6 epochs: 70.5 % top-1), with a head for 1000 classes
+fitted so that its logits spread like those of ImageNet networks. Bytes a view in a zarr cache, box
 and flip included (a packed record of a view shard is not compressed: 7,861, 3,941, 1,941 and 997);
 KL(teacher || decoded) in nats at T = 1; the error of the means as a share of their variance.
 
