@@ -13,20 +13,20 @@ import numpy as np
 import torch
 import torchvision
 
+from precompute.flags import DEFAULT_VIEWS
 from shared import decode, view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
-from shared.models import ARCHITECTURES, STEMS, weights_digest
+from shared.models import weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
-from shared.teacher import PRECISIONS, Teacher, load_teacher
+from shared.teacher import Teacher, load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
-DEFAULT_VIEWS = 4
 
 
 @dataclass(frozen=True)
@@ -36,34 +36,6 @@ class Job:
     manifest: Manifest
     device: torch.device
     workers: int
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--split", required=True, help="split of the source to run the teacher over: train, val")
-    add("--images", metavar="SOURCE", help="folder with train/ and val/, tars, or a built-in set")
-    add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
-    add("--format", choices=FORMATS, default="zarr", help="targets only, or self-contained shards")
-    add("--views", type=int, metavar="K", help="views an image: epoch e trains on view e mod K")
-    add("--policy", choices=view.POLICIES, help="how views are drawn (default: the source's)")
-    add("--size", type=int, help="pixels a side (default: the source's)")
-    add("--teacher", choices=ARCHITECTURES, default="resnet34")
-    add("--stem", choices=STEMS, default="imagenet", help="of the teacher; cifar: 3x3, no max-pool")
-    add("--weights", metavar="NAME|FILE", help="torchvision's weight name or a state dict")
-    add("--codec", choices=CODECS, default="half")
-    add("--precision", choices=PRECISIONS, default="fp32", help="of the teacher's stages")
-    add("--batch-size", type=int, default=256)
-    add("--workers", type=int, help="decoding processes (default: by device)")
-    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
-    add("--seed", type=int, default=0, help="of the views")
-    add(
-        "--block",
-        type=int,
-        metavar="N",
-        help="samples a block",
-    )
-    add("--limit", type=int, metavar="N", help="only N samples, spread evenly over the source")
-    add("--skip-bad", action="store_true", help="go on past images that do not decode")
 
 
 def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:

@@ -18,6 +18,7 @@ import torch
 import torchvision
 from torch.optim.swa_utils import AveragedModel
 
+import train.agreement
 import train.eval
 from shared.decode import BadImage, decode
 from shared.errors import InputError
@@ -222,7 +223,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     def evaluate(checkpoint: Path, *flags: object) -> str:
         arguments = ["eval.py", "--checkpoint", checkpoint, "--workers", 0, "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments), *map(str, flags)])
-        monkeypatch.setattr(train.eval, "BATCH", 8)
+        monkeypatch.setattr(train.agreement, "BATCH", 8)
         assert train.eval.main() == 0
         return capsys.readouterr().out
 
