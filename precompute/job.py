@@ -24,8 +24,11 @@ from shared.normalise import NORMALISATIONS
 from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.teacher import Teacher, load_teacher
+from shared.torchvision_source import CIFAR
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGENET_WEIGHTS = "IMAGENET1K_V1"
+BUILT_IN_CLASSES = {"imagenette": 10, "cifar10": 10, "cifar100": 100}
 DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
 
 
@@ -47,7 +50,12 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    source = open_source(open_spec(flags.images), flags.split, flags.limit)
+    spec = open_spec(flags.images)
+    if spec in BUILT_IN_CLASSES:
+        _require_thousand(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
+    source = open_source(spec, flags.split, flags.limit)
+    if spec != "digits":
+        _require_thousand(spec, len(source.classes), flags)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
     normalisation = NORMALISATIONS[flags.stem]
@@ -118,9 +126,24 @@ def open_spec(images: str | None) -> str:
     return spec
 
 
+def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:
+    """InputError where torchvision's weights, which know 1000 classes, meet another number."""
+    weights = flags.weights or IMAGENET_WEIGHTS
+    if not weights.startswith("IMAGENET1K") or Path(weights).is_file() or classes == 1000:
+        return
+    cifar = spec in CIFAR or flags.stem == "cifar"
+    recipe = "cifar.resnet50.ce" if cifar else "resnet18.ce"
+    raise InputError(
+        f"the weights {weights} know ImageNet's 1000 classes, and {spec} has {classes}: train a "
+        f"teacher first (python train/run.py --images {spec} --teacher none --recipe {recipe} "
+        f"--student {flags.teacher} --out runs/teacher), then give --weights runs/teacher/best.pt"
+        + (" --stem cifar" if cifar else "")
+    )
+
+
 def _default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
     if source.spec != "digits":
-        return "IMAGENET1K_V1"
+        return IMAGENET_WEIGHTS
     if (flags.teacher, flags.stem) != ("resnet34", "imagenet"):
         raise InputError(
             f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "

@@ -9,6 +9,7 @@ import time
 
 from tqdm import tqdm
 
+from precompute.banner import banner
 from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import make_job
@@ -25,13 +26,7 @@ def make(flags: argparse.Namespace) -> int:
     units = list(cache.units())[world.rank :: world.size]
     checking = tqdm(units, "checking", leave=False, disable=None)
     todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
-    process = f", process {world.rank} of {world.size}" if world.size > 1 else ""
-    print(
-        f"{cache.where}: {manifest.samples:,} images x {manifest.views} views of {manifest.size} "
-        f"px, codec {manifest.codec}, cache {manifest.cache_id()}{process}; "
-        f"{len(units) - len(todo)} of {len(units)} blocks are there",
-        flush=True,
-    )
+    print(banner(job, cache, len(todo), len(units), world), flush=True)
     require_space(cache, job.source, todo, world.size)
     started = time.perf_counter()
     images = fill(
