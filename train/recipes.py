@@ -16,6 +16,7 @@ its CE and KD are 0 while epoch <= 30, which is through 29 here.
 """
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
 from shared.errors import InputError
@@ -76,8 +77,10 @@ def get_recipe(name: str) -> Recipe:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    known = ", ".join(recipe.name for recipe in RECIPES)
-    raise InputError(f"--recipe takes a known name, got {name!r}: use one of {known}")
+    known = [recipe.name for recipe in RECIPES]
+    meant = get_close_matches(name, known, n=1)
+    hint = f"did you mean {meant[0]}? The names are" if meant else "the names are"
+    raise InputError(f"--recipe takes a known name, got {name!r}: {hint} {', '.join(known)}")
 
 
 def _imagenet(name: str, top1_error: float | None, *terms: Term) -> Recipe:
