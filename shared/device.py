@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 import torch
@@ -13,8 +14,10 @@ from shared.errors import InputError
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     """`name`, or CUDA where there is one, else the CPU. InputError where it is not usable.
 
-    Without a number, `cuda` is the GPU of this process's position on the machine.
+    Without a number, `cuda` is the GPU of this process's position on the machine. A GPU becomes
+    the current one, so that nothing is made on another by default.
     """
+    set_arithmetic()
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and torch.cuda.is_available():
@@ -22,12 +25,38 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"--device must be one that torch can use here: {name} is not "
             f"({str(error).splitlines()[0]}); leave it out to take the best there is"
         ) from error
     return device
+
+
+def set_arithmetic() -> None:
+    """The backend switches that decide which kernels run, the same for every command.
+
+    cuDNN convolutions may use TF32 (10 bits of mantissa), matrix products do not, and cuDNN takes
+    the algorithm of its heuristics, not the one that won a race on this machine today. These are
+    PyTorch's defaults, set here so that they hold whatever else in the process has set. A cache
+    holds what the teacher said under them: verify.py and a live teacher beside a student must
+    calculate as precompute did, and a student is judged in the arithmetic that trained it.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+
+
+@lru_cache
+def side_stream(device: torch.device, purpose: str) -> torch.cuda.Stream:
+    """The one stream of this process for a purpose.
+
+    Memory that was allocated in a stream is used again by that stream alone: a new one for every
+    epoch would keep the memory of all those before it.
+    """
+    return torch.cuda.Stream(device)
 
 
 class HasPixels(Protocol):
@@ -50,7 +79,7 @@ def with_pixels_on(
         for batch in batches:
             yield batch, batch.pixels.to(device)
         return
-    copying = torch.cuda.Stream(device)
+    copying = side_stream(device, "pixels")
     for batch in batches:
         with torch.cuda.stream(copying):
             pixels = batch.pixels.to(device, non_blocking=True)

@@ -5,14 +5,19 @@ processes share nothing. Training also talks: gradients (DistributedDataParallel
 """
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from shared.errors import InputError
+from shared.errors import InputError, StorageError
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ def read_world() -> World:
 def connect(world: World, device: torch.device) -> None:
     """Joins the processes of one run: NCCL between GPUs, gloo between CPUs."""
     if world.size > 1:
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":  # told which GPU, NCCL does not guess it from the rank
+            distributed.init_process_group("nccl", device_id=device)
+        else:
+            distributed.init_process_group("gloo")
 
 
 def disconnect(world: World) -> None:
@@ -58,17 +64,27 @@ def disconnect(world: World) -> None:
         distributed.destroy_process_group()
 
 
-def wait_for_all(world: World) -> None:
-    if world.size > 1:
-        distributed.barrier()
-
-
 def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
     """`model`, its gradients averaged over the processes at every backward."""
     if world.size == 1:
         return model
+    for parameter in model.parameters():
+        if parameter.dim() == 4 and parameter.shape[2:] == (1, 1):
+            parameter.register_hook(partial(_laid_out_as, parameter.stride()))
     devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def _laid_out_as(strides: tuple[int, ...], gradient: Tensor) -> Tensor:
+    """The same numbers in the same memory, with other strides for the dimensions of size 1.
+
+    For a 1x1 kernel channels first and channels last are one order, and a backend writes down the
+    strides of either. DistributedDataParallel compares strides with those of its buckets, which
+    are the parameter's, warns of a difference in every process and copies element by element.
+    """
+    if gradient.stride() != strides and gradient.is_contiguous():
+        return gradient.as_strided(gradient.shape, strides)
+    return gradient
 
 
 def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
@@ -93,8 +109,30 @@ def sum_over(tensor: Tensor, world: World) -> Tensor:
     return tensor
 
 
-def share_buffers(model: nn.Module, world: World) -> None:
+def from_first(make: Callable[[], Made], world: World) -> Made:
+    """What `make` returns in the first process, in all of them; it runs in no other.
+
+    An InputError or StorageError there is raised everywhere, so that all end with the same line.
+    """
+    if world.size == 1:
+        return make()
+    answer: list[Any] = [None, None]
+    if world.is_first:
+        try:
+            answer[0] = make()
+        except (InputError, StorageError) as error:
+            answer[1] = error
+    distributed.broadcast_object_list(answer, 0)
+    if answer[1] is not None:
+        raise answer[1]
+    made: Made = answer[0]
+    return made
+
+
+def share_buffers(model: nn.Module, world: World, device: torch.device) -> None:
     """BatchNorm's running statistics of the first process to all: those that are saved."""
-    if world.size > 1:
-        for buffer in model.buffers():
+    for name, buffer in model.named_buffers():
+        # NCCL sends nothing that lies elsewhere, and gloo would hide it.
+        assert buffer.device == device, f"{name} is on {buffer.device}, the run on {device}"
+        if world.size > 1:
             distributed.broadcast(buffer, 0)

@@ -15,7 +15,7 @@ if not __package__:
 
 import torch
 
-from shared.distributed import connect, disconnect, parallel, sum_over
+from shared.distributed import disconnect, parallel, sum_over
 from train.flags import add_flags
 from train.input import open_input
 from train.setup import make_setup
@@ -29,7 +29,6 @@ def main() -> None:
     flags = parser.parse_args()
     setup = make_setup(flags)
     world, recipe = setup.world, setup.recipe
-    connect(world, setup.device)
     setup.student.eval()
     network = parallel(setup.student, world, setup.device)
     network.eval()

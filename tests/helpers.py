@@ -129,14 +129,23 @@ def start(script: str, *flags: object, **environment: str) -> Started:
     return Started(script, flags, environment)
 
 
-def start_world(size: int, script: str, *flags: object) -> list[Started]:
-    """What torchrun starts: `size` processes that find each other on this machine."""
+def start_world(
+    size: int, script: str, *flags: object, each: list[tuple[object, ...]] | None = None
+) -> list[Started]:
+    """What torchrun starts: `size` processes that find each other on this machine.
+
+    `each`: more flags for each of them, as on machines of their own.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     ranks = [{"RANK": str(r), "WORLD_SIZE": str(size), "LOCAL_RANK": str(r)} for r in range(size)]
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [start(script, *flags, **rank, **address) for rank in ranks]
+    own = each or [()] * size
+    return [
+        start(script, *flags, *more, **rank, **address)
+        for more, rank in zip(own, ranks, strict=True)
+    ]
 
 
 def finish(processes: list[Started]) -> list["Finished"]:

@@ -1,6 +1,8 @@
 """Several processes are one: same samples, same losses, same weights; the command itself, too."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,16 @@ import torch
 from shared.distributed import World, read_world
 from shared.errors import InputError
 from tests.helpers import (
+    Started,
     finish,
+    require_refused,
     run,
     run_precompute,
     start_world,
     write_image_folder,
     write_teacher,
 )
+from tests.runs import load, require_same_run
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,7 @@ def test_the_command_with_two_processes(made: Path, tmp_path: Path, store: str) 
     flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.01)
     first, second = finish(start_world(2, "train/run.py", *flags, "--out", tmp_path))
     assert "epoch 1: loss" in first.stdout and second.stdout == ""
+    assert first.stderr == second.stderr == "", "a process warns"
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in records] == [
         (0, "train"), (0, "val"), (1, "train"), (1, "val")
@@ -66,6 +72,66 @@ def test_the_command_with_two_processes(made: Path, tmp_path: Path, store: str) 
             round(record["top1"] * samples / 100)
         )
     assert (tmp_path / "done").exists()
+
+
+def test_gradients_lie_as_the_buckets_do() -> None:
+    """Whatever strides a backend writes down for a 1x1 kernel; see tests/strides.py."""
+    for done in finish(start_world(2, "tests/strides.py")):
+        assert done.stdout == "the same in all processes\n" and done.stderr == ""
+
+
+def launch_apart(made: Path, outs: list[Path], *more: object) -> list[Started]:
+    """Two processes with a run folder each, as on machines that share no disk."""
+    flags = ("--cache", made / "zarr", "--epochs", 2, "--batch-size", 8, "--lr", 0.01, *more)
+    return start_world(2, "train/run.py", *flags, each=[("--out", out) for out in outs])
+
+
+def test_run_folders_that_are_not_shared(made: Path, tmp_path: Path) -> None:
+    """The first process alone sees last.pt, and tells the others."""
+    finish(launch_apart(made, [tmp_path / "whole"] * 2))
+    outs = [tmp_path / "first", tmp_path / "second"]
+    processes = launch_apart(made, outs, "--checkpoint-every", 2)
+    while all(p.alive for p in processes) and not (outs[0] / "last.pt").exists():
+        time.sleep(0.005)
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    assert {p.wait().returncode for p in processes} == {128 + signal.SIGTERM}
+    there = load(outs[0] / "last.pt")
+    assert there["epoch"] < 2 and there["step"] + there["epoch"] > 0
+    assert not (outs[1] / "last.pt").exists()
+    first, _ = finish(launch_apart(made, outs, "--checkpoint-every", 2))
+    assert f"going on at epoch {there['epoch']} of 2, step {there['step']}" in first.stdout
+    require_same_run(outs[0], tmp_path / "whole")
+
+
+def test_what_only_the_first_process_can_see_ends_all_of_them(made: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / "first", tmp_path / "second"]
+    outs[0].mkdir()
+    (outs[0] / "last.pt").write_text("no checkpoint")
+    for process in launch_apart(made, outs):
+        require_refused(process.wait(60), f"{outs[0]}/last.pt is not a checkpoint of this code")
+
+
+@pytest.mark.parametrize("store", ["zarr", "webdataset"])
+@pytest.mark.parametrize(
+    ("accumulate", "named"),
+    [
+        (4, "--accumulate 4 is too much: in epoch 0 the smallest part of a batch that a process"),
+        (3, "batches are too small for BatchNorm: in epoch 0 a piece of one has a single sample"),
+    ],
+)
+def test_parts_that_cannot_be_cut_end_all_processes(
+    made: Path, tmp_path: Path, store: str, accumulate: int, named: str
+) -> None:
+    """Batches of 7 and 8 are parts of 3 and 4: one process would go on to a fourth piece alone."""
+    flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--out", tmp_path / "run")
+    finished = [
+        process.wait(60)
+        for process in start_world(2, "train/run.py", *flags, "--accumulate", accumulate)
+    ]
+    for done in finished:
+        require_refused(done, named)
+    assert finished[0].stderr == finished[1].stderr and not (tmp_path / "run").exists()
 
 
 def test_ranks_come_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

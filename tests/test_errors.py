@@ -155,7 +155,7 @@ def test_a_file_where_the_cache_should_be(world: World, tmp_path: Path) -> None:
     require_refused(
         world.train(tmp_path / "out", "--cache", tmp_path / "cache"),
         "--cache must hold train/manifest.json",
-        "make the cache with python precompute/run.py --split train",
+        "check the path, or make the cache with python precompute/run.py --split train --images",
     )
     assert snapshot(tmp_path) == {"cache": b"mine"}
 
@@ -434,7 +434,12 @@ def test_a_recipe_that_needs_logits_from_a_cache_without_them(spare: World, tmp_
     ("flags", "parts"),
     [
         (("--recipe", "nonsense"), ["there is no recipe 'nonsense'. --help lists all recipes"]),
-        (("--cache", "nowhere"), ["--cache must hold train/manifest.json: nowhere does not"]),
+        (
+            ("--recipe", "resnet18.cd"),
+            ["no recipe 'resnet18.cd': did you mean resnet18.ce? --help"],
+        ),
+        (("--cache", "nowhere"), ["--cache must hold train/manifest.json: nowhere does not exist"]),
+        (("--cache", "nowhere"), ["check the path", "--images SOURCE --cache nowhere"]),
         (("--images", "nowhere"), ["--images must be a folder", "got nowhere: no such folder"]),
         (("--teacher", "none"), [f"recipe {CD} needs channels from a teacher: got --teacher none"]),
         (("--batch-size", 0), ["--batch-size must be above 0: got 0"]),
@@ -490,7 +495,10 @@ def test_a_val_split_that_does_not_fit(spare: World, tmp_path: Path) -> None:
     done = spare.train(tmp_path / "out")
     require_refused(done, "train and val must have the same classes", "has 5 and 4, or other names")
     shutil.rmtree(spare.images / "val")
-    require_refused(spare.train(tmp_path / "out"), "got val: found train")
+    require_refused(
+        spare.train(tmp_path / "out"),
+        f"{spare.images} has no val split, which this command needs: found train; add a folder val",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -506,6 +514,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(world: World, tmp_path: Path) -
     assert not (tmp_path / "out" / "last.pt").exists() and not read_metrics(tmp_path / "out")
 
 
+def test_val_images_that_do_not_decode_are_told_once(spare: World, tmp_path: Path) -> None:
+    bad = spare.images / "val" / "class1" / "000.jpg"
+    bad.write_bytes(b"?" * bad.stat().st_size)
+    done = spare.train(tmp_path / "out", "--epochs", 2, check=True)
+    assert done.stderr == (
+        "NOTE: 1 of 5 val images do not decode and count as wrong; repair or remove them\n"
+    )
+    records = read_metrics(tmp_path / "out")
+    assert [record["undecodable"] for record in records[1::2]] == [1, 1]
+
+
 # Report
 
 
@@ -514,12 +533,12 @@ def test_a_report_on_what_is_no_run(world: World, tmp_path: Path) -> None:
         return run("train/report.py", *runs, "--out", tmp_path / "new" / "a.png", check=False)
 
     nowhere = tmp_path / "nowhere"
-    require_refused(report(nowhere), f"a run folder holds a run.json: {nowhere} does not")
+    require_refused(report(nowhere), f"{nowhere} is not a run folder: it does not exist")
     world.train(tmp_path / "run", check=True)
-    require_refused(report(tmp_path / "run", nowhere), f"a run folder holds a run.json: {nowhere}")
+    require_refused(report(tmp_path / "run", nowhere), f"{nowhere} is not a run folder: ")
     for name in ("metrics.jsonl", "done"):
         (tmp_path / "run" / name).unlink()
     require_refused(report(tmp_path / "run"), "a report is about finished epochs", "has none")
     (tmp_path / "run" / "run.json").write_text("{")
-    require_refused(report(tmp_path / "run"), "a run folder holds a run.json", "does not")
+    require_refused(report(tmp_path / "run"), "its run.json is not one that train/run.py wrote (")
     assert not (tmp_path / "new").exists()

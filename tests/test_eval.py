@@ -1,5 +1,6 @@
 """eval.py against a slow computation with torchvision's own networks, one image at a time."""
 
+import json
 import math
 import re
 import shutil
@@ -7,6 +8,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from io import BytesIO
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import train.agreement
 import train.eval
@@ -37,6 +39,7 @@ from tests.helpers import (
 from tests.small_cache import make_cache, make_manifest, open_empty
 from tests.test_tar_source import RangeHandler
 from train.folder import RunFolder
+from train.step import autocast
 from train.student import Student, build_student
 
 EVAL = "train/eval.py"
@@ -284,27 +287,82 @@ def test_shards_tell_what_they_leave_out(world: World) -> None:
 # Checkpoints
 
 
-@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("averages", ["none", "of today", "of earlier versions"])
 def test_last_is_what_the_run_evaluates(
-    world: World, student: Student, evaluate: Evaluate, tmp_path: Path, averages: bool
+    world: World, student: Student, evaluate: Evaluate, tmp_path: Path, averages: str
 ) -> None:
     """The student without its connectors, or its average."""
     other = make_student(world, seed=2)
     best = write_run(tmp_path, other, images=str(world.images))
-    average = AveragedModel(student.backbone).state_dict() if averages else None
-    judged = student if averages else other
+    average = None
+    if averages == "of today":
+        average = student.backbone.state_dict()
+    elif averages != "none":
+        earlier = AveragedModel(student.backbone, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+        earlier.update_parameters(student.backbone)
+        average = earlier.state_dict()
+    judged = other if averages == "none" else student
     kept = {"epoch": 1, "student": other.state_dict(), "average": average}
     RunFolder(tmp_path).save("last.pt", kept)
     last = evaluate(tmp_path / "last.pt")
     best.unlink()
     RunFolder(tmp_path).save("best.pt", judged.backbone.state_dict())
     assert last == evaluate(best)
-    if averages:
+    if averages != "none":
         RunFolder(tmp_path).save("best.pt", other.backbone.state_dict())
         assert last != evaluate(best)
 
 
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_it_runs_at_the_precision_of_its_run(
+    world: World, student: Student, evaluate: Evaluate, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, precision: str | None,
+) -> None:  # fmt: skip
+    best = write_run(tmp_path, student, images=str(world.images))
+    if precision:
+        run = json.loads((tmp_path / "run.json").read_text())
+        run["identity"]["precision"] = precision
+        (tmp_path / "run.json").write_text(json.dumps(run))
+    used = []
+
+    def noted(device: torch.device, name: str) -> AbstractContextManager[Any]:
+        used.append(name)
+        return autocast(device, name)
+
+    monkeypatch.setattr(train.eval, "autocast", noted)
+    evaluate(best)
+    assert set(used) == {precision or "fp32"}
+
+
+def test_an_average_of_other_shapes(
+    world: World, student: Student, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    write_run(tmp_path, student)
+    state = student.backbone.state_dict() | {"fc.bias": torch.zeros(7)}
+    RunFolder(tmp_path).save("last.pt", {"student": {}, "average": state})
+    text = refused(evaluate, tmp_path / "last.pt")
+    assert text == (
+        f"{tmp_path}/last.pt does not fit the run.json beside it: weight fc.bias is (7,) float32 "
+        f"there and (6,) float32 here; give a run folder as train/run.py wrote it"
+    )
+
+
 # Where the images are
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        (("train/a",), "has no val split, which this command needs: found train; add a folder val"),
+        (("cat", "dog"), "has no train/ and no val/: it holds the folders cat, dog; if they are"),
+    ],
+)
+def test_images_without_a_val_split(
+    world: World, evaluate: Evaluate, tmp_path: Path, folders: tuple[str, ...], found: str
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    assert f"{tmp_path} {found}" in refused(evaluate, world.best, "--images", tmp_path)
 
 
 def test_images_are_those_of_the_run(
@@ -344,10 +402,12 @@ def test_files_that_are_no_checkpoint(
     for path in (tmp_path / "run" / "best.pt", world.best.parent, world.best.parent / "last.pt"):
         text = refused(evaluate, path)
         assert text.startswith("--checkpoint must be a file, a run's best.pt or last.pt: ")
-        assert f"got {path}, which is none" in text
+        found = "is not a file" if path.exists() else "does not exist"
+        assert f"best.pt or last.pt: {path} {found}; check the path" in text
     shutil.copy(world.best, tmp_path / "best.pt")
     text = refused(evaluate, tmp_path / "best.pt")
-    assert text.startswith(f"a run folder holds a run.json: {tmp_path} does not")
+    assert text.startswith(f"{tmp_path}/best.pt has no run.json beside it, which says what network")
+    assert "give the best.pt in the run folder" in text
 
     best = write_run(tmp_path, student, FACTS | {"classes": 4})
     assert "weights must fit resnet18 with stem imagenet and 4 classes" in refused(evaluate, best)
@@ -356,7 +416,7 @@ def test_files_that_are_no_checkpoint(
     assert "weights must fit resnet34" in refused(evaluate, best)
     for name, rule in (
         ("best.pt", "a weights file must be a torch.save'd state dict"),
-        ("last.pt", "last.pt is a checkpoint of this code"),
+        ("last.pt", "last.pt is not a checkpoint of this code"),
     ):
         (tmp_path / name).write_bytes(world.best.read_bytes()[:5000])
         assert rule in refused(evaluate, tmp_path / name)
@@ -388,7 +448,12 @@ def test_caches_that_cannot_be_used(
     assert f"its centre views: {tmp_path}/random/val holds those of policy pad-crop" in text
 
     text = refused(evaluate, world.best, "--cache", tmp_path)
-    assert f"--cache must hold val/manifest.json: {tmp_path} does not" in text
+    assert f"--cache must hold val/manifest.json: {tmp_path} does not; check the path" in text
+    text = refused(evaluate, world.best, "--cache", tmp_path / "typo")
+    assert f"{tmp_path}/typo does not exist; check the path, or make the cache with" in text
+    assert f"--split val --images SOURCE --cache {tmp_path}/typo" in text
+    text = refused(evaluate, world.best, "--cache", world.cache("zarr") / "val")
+    assert f"{world.cache('zarr')}/val is one split; give {world.cache('zarr')}" in text
 
     shards = world.cache("webdataset")
     text = refused(evaluate, world.best, "--cache", shards, "--images", world.images)

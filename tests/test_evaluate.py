@@ -16,6 +16,7 @@ from shared.loader import PixelLoader
 from shared.models import StagedResNet
 from shared.normalise import Normalisation
 from train.evaluate import correct, evaluate, image_batches
+from train.step import AUTOCAST
 
 CPU = torch.device("cpu")
 PLAIN = Normalisation(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))  # pixels as they are
@@ -80,17 +81,17 @@ def write_grey(path: Path, value: int) -> None:
     Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
 
 
-def percent(source: ImageSource, batch_size: int) -> tuple[float, float]:
+def percent(source: ImageSource, batch_size: int) -> tuple[float, float, int]:
     reader = Reader(len(source.classes))
     # Another source first, because the batches are of the one at position 1.
     loader = PixelLoader((source, source), 8, workers=0, pin_memory=False)
     model = cast(StagedResNet, reader)
     batches = image_batches(loader, 1, source, batch_size)
-    top1, top5, seen = evaluate(model, batches, PLAIN, CPU)
-    assert seen == len(source)
+    found = evaluate(model, batches, PLAIN, CPU)
+    assert found.samples == len(source)
     assert sum(reader.batches) == len(source)
     assert reader.modes == {False} and reader.training
-    return top1, top5
+    return found.top1, found.top5, found.undecodable
 
 
 # 8 classes of 3 images: the class's own grey, a neighbour's, and one at the other end.
@@ -113,7 +114,7 @@ def test_every_image_counts_once_whatever_the_batches(greys: Path, batch_size: i
     right = slow_correct(logits, source.labels.tolist())
     assert 0 < right[0] < right[1] < 24
     expected = [100 * count / 24 for count in right]
-    assert percent(source, batch_size) == pytest.approx(expected, rel=1e-6)
+    assert percent(source, batch_size) == pytest.approx((*expected, 0), rel=1e-6)
 
 
 def test_images_that_do_not_decode_count_as_wrong(tmp_path: Path) -> None:
@@ -121,10 +122,29 @@ def test_images_that_do_not_decode_count_as_wrong(tmp_path: Path) -> None:
     for label in range(2):
         for number in range(4):
             write_grey(tmp_path / "val" / f"class{label}" / f"{number}.png", label)
-    assert percent(open_source(str(tmp_path), "val"), 3) == (100, 100)
+    assert percent(open_source(str(tmp_path), "val"), 3) == (100, 100, 0)
     (tmp_path / "val" / "class0" / "2.png").write_bytes(b"")
     (tmp_path / "val" / "class1" / "0.png").write_text("no image")
-    assert percent(open_source(str(tmp_path), "val"), 3) == (75, 75)
+    assert percent(open_source(str(tmp_path), "val"), 3) == (75, 75, 2)
+
+
+@pytest.mark.parametrize("precision", AUTOCAST)
+def test_it_runs_at_the_precision_of_training(precision: str) -> None:
+    seen = []
+
+    class Asked(Reader):
+        def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            seen.append(
+                torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+            )
+            return super().forward(x)
+
+    batches = iter([(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, -1]))])
+    model = cast(StagedResNet, Asked(3))
+    found = evaluate(model, batches, PLAIN, CPU, precision=precision)
+    assert seen == [AUTOCAST[precision]]
+    assert (found.top1, found.samples, found.undecodable) == (50, 2, 1)
+    assert found.note().startswith("NOTE: 1 of 2 val images do not decode and count as wrong")
 
 
 def test_batches_walk_the_source_in_order(greys: Path) -> None:

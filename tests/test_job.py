@@ -42,6 +42,6 @@ def test_weights_of_a_thousand_classes_are_refused_before_a_download(
 
 def test_the_users_own_classes_are_told_from_imagenets(image_folder: Path) -> None:
     with pytest.raises(
-        InputError, match="IMAGENET1K_V1 know ImageNet's 1000 classes, and .* has 3"
+        InputError, match=r"IMAGENET1K_V1 know ImageNet's 1000 classes, and .* has 3"
     ):
         make_job(parse("--images", image_folder))

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers import require_refused, run
+from train.recipes import get_recipe
 
 
 def write_run(path: Path, recipe: str, seed: int, top1: list[float]) -> Path:
@@ -47,6 +48,41 @@ def test_seeds_share_a_row(tmp_path: Path) -> None:
         assert image.width > 1000 and len(image.convert("RGB").getcolors(1 << 24) or ()) > 50
 
 
+def test_a_recipe_without_teacher_terms_has_none(tmp_path: Path) -> None:
+    """Whatever --teacher was: with a cache the flag only says whose views are replayed."""
+    ce, cd = (repr(get_recipe(name)) for name in ("resnet18.ce", "s_resnet18.t_resnet34.cd.ce"))
+    runs = [write_run(tmp_path / name, name_of, 0, [5]) for name, name_of in (("a", ce), ("b", cd))]
+    done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
+    assert [cells(line)[2] for line in done.stdout.splitlines()[2:4]] == ["none", "cached"]
+
+
+def test_runs_that_are_not_comparable_are_marked(tmp_path: Path) -> None:
+    """Of other images, other val images, other epochs; one that does not tell is not marked."""
+    facts = {
+        "usual": ("i", "v", 5), "silent": (None, None, 5), "usual2": ("i", "v", 5),
+        "images": ("j", "v", 5), "val": ("i", "w", 5), "both": ("i", "w", 9),
+    }  # fmt: skip
+    runs = []
+    for name, (images, val, epochs) in facts.items():
+        runs.append(write_run(tmp_path / name, f"recipe of {name}", 0, [50]))
+        text = json.loads((runs[-1] / "run.json").read_text())
+        text["identity"] |= {"images": images, "val": val}
+        (runs[-1] / "run.json").write_text(json.dumps({**text, "epochs": epochs}))
+    done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
+    lines = done.stdout.splitlines()
+    assert [cells(line)[0] for line in lines[2:8]] == [
+        "usual", "silent", "usual2", "images*", "val†", "both†‡"
+    ]  # fmt: skip
+    assert lines[8:12] == [
+        "",
+        "* not comparable with the other runs: other training images",
+        "† not comparable with the other runs: other val images",
+        "‡ not comparable with the other runs: another number of epochs",
+    ]
+    done = run("train/report.py", *runs[:3], "--out", tmp_path / "report.png")
+    assert "not comparable" not in done.stdout
+
+
 def test_kinds_of_one_name_both_stay(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / recipe / "run", recipe, 0, [50]) for recipe in ("a", "b")]
     done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
@@ -58,5 +94,5 @@ def test_a_run_without_an_epoch_is_refused(tmp_path: Path, made: bool) -> None:
     if made:
         write_run(tmp_path / "run", "cd", 0, [])
     done = run("train/report.py", tmp_path / "run", "--out", tmp_path / "x.png", check=False)
-    require_refused(done, "finished epochs" if made else "a run folder holds a run.json")
+    require_refused(done, "finished epochs" if made else "is not a run folder: it does not exist")
     assert not (tmp_path / "x.png").exists()

@@ -180,13 +180,16 @@ def test_workers_do_not_change_the_bits(cache: Path, cached_run: Path, tmp_path:
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        (("--seed", 1), "has seed 0, this run has 1"),
-        (("--recipe", "s_resnet18.t_resnet34.cd.ce"), "has recipe Recipe(name='" + DEFAULT_RECIPE),
-        (("--lr", 0.03), "has recipe Recipe("),
-        (("--epochs", 5), "has recipe Recipe("),
-        (("--student", "resnet34"), "has student resnet18, this run has resnet34"),
-        (("--teacher", "live"), "has teacher cached, this run has live"),
-        (("--precision", "bf16"), "has precision fp32, this run has bf16"),
+        (("--seed", 1), "seed differs (0 -> 1)"),
+        (
+            ("--recipe", "s_resnet18.t_resnet34.cd.ce"),
+            f"recipe differs (name '{DEFAULT_RECIPE}' -> '",
+        ),
+        (("--lr", 0.03), "recipe differs (learning_rate.value 0.02 -> 0.03)"),
+        (("--epochs", 5), "recipe differs (terms.ce.weight.start 1 -> 2, "),
+        (("--student", "resnet34"), "student differs (resnet18 -> resnet34)"),
+        (("--teacher", "live"), "teacher differs (cached -> live)"),
+        (("--precision", "bf16"), "precision differs (fp32 -> bf16)"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -195,7 +198,7 @@ def test_a_folder_holds_one_run(
 ) -> None:
     before = snapshot(cached_run)
     done = run_train(*flags(cache, cached_run, "cached"), *SHORT, *other, check=False)
-    require_refused(done, f"a run folder holds one run: {cached_run} {named}", "or another --out")
+    require_refused(done, f"{cached_run} holds another run: its {named}", "or another --out")
     assert snapshot(cached_run) == before
 
 
@@ -223,7 +226,7 @@ def test_a_damaged_checkpoint(cache: Path, cached_run: Path, tmp_path: Path, dam
     done = run_train(*flags(cache, tmp_path, "cached"), *SHORT, check=False)
     require_refused(
         done,
-        f"last.pt is a checkpoint of this code: {tmp_path}/last.pt does not load",
+        f"{tmp_path}/last.pt is not a checkpoint of this code (",
         "delete it to start the run again",
     )
     assert snapshot(tmp_path) == before

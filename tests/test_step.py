@@ -149,6 +149,8 @@ def test_half_precision_trains_nearly_the_same(
     mine, theirs = metrics(tmp_path), metrics(plain)
     assert mine[0]["total"] != theirs[0]["total"], "it ran in float32"
     assert mine[0]["total"] == pytest.approx(theirs[0]["total"], rel=0.02)
+    assert [record["precision"] for record in mine[1::2]] == [precision] * 2
+    assert [record["precision"] for record in theirs[1::2]] == ["fp32"] * 2
     scaler = load(tmp_path / "last.pt")["scaler"]
     assert (scaler is not None) == (precision == "fp16")
     if scaler is not None:  # two steps: each counted, or was left out and halved the scale
@@ -161,6 +163,19 @@ def test_compiled_trains_nearly_the_same(cache: Path, plain: Path, tmp_path: Pat
     mine, theirs = metrics(tmp_path), metrics(plain)
     assert mine[0]["total"] == pytest.approx(theirs[0]["total"], rel=1e-3)
     StagedResNet("resnet18", CLASSES).load_state_dict(load(tmp_path / "best.pt"))
+
+
+@pytest.mark.parametrize("ema", [(), ("--ema", "0.5")])
+def test_what_is_judged_is_compiled_too(cache: Path, ema: tuple[str, ...]) -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    setup = make_setup(parser.parse_args(["--cache", str(cache), *ema]))
+    state = TrainState(setup, [])
+    names = list(state.judged.state_dict())
+    state.compile()
+    for module in (setup.student, state.judged):
+        assert module._compiled_call_impl is not None
+    assert list(state.judged.state_dict()) == names
 
 
 def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> None:
@@ -179,14 +194,14 @@ def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> No
         weight = student.state_dict()[name].clone()
         expected = weight if expected is None else decay * expected + (1 - decay) * weight
         assert state.average is not None
-        state.average.update_parameters(student)
+        state.average.update(student)
     torch.testing.assert_close(state.judged.state_dict()[name], expected)
     variance = state.judged.state_dict()["layer4.1.bn2.running_var"]
     torch.testing.assert_close(variance, torch.full((512,), 0.75 * 0.25 + 0.25 * 2))
 
     train(cache, tmp_path, "--ema", decay, "--epochs", 1, "--batch-size", 5)  # four steps
     last, best = load(tmp_path / "last.pt"), load(tmp_path / "best.pt")
-    assert torch.equal(best[name], last["average"][f"module.{name}"])
+    assert torch.equal(best[name], last["average"][name])
     assert not torch.equal(best[name], last["student"][f"backbone.{name}"])
 
 

@@ -25,14 +25,18 @@ from shared.checks import require_pixels, require_source, require_targets
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
-from shared.images import ImageSource, default_source, open_source
+from shared.images import ImageSource, default_source
 from shared.loader import PixelLoader
 from shared.models import StagedResNet, load_weights
 from shared.normalise import Normalisation
 from shared.store.cache import Cache, has_split, open_cache
 from shared.store.stream import ShardLoader
+from train.average import plain_names
 from train.evaluate import correct, image_batches
-from train.folder import RunFolder, read_run
+from train.folder import RUN_FILE, RunFolder, read_run
+from train.images import open_images
+from train.state import require_fits
+from train.step import autocast
 
 BATCH = 256
 
@@ -50,12 +54,7 @@ class Answers:
 def evaluate_checkpoint(flags: argparse.Namespace) -> int:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    if not flags.checkpoint.is_file():
-        raise InputError(
-            f"--checkpoint must be a file, a run's best.pt or last.pt: got {flags.checkpoint}, "
-            f"which is none; check the path"
-        )
-    run = read_run(flags.checkpoint.parent)
+    run = run_of(flags.checkpoint)
     facts = run["model"]
     device = pick_device(flags.device)
     workers = default_workers(device) if flags.workers is None else flags.workers
@@ -65,8 +64,26 @@ def evaluate_checkpoint(flags: argparse.Namespace) -> int:
         batches = _without_teacher(flags.images or _images_of(run), facts, workers)
     else:
         batches = _with_teacher(open_cache(flags.cache, "val"), flags.images, facts, workers)
-    print(evaluate_with_teacher(model, normalise, batches, device))
+    precision = run["identity"].get("precision") or "fp32"
+    print(evaluate_with_teacher(model, normalise, batches, device, precision))
     return 0
+
+
+def run_of(checkpoint: Path) -> dict[str, Any]:
+    """The run.json beside a checkpoint. InputError where one of the two is missing."""
+    if not checkpoint.is_file():
+        found = "is not a file" if checkpoint.exists() else "does not exist"
+        raise InputError(
+            f"--checkpoint must be a file, a run's best.pt or last.pt: {checkpoint} {found}; check "
+            f"the path"
+        )
+    if not (checkpoint.parent / RUN_FILE).exists():
+        raise InputError(
+            f"{checkpoint} has no run.json beside it, which says what network it is and on which "
+            f"images it was trained: give the best.pt in the run folder that train/run.py wrote, "
+            f"or copy that folder's run.json there"
+        )
+    return read_run(checkpoint.parent, "model", "flags")
 
 
 def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedResNet:
@@ -78,25 +95,44 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedResNet:
     if checkpoint.name != "last.pt":
         load_weights(model, str(checkpoint))
         return model
-    saved = RunFolder(checkpoint.parent).load_checkpoint()
+    saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
     assert saved is not None
     # Averaged weights, where the run keeps some, are what it evaluates.
-    key, prefix = ("average", "module.") if saved.get("average") else ("student", "backbone.")
-    inside = {name: value for name, value in saved[key].items() if name.startswith(prefix)}
-    model.load_state_dict({name.removeprefix(prefix): value for name, value in inside.items()})
+    weights = plain_names(saved["average"]) if saved.get("average") else None
+    if weights is None:
+        weights = {
+            name.removeprefix("backbone."): value
+            for name, value in saved["student"].items()
+            if name.startswith("backbone.")
+        }
+    try:
+        require_fits("weight", weights, model.state_dict())
+    except ValueError as error:
+        raise InputError(
+            f"{checkpoint} does not fit the run.json beside it: {error}; give a run folder as "
+            f"train/run.py wrote it"
+        ) from error
+    model.load_state_dict(weights)
     return model
 
 
 @torch.no_grad()
 def evaluate_with_teacher(
-    model: StagedResNet, normalise: Normalisation, batches: Iterator[Answers], device: torch.device
+    model: StagedResNet,
+    normalise: Normalisation,
+    batches: Iterator[Answers],
+    device: torch.device,
+    precision: str = "fp32",
 ) -> str:
     """One line: top-1, top-5, and where the batches tell what the teacher said, agreement."""
     right = torch.zeros(2, device=device)
     agree = divergence = torch.zeros((), device=device)
     seen = bad = judged = 0
     for batch in tqdm(batches, leave=False, disable=None):
-        logits = model(normalise(batch.pixels.to(device)))[0].float()
+        x = normalise(batch.pixels.to(device))
+        with autocast(device, precision):
+            logits = model(x)[0]
+        logits = logits.float()
         right += correct(logits, batch.labels.to(device))
         seen += len(batch.labels)
         bad += int((batch.labels < 0).sum())
@@ -137,7 +173,7 @@ def _images_of(run: dict[str, Any]) -> str:
 
 
 def _without_teacher(images: str, facts: dict[str, Any], workers: int) -> Iterator[Answers]:
-    source = open_source(images, "val")
+    source = open_images(images, "val")
     _require_trained_for(facts, len(source.classes), facts["size"], source.spec)
     loader = PixelLoader((source,), facts["size"], workers, pin_memory=False)
     return (Answers(*batch) for batch in image_batches(loader, 0, source, BATCH))
@@ -158,8 +194,8 @@ def _with_teacher(
     if manifest.format == "webdataset":
         if images is not None:
             raise InputError(
-                f"view shards are evaluated on the pixels that they hold: {cache.where} is made "
-                f"of such, and --images is {images}; leave out one of the two"
+                f"view shards are evaluated on the pixels that they hold: {cache.where} has view "
+                f"shards, and --images is {images}; leave out one of the two"
             )
         require_pixels(cache, None)
         if skipped := cache.skipped():
@@ -169,7 +205,7 @@ def _with_teacher(
                 file=sys.stderr,
             )
         return _from_shards(cache, workers)
-    source = open_source(images or manifest.source.spec, "val", limit=manifest.samples)
+    source = open_images(images or manifest.source.spec, "val", limit=manifest.samples)
     require_source(cache, source)
     require_pixels(cache, source)
     return _from_images(cache, source, workers)

@@ -1,6 +1,7 @@
 """Top-1 and top-5 of a model over the val split. B samples, C classes."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet
 from shared.normalise import Normalisation
 from shared.store.stream import ShardLoader
+from train.step import autocast
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
@@ -55,6 +57,22 @@ def shard_batches(loader: ShardLoader) -> Iterator[tuple[Tensor, Tensor]]:
         yield batch.pixels, batch.label
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Of all samples in the batches of every process."""
+
+    top1: float  # percent
+    top5: float
+    samples: int
+    undecodable: int  # of them; they count as wrong
+
+    def note(self) -> str:
+        return (
+            f"NOTE: {self.undecodable:,} of {self.samples:,} val images do not decode and count as "
+            f"wrong; repair or remove them"
+        )
+
+
 @torch.no_grad()
 def evaluate(
     model: StagedResNet,
@@ -62,18 +80,20 @@ def evaluate(
     normalisation: Normalisation,
     device: torch.device,
     world: World | None = None,
-) -> tuple[float, float, int]:
-    """(top-1, top-5) in percent and the number of samples, in eval mode.
-
-    Of all samples in the batches of every process of `world`.
-    """
+    precision: str = "fp32",
+) -> Accuracy:
+    """In eval mode, at the precision that the model is trained in."""
     was_training = model.training
     model.eval()
-    sums = torch.zeros(3, device=device)  # right in 1, right in 5, samples
+    sums = torch.zeros(4, device=device)  # right in 1, right in 5, samples, undecodable
     for pixels, labels in batches:
-        logits, _ = model(normalisation(pixels.to(device, non_blocking=True)))
-        right = correct(logits.float(), labels.to(device, non_blocking=True))
-        sums += torch.cat([right, right.new_full((1,), len(labels))])
+        x = normalisation(pixels.to(device, non_blocking=True))
+        with autocast(device, precision):
+            logits, _ = model(x)
+        labels = labels.to(device, non_blocking=True)
+        right = correct(logits.float(), labels)
+        bad = (labels < 0).sum()
+        sums += torch.stack([*right, torch.full_like(right[0], len(labels)), bad.float()])
     model.train(was_training)
-    first, five, seen = sum_over(sums, world or World()).tolist()
-    return 100 * first / seen, 100 * five / seen, int(seen)
+    first, five, seen, bad_ones = sum_over(sums, world or World()).tolist()
+    return Accuracy(100 * first / seen, 100 * five / seen, int(seen), int(bad_ones))

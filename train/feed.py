@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.device import side_stream
 from shared.distributed import World, sum_over
 from shared.store.cache import Cache
 from shared.targets import Head, Targets
@@ -182,12 +183,17 @@ def _home(device: torch.device, num_bytes: int) -> torch.device:
 
 
 def _moved(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """In a stream of their own, so that training goes on meanwhile. The memory of a view that was
-    used up is free for the next by then: between them lies a val split, whose result was read."""
+    """In a stream of their own, so that training goes on meanwhile.
+
+    Steps that still read a view when it is dropped keep its memory: the next one in this stream
+    would else be written over it.
+    """
     if device.type != "cuda":
         return rows
-    copying = torch.cuda.Stream(device)
+    copying = side_stream(device, "views")
     with torch.cuda.stream(copying):
         there = {name: values.to(device) for name, values in rows.items()}
     copying.synchronize()
+    for values in there.values():
+        values.record_stream(torch.cuda.default_stream(device))  # in which training runs
     return there

@@ -27,12 +27,17 @@ from shared.store.stream import ShardLoader, StreamBatch
 from train.batch import Batch
 from train.evaluate import image_batches, shard_batches
 from train.feed import CachedViews, LoadedView, counted_batch, live_batch, moved
-from train.order import epoch_order, process_share, split_batches
+from train.order import epoch_order, process_share, smallest_share, split_batches
+from train.pieces import require_pieces
 from train.setup import Setup
 
 
 class Input(Protocol):
     def steps(self, epoch: int) -> int: ...
+
+    def smallest_part(self, epoch: int) -> int:
+        """Samples of the smallest batch that any process gets in any step of an epoch."""
+        ...
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         """(B, 3, S, S) uint8 pixels and their Batch, on the device, from step `first` on."""
@@ -50,9 +55,18 @@ class Input(Protocol):
 
 
 def open_input(setup: Setup) -> Input:
-    if setup.cache is not None and setup.cache.manifest.format == "webdataset":
-        return Streamed(setup)
-    return Replayed(setup)
+    """InputError where its steps cannot be cut as the flags ask for."""
+    shards = setup.cache is not None and setup.cache.manifest.format == "webdataset"
+    feed: Input = Streamed(setup) if shards else Replayed(setup)
+    require_pieces(
+        feed.smallest_part,
+        range(setup.recipe.epochs),
+        setup.accumulate,
+        setup.world.size,
+        setup.recipe.stem,
+        setup.size,
+    )
+    return feed
 
 
 class Replayed:
@@ -77,6 +91,10 @@ class Replayed:
 
     def steps(self, epoch: int) -> int:
         return max(1, -(-len(self._samples) // self._setup.recipe.batch_size))
+
+    def smallest_part(self, epoch: int) -> int:
+        batch_size, processes = self._setup.recipe.batch_size, self._setup.world.size
+        return smallest_share(len(self._samples), batch_size, processes)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
@@ -114,8 +132,8 @@ class Replayed:
                 row, reason = batch.bad[0]
                 raise InputError(
                     f"every image must decode: {self._source.keys[int(batch.index[row])]} in "
-                    f"{self._source.spec} does not ({reason}); mend or remove it, or make a cache "
-                    f"with precompute/run.py --skip-bad and train from that"
+                    f"{self._source.spec} does not ({reason}); repair or remove it, or make a "
+                    f"cache with precompute/run.py --skip-bad and train from that"
                 )
             yield batch
 
@@ -156,6 +174,9 @@ class Streamed:
 
     def steps(self, epoch: int) -> int:
         return self._loader.steps(epoch)
+
+    def smallest_part(self, epoch: int) -> int:
+        return self._loader.smallest_batch(epoch)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device

@@ -6,30 +6,25 @@ checkpoint. Between two steps it looks for a request to stop, saves and leaves.
 """
 
 import argparse
+import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from shared.distributed import (
-    any_of,
-    connect,
-    disconnect,
-    parallel,
-    share_buffers,
-    wait_for_all,
-)
+from shared.distributed import any_of, disconnect, from_first, parallel, share_buffers
 from shared.errors import InputError
 from shared.stop import StopRequest
+from train.banner import time_left
 from train.dry_run import describe
 from train.evaluate import evaluate
 from train.events import Events, open_events
-from train.folder import RunFolder, read_metrics
+from train.folder import RunFolder
 from train.input import Input, open_input
 from train.plots import draw_curves
+from train.resume import resume
 from train.setup import Setup, make_setup
 from train.state import TrainState, means, step_sums
 from train.step import train_step
@@ -37,7 +32,6 @@ from train.step import train_step
 
 def run(flags: argparse.Namespace) -> int:
     setup = make_setup(flags)
-    connect(setup.world, setup.device)
     feed = open_input(setup)
     if flags.dry_run:
         text = describe(setup, feed)
@@ -46,10 +40,9 @@ def run(flags: argparse.Namespace) -> int:
         feed.close()
         disconnect(setup.world)
         return 0
-    folder = RunFolder(flags.out or Path("runs") / setup.recipe.name)
+    folder = RunFolder(setup.folder)
     events = open_events(flags.tensorboard and setup.world.is_first, folder.path)
-    if setup.world.is_first:
-        folder.open(setup.identity, setup.facts)
+    from_first(lambda: folder.open(setup.identity, setup.facts), setup.world)
     stop = StopRequest().listen()
     train(setup, feed, folder, stop, events, flags)
     feed.close()
@@ -69,16 +62,12 @@ def train(
     recipe, student, optimizer = setup.recipe, setup.student, setup.optimizer
     world, device = setup.world, setup.device
     state = TrainState(setup, feed.layout)
-    at = state.start()
-    if (saved := folder.load_checkpoint()) is not None:
-        at = state.load(saved)
-        if world.is_first:
-            print(f"{folder.path}: going on at epoch {at.epoch} of {recipe.epochs}, step {at.step}")
-    records = [record for record in read_metrics(folder.path) if record["epoch"] < at.epoch]
-    wait_for_all(world)  # until everyone has read, before anyone writes
+    at, records = resume(setup, feed, folder, state)
     if flags.compile:
-        student.compile()
+        state.compile()
     network = parallel(student, world, device)
+
+    told_bad = False  # of images that do not decode, once
 
     def save() -> None:
         saved = state.save(at)
@@ -103,7 +92,7 @@ def train(
                     setup.precision, state.scaler, setup.accumulate,
                 )  # fmt: skip
                 if state.average is not None:
-                    state.average.update_parameters(student.backbone)
+                    state.average.update(student.backbone)
                 with torch.no_grad():
                     at.sums += step_sums(recipe, batch, logits, losses)
                 at.step += 1
@@ -133,29 +122,35 @@ def train(
             "images_per_second": seen / at.seconds, "seconds": at.seconds,
         }  # fmt: skip
         started = time.perf_counter()
-        share_buffers(student, world)
+        share_buffers(student, world, device)
         if state.average is not None:
-            share_buffers(state.average, world)
-        top1, top5, samples = evaluate(
-            state.judged, feed.val_batches(), setup.normalisation, device, feed.val_world
-        )
+            share_buffers(state.average.module, world, device)
+        found = evaluate(
+            state.judged, feed.val_batches(), setup.normalisation, device, feed.val_world,
+            setup.precision,
+        )  # fmt: skip
         seconds = time.perf_counter() - started
         val = {
-            "epoch": at.epoch, "split": "val", "top1": top1, "top5": top5,
-            "images_per_second": samples / seconds, "seconds": seconds,
+            "epoch": at.epoch, "split": "val", "top1": found.top1, "top5": found.top5,
+            "precision": setup.precision, "undecodable": found.undecodable,
+            "images_per_second": found.samples / seconds, "seconds": seconds,
         }  # fmt: skip
         records += [record, val]
         if world.is_first:
-            if top1 > at.best_top1:
+            if found.undecodable and not told_bad:
+                told_bad = True
+                print(found.note(), file=sys.stderr)
+            if found.top1 > at.best_top1:
                 folder.save("best.pt", state.judged.state_dict())
             folder.write_metrics(records)
             events.write(record, val)
             print(
                 f"epoch {at.epoch}: loss {now[-3]:.4f}, train top-1 {now[-2]:.2%}, val top-1 "
-                f"{top1:.2f}% top-5 {top5:.2f}%, {record['images_per_second']:.0f} images/s"
+                f"{found.top1:.2f}% top-5 {found.top5:.2f}%, "
+                f"{record['images_per_second']:.0f} images/s{time_left(records, recipe.epochs)}"
             )
         at.epoch, at.step, at.sums, at.seconds = at.epoch + 1, 0, state.no_sums(), 0.0
-        at.best_top1 = max(top1, at.best_top1)
+        at.best_top1 = max(found.top1, at.best_top1)
         save()
     if not world.is_first:
         return

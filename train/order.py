@@ -32,6 +32,11 @@ def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.
     return np.array_split(order, max(1, -(-len(order) // batch_size)))
 
 
+def smallest_share(samples: int, batch_size: int, processes: int) -> int:
+    """Samples in the smallest part that process_share cuts from any of split_batches."""
+    return samples // max(1, -(-samples // batch_size)) // processes
+
+
 def process_share(batch: NDArray[np.int64], world: World) -> NDArray[np.int64]:
     """One process's part of a step's batch; the parts' sizes differ by at most one.
 

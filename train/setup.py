@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +11,15 @@ from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
 from shared.device import default_workers, pick_device
-from shared.distributed import World, read_world
+from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.images import ImageSource, default_source, open_source
+from shared.images import ImageSource, default_source
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.store.cache import Cache, has_split, open_cache
 from shared.teacher import Teacher, cached_teacher
+from train.images import open_images
 from train.recipes import Recipe, get_recipe
+from train.run_views import with_views_of_run
 from train.student import Student, build_student
 
 
@@ -28,7 +31,7 @@ class Setup:
     classes: int
     policy: str  # of the training views
     size: int  # pixels a side
-    cache: Cache | None
+    cache: Cache | None  # with the views of this run, which may be fewer than there are by now
     teacher: Teacher | None  # the live one
     use_targets: bool  # from the cache
     student: Student
@@ -40,16 +43,24 @@ class Setup:
     precision: str
     accumulate: int  # pieces of a step's batch
     world: World
+    folder: Path  # of the run
     identity: dict[str, Any]  # what changes the numbers
     facts: dict[str, Any]  # for run.json and the report
 
 
 def make_setup(flags: argparse.Namespace) -> Setup:
-    """InputError where flags, cache, images and recipe do not go together."""
+    """Joins the processes of the run; one of several then waits for the others at times.
+
+    InputError where flags, cache, images and recipe do not go together.
+    """
     recipe = _recipe(flags)
     world = read_world()
     device = pick_device(flags.device, world.local_rank)
+    connect(world, device)
+    folder = flags.out or Path("runs") / recipe.name
     cache = None if flags.cache is None else open_cache(flags.cache, "train")
+    if cache is not None:
+        cache = with_views_of_run(cache, folder, world)
     if cache is None and flags.teacher != "none":
         raise InputError(
             f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
@@ -105,6 +116,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         precision=flags.precision,
         accumulate=flags.accumulate,
         world=world,
+        folder=folder,
         identity={
             "recipe": repr(recipe),
             "student": architecture,
@@ -114,6 +126,8 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             "accumulate": flags.accumulate,
             "sync_batchnorm": flags.sync_batchnorm,
             "images": train.digest if train else facts and facts.source.digest,
+            "val": val.digest if isinstance(val, ImageSource) else val.manifest.source.digest,
+            "val_cache": None if isinstance(val, ImageSource) else val.manifest.cache_id(),
             "cache": facts.cache_id() if facts else None,
             "views": facts.views if facts else None,
         },
@@ -128,6 +142,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             },
             "recipe": recipe.name,
             "epochs": recipe.epochs,
+            "processes": world.size,
             "samples": len(train) if train else facts and facts.samples,
             "cache": None
             if cache is None
@@ -147,7 +162,7 @@ def _sources(
     """(training images, validation, classes). View shards need no training images."""
     if cache is None:
         spec = flags.images or default_source()
-        train = open_source(spec, "train")
+        train = open_images(spec, "train")
         return train, _val_images(spec, train.classes), len(train.classes)
     cache.require_views()
     facts = cache.manifest.source
@@ -161,17 +176,17 @@ def _sources(
         else:
             val = _val_images(spec, facts.classes)
         return None, val, len(facts.classes)
-    train = open_source(spec, "train", limit=facts.samples)
+    train = open_images(spec, "train", limit=facts.samples)
     require_source(cache, train)
     return train, _val_images(spec, facts.classes), len(facts.classes)
 
 
 def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
-    val = open_source(spec, "val")
+    val = open_images(spec, "val")
     if val.classes != classes:
         raise InputError(
             f"train and val must have the same classes: {spec} has {len(classes)} and "
-            f"{len(val.classes)}, or other names; mend the folders"
+            f"{len(val.classes)}, or other names; make the folders of both splits the same"
         )
     return val
 

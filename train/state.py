@@ -7,20 +7,23 @@ There are no random states to keep: order, views and shuffles are pure functions
 and nothing else draws.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim import Optimizer
 
 from shared.distributed import World, sum_over
 from shared.errors import InputError
 from shared.models import StagedResNet
+from train.average import WeightAverage, plain_names
 from train.batch import Batch
 from train.evaluate import correct
 from train.recipes import Recipe
+from train.schema import count, mismatch
 from train.setup import Setup
 
 
@@ -38,25 +41,24 @@ class TrainState:
     setup: Setup
     layout: list[int]  # see train/input.py
     scaler: GradScaler | None = field(init=False)
-    average: AveragedModel | None = field(init=False)
+    average: WeightAverage | None = field(init=False)
 
     def __post_init__(self) -> None:
         setup = self.setup
         self.scaler = GradScaler(setup.device.type) if setup.precision == "fp16" else None
         self.average = None
         if setup.recipe.ema is not None:
-            self.average = AveragedModel(
-                setup.student.backbone,
-                multi_avg_fn=get_ema_multi_avg_fn(setup.recipe.ema),
-                use_buffers=True,
-            )
+            self.average = WeightAverage(setup.student.backbone, setup.recipe.ema)
 
     @property
     def judged(self) -> StagedResNet:
         """What is evaluated and kept as best.pt."""
-        judged = self.setup.student.backbone if self.average is None else self.average.module
-        assert isinstance(judged, StagedResNet)
-        return judged
+        return self.setup.student.backbone if self.average is None else self.average.module
+
+    def compile(self) -> None:
+        """What trains and what is judged; names in state dicts stay as they are."""
+        self.setup.student.compile()
+        self.judged.compile()
 
     def start(self) -> Position:
         return Position(0, 0, self.no_sums(), 0.0, -1.0)
@@ -81,7 +83,10 @@ class TrainState:
         }
 
     def load(self, saved: dict[str, Any]) -> Position:
-        """InputError where an epoch that was begun cannot be gone on with here."""
+        """`saved`: as RunFolder.load_checkpoint gives it, the same in every process.
+
+        InputError where it is not this run's, or an epoch that was begun cannot be gone on with.
+        """
         setup = self.setup
         if saved["step"] and saved["layout"] != self.layout:
             raise InputError(
@@ -89,15 +94,75 @@ class TrainState:
                 f"with: {_told(saved['layout'])} then, {_told(self.layout)} now; take as many for "
                 f"the rest of epoch {saved['epoch']}, or train from a zarr cache"
             )
+        try:
+            self._require_sums(saved)
+            require_fits("student", saved["student"], setup.student.state_dict())
+            momentum = _momentum(saved["optimizer"], setup.optimizer)
+            scale = None if self.scaler is None else _scale(saved["scaler"], self.scaler)
+            average = None
+            if self.average is not None and saved["average"] is not None:
+                average = plain_names(saved["average"])
+                if average is not None:
+                    require_fits("average", average, self.average.module.state_dict())
+        except ValueError as error:
+            raise InputError(
+                f"last.pt does not fit this run: {error}; delete it to start the run again"
+            ) from error
         setup.student.load_state_dict(saved["student"])
-        setup.optimizer.load_state_dict(saved["optimizer"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(saved["scaler"])
+        setup.optimizer.load_state_dict(momentum)
+        if self.scaler is not None and scale is not None:
+            self.scaler.load_state_dict(scale)
         if self.average is not None:
-            self.average.load_state_dict(saved["average"])
+            self.average.load_state_dict(average)
         # The first process goes on with the sums of all.
         sums = saved["sums"].to(setup.device) if setup.world.is_first else self.no_sums()
         return Position(saved["epoch"], saved["step"], sums, saved["seconds"], saved["best_top1"])
+
+    def _require_sums(self, saved: dict[str, Any]) -> None:
+        epochs = self.setup.recipe.epochs
+        if saved["epoch"] > epochs or (saved["step"] and saved["epoch"] == epochs):
+            raise ValueError(f"it is in epoch {saved['epoch']}, the run has {epochs}")
+        require_fits("sums", {"": saved["sums"]}, {"": self.no_sums()})
+        if saved["step"] and not saved["seconds"] > 0:
+            raise ValueError(f"{saved['step']} steps took {saved['seconds']} seconds")
+
+
+def require_fits(part: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """ValueError unless names, shapes and types are the same."""
+    for name in [*wanted, *(name for name in found if name not in wanted)]:
+        mine, theirs = (_kind(state.get(name)) for state in (wanted, found))
+        if mine != theirs:
+            raise ValueError(f"{part} {name} is {theirs} there and {mine} here")
+
+
+def _kind(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    dense = "" if tensor.layout is torch.strided and not tensor.is_quantized else " not dense"
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}{dense}"
+
+
+def _momentum(saved: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The saved momenta beside this run's hyper-parameters: those are the recipe's."""
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    numbers = [number for group in groups for number in group["params"]]
+    wanted = dict(zip(numbers, parameters, strict=True))
+    for number, state in saved["state"].items():
+        buffer = state.get("momentum_buffer") if isinstance(state, dict) else None
+        if number not in wanted or not isinstance(buffer, Tensor) or len(state) != 1:
+            raise ValueError("the optimizer's state is not one momentum a parameter")
+        require_fits("momentum", {"": buffer}, {"": wanted[number]})
+    return {"state": saved["state"], "param_groups": groups}
+
+
+def _scale(saved: dict[str, Any] | None, scaler: GradScaler) -> dict[str, Any]:
+    pattern = {"scale": float, "_growth_tracker": count}
+    if (problem := mismatch(saved, pattern, "scaler")) is not None or saved is None:
+        raise ValueError(problem)
+    if saved["scale"] <= 0:
+        raise ValueError(f"the scale of its gradients is {saved['scale']}")
+    return {**scaler.state_dict(), **{name: saved[name] for name in pattern}}
 
 
 def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: list[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """One optimizer step. The loop, the proof that cached equals live and the benchmarks all use it."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,12 @@ from train.batch import Batch, StudentOutputs
 from train.recipes import Recipe
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """In which a network runs at a --precision, to train and to be judged."""
+    dtype = AUTOCAST[precision]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def train_step(
@@ -35,7 +42,6 @@ def train_step(
     total. A term of weight 0 stays in the graph, as in the paper's code: weight decay and momentum
     then act on the head from the start.
     """
-    dtype = AUTOCAST[precision]
     optimizer.zero_grad(set_to_none=True)
     batches = batch.split(parts) if parts > 1 else [batch]
     pieces = x.split([len(piece.labels) for piece in batches])
@@ -43,7 +49,7 @@ def train_step(
     for position, (piece, answers) in enumerate(zip(pieces, batches, strict=True)):
         last = position == len(batches) - 1
         with nullcontext() if last else without_exchange(student):
-            with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            with autocast(x.device, precision):
                 outputs: StudentOutputs = student(piece)
             losses = [term.loss(outputs, answers) for term in recipe.terms]
             weighted = [

@@ -10,6 +10,8 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from shared.errors import InputError
+from train.comparable import not_comparable
+from train.difference import needs_teacher
 from train.folder import read_metrics, read_run
 from train.plots import draw_curves
 
@@ -17,6 +19,7 @@ COLUMNS = (
     "run", "seeds", "teacher", "epochs", "val top-1, last", "best", "val top-5, last",
     "train images/s", "cache bytes/view",
 )  # fmt: skip
+FACTS = ("identity.recipe", "identity.teacher", "identity.seed", "epochs")
 
 
 def report(flags: argparse.Namespace) -> int:
@@ -29,15 +32,20 @@ def report(flags: argparse.Namespace) -> int:
 def table(runs: list[Path]) -> str:
     """Markdown, a row for the runs of one kind. InputError where a folder has no finished epoch."""
     rows = [COLUMNS, tuple("---" if i in (0, 2) else "---:" for i in range(len(COLUMNS)))]
-    rows += [_row(name, group) for name, group in by_kind(runs).items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    kinds = by_kind(runs)
+    marks, footnotes = not_comparable([read_run(group[0], *FACTS) for group in kinds.values()])
+    rows += [
+        _row(name + mark, group) for (name, group), mark in zip(kinds.items(), marks, strict=True)
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, *(["", *footnotes] if footnotes else [])])
 
 
 def by_kind(runs: list[Path]) -> dict[str, list[Path]]:
     """Runs that are the same but for their seed, under what their names have in common."""
     kinds: dict[str, list[Path]] = {}
     for run in runs:
-        identity = {k: v for k, v in read_run(run)["identity"].items() if k != "seed"}
+        identity = {k: v for k, v in read_run(run, *FACTS)["identity"].items() if k != "seed"}
         kinds.setdefault(json.dumps(identity, sort_keys=True), []).append(run)
     named: dict[str, list[Path]] = {}
     for group in kinds.values():
@@ -59,14 +67,14 @@ def _row(name: str, runs: list[Path]) -> tuple[str, ...]:
         median(r["images_per_second"] for r in _records(run) if r["split"] == "train")
         for run in runs
     ]
-    facts = read_run(runs[0])
-    cache = facts["cache"]
-    seeds = {read_run(run)["identity"]["seed"] for run in runs}
+    facts = read_run(runs[0], *FACTS)
+    cache = facts.get("cache")
+    seeds = {read_run(run, *FACTS)["identity"]["seed"] for run in runs}
     done = min(map(len, val))
     return (
         name,
         str(len(seeds)),
-        facts["identity"]["teacher"],
+        facts["identity"]["teacher"] if needs_teacher(facts["identity"]["recipe"]) else "none",
         f"{done} of {facts['epochs']}",
         _spread([records[-1]["top1"] for records in val]),
         _spread([max(record["top1"] for record in records) for records in val]),
@@ -80,7 +88,8 @@ def _records(run: Path) -> list[dict[str, Any]]:
     records = read_metrics(run)
     if not records:
         raise InputError(
-            f"a report is about finished epochs: {run} has none; let train/run.py finish one"
+            f"a report is about finished epochs: {run} has none; wait until train/run.py has "
+            f"finished one"
         )
     return records
 

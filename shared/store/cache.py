@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.images import ImageSource
+from shared.no_cache import no_cache
 from shared.store import webdataset_format, zarr_format
 from shared.store.block import Block, Receipt, make_receipt, receipt_path, sha256
 from shared.store.files import Files
@@ -252,10 +253,7 @@ def open_cache(location: str | Path, split: str) -> Cache:
     """An existing split, for reading. InputError where there is none."""
     files = open_files(location, split)
     if not files.exists(MANIFEST):
-        raise InputError(
-            f"--cache must hold {split}/{MANIFEST}: {location} does not; make the cache with "
-            f"python precompute/run.py --split {split} --cache {location}"
-        )
+        raise no_cache(location, split)
     return Cache(files, Manifest.from_json(files.read(MANIFEST), f"{files.root}/{MANIFEST}"))
 
 

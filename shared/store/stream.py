@@ -235,6 +235,15 @@ class ShardLoader:
     def steps(self, epoch: int) -> int:
         return sum(share.batches for share in self._shards.shares(epoch, max(1, self._workers)))
 
+    def smallest_batch(self, epoch: int) -> int:
+        """Samples in the smallest batch of any rank in an epoch."""
+        shards = self._shards
+        ranks = plan(
+            shards.samples, shards.batch_size, shards.seed, epoch, shards.world,
+            max(1, self._workers),
+        )  # fmt: skip
+        return min(s.samples // s.batches for shares in ranks for s in shares if s.batches)
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[StreamBatch]:
         """The batches of an epoch, from step `first` on. Finish one call's before the next."""
         self._shards.start.copy_(torch.tensor([epoch, first]))

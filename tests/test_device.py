@@ -1,0 +1,121 @@
+"""Devices: what is set and made on a GPU, seen through stand-ins for torch.cuda."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, distributed
+
+import shared.device
+from shared.device import pick_device, side_stream, with_pixels_on
+from shared.distributed import World, connect
+from train import feed
+
+GPU = torch.device("cuda:0")
+
+
+class FakeStream:
+    made = 0
+
+    def __init__(self, device: torch.device) -> None:
+        FakeStream.made += 1
+
+    def synchronize(self) -> None: ...
+
+    def wait_stream(self, other: "FakeStream") -> None: ...
+
+    def __enter__(self) -> "FakeStream":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@dataclass
+class FakeTensor:
+    """Moves anywhere and notes the streams that are told of it."""
+
+    recorded: list[object] = field(default_factory=list)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "FakeTensor":
+        return FakeTensor()
+
+    def record_stream(self, stream: object) -> None:
+        self.recorded.append(stream)
+
+
+@dataclass
+class FakeBatch:
+    pixels: FakeTensor = field(default_factory=FakeTensor)
+
+
+@pytest.fixture
+def computing(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStream]:
+    """torch.cuda with one computing stream; the number of others made counts from 0."""
+    stream = FakeStream(GPU)
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: stream)
+    side_stream.cache_clear()
+    FakeStream.made = 0
+    yield stream
+    side_stream.cache_clear()
+
+
+def test_pixels_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -> None:
+    for _ in range(5):
+        batches = cast(Iterator[Any], iter([FakeBatch(), FakeBatch()]))
+        for _, pixels in with_pixels_on(GPU, batches):
+            assert cast(FakeTensor, pixels).recorded == [computing]
+    assert FakeStream.made == 1, "the allocator keeps the memory of every stream"
+
+
+def test_views_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -> None:
+    for _ in range(5):
+        rows = cast(dict[str, Tensor], {"logits": FakeTensor(), "channels": FakeTensor()})
+        there = feed._moved(rows, GPU)
+        for values in there.values():  # a step that still reads them keeps their memory
+            assert cast(FakeTensor, values).recorded == [computing]
+    assert FakeStream.made == 1
+    list(with_pixels_on(GPU, cast(Iterator[Any], iter([FakeBatch()]))))
+    assert FakeStream.made == 2, "a whole view does not hold up the next step's pixels"
+
+
+@pytest.mark.parametrize(("name", "picked"), [("cuda:1", 1), ("cuda", 3), (None, 3)])
+def test_a_gpu_that_is_picked_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, name: str | None, picked: int
+) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(shared.device.torch, "empty", lambda *_, **__: None)
+    device = pick_device(name, local_rank=7)
+    assert current == [device] == [torch.device("cuda", picked)]
+
+
+def test_nccl_is_told_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr(
+        distributed, "init_process_group", lambda *args, **named: calls.append((args, named))
+    )
+    connect(World(1, 2, 1), torch.device("cuda:1"))
+    connect(World(1, 2, 1), torch.device("cpu"))
+    connect(World(), torch.device("cuda:1"))
+    assert calls == [(("nccl",), {"device_id": torch.device("cuda:1")}), (("gloo",), {})]
+
+
+def test_every_command_calculates_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them picks its device; whatever was set before, the same kernels run after it."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        pick_device("cpu")
+        assert not torch.backends.cudnn.benchmark and torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)

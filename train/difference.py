@@ -1,0 +1,89 @@
+"""What differs between two recipes, field by field, from the texts that run.json keeps.
+
+    >>> difference("Recipe(epochs=3, ema=None)", "Recipe(epochs=5, ema=None)")
+    'epochs 3 -> 5'
+
+The texts are parsed, never evaluated: a run.json may hold anything.
+"""
+
+import ast
+import warnings
+from collections.abc import Iterator
+
+LONGEST = 40  # characters of a value
+MOST = 6  # fields that are shown
+
+
+def difference(old: str, new: str) -> str:
+    """Names of the fields, old and new values; the shortened texts where they are no recipes."""
+    before, after = _parsed(old), _parsed(new)
+    if not isinstance(before, ast.Call) or not isinstance(after, ast.Call):
+        return f"{_short(old)} -> {_short(new)}"
+    try:
+        found = list(_walk("", before, after))
+    except RecursionError:
+        found = []
+    more = [f"and {len(found) - MOST} more"] if len(found) > MOST else []
+    return ", ".join([*found[:MOST], *more]) or f"{_short(old)} -> {_short(new)}"
+
+
+def needs_teacher(recipe: str) -> bool:
+    """False for the text of a recipe that says that no term needs one."""
+    parsed = _parsed(recipe)
+    teacher = _fields(parsed).get("teacher") if isinstance(parsed, ast.Call) else None
+    return not (isinstance(teacher, ast.Constant) and teacher.value is None)
+
+
+def _parsed(text: str) -> ast.expr | None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about odd escapes in strings
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _walk(name: str, old: ast.expr, new: ast.expr) -> Iterator[str]:
+    if isinstance(old, ast.Call) and isinstance(new, ast.Call) and _kind(old) == _kind(new):
+        yield from _pairs(name, _fields(old), _fields(new))
+    elif isinstance(old, ast.Tuple) and isinstance(new, ast.Tuple):
+        before, after = _items(old), _items(new)
+        if before is not None and after is not None:
+            yield from _pairs(name, before, after)
+        elif ast.unparse(old) != ast.unparse(new):
+            yield f"{name} {_short(ast.unparse(old))} -> {_short(ast.unparse(new))}"
+    elif ast.unparse(old) != ast.unparse(new):
+        yield f"{name} {_short(ast.unparse(old))} -> {_short(ast.unparse(new))}"
+
+
+def _pairs(name: str, old: dict[str, ast.expr], new: dict[str, ast.expr]) -> Iterator[str]:
+    for field in [*old, *(field for field in new if field not in old)]:
+        full = f"{name}.{field}" if name else field
+        if field not in new:
+            yield f"{full} is gone"
+        elif field not in old:
+            yield f"{full} is new"
+        else:
+            yield from _walk(full, old[field], new[field])
+
+
+def _kind(call: ast.Call) -> str:
+    return ast.unparse(call.func)
+
+
+def _fields(call: ast.Call) -> dict[str, ast.expr]:
+    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+
+
+def _items(node: ast.Tuple) -> dict[str, ast.expr] | None:
+    """By their names, where all of them are calls that have one, as the terms of a recipe are."""
+    named = {}
+    for item in node.elts:
+        fields = _fields(item) if isinstance(item, ast.Call) else {}
+        if not isinstance(name := fields.get("name"), ast.Constant):
+            return None
+        named[str(name.value)] = item
+    return named
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

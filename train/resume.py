@@ -1,0 +1,52 @@
+"""Where a run stands when it starts, the same in all of its processes.
+
+The first process alone reads the run folder and tells the others, so that machines need not share
+it: a process that found an empty folder would begin at epoch 0 beside others at epoch 30.
+"""
+
+from typing import Any
+
+from shared.distributed import from_first
+from shared.errors import InputError
+from train.folder import RunFolder, read_metrics
+from train.input import Input
+from train.setup import Setup
+from train.state import Position, TrainState
+
+Records = list[dict[str, Any]]
+
+
+def resume(
+    setup: Setup, feed: Input, folder: RunFolder, state: TrainState
+) -> tuple[Position, Records]:
+    """Fills `state`. The position and the records of all epochs before it.
+
+    InputError, the same in every process, where the folder is not this run's or is damaged.
+    """
+    saved, records = from_first(lambda: _read(folder), setup.world)
+    at = state.start()
+    if saved is not None:
+        at = state.load(saved)
+        if at.epoch < setup.recipe.epochs and at.step > (steps := feed.steps(at.epoch)):
+            raise InputError(
+                f"{folder.path}/last.pt does not fit this run: it is at step {at.step} of an epoch "
+                f"of {steps}; delete it to start the run again"
+            )
+        if setup.world.is_first:
+            print(
+                f"{folder.path}: going on at epoch {at.epoch} of {setup.recipe.epochs}, "
+                f"step {at.step}"
+            )
+    return at, records
+
+
+def _read(folder: RunFolder) -> tuple[dict[str, Any] | None, Records]:
+    saved = folder.load_checkpoint()
+    epoch = 0 if saved is None else saved["epoch"]
+    records = [record for record in read_metrics(folder.path) if record["epoch"] < epoch]
+    if len(records) != 2 * epoch:
+        raise InputError(
+            f"{folder.path}/metrics.jsonl has {len(records) // 2} of the {epoch} epochs that "
+            f"last.pt has finished; restore it, or start again in another --out"
+        )
+    return saved, records

@@ -1,0 +1,114 @@
+"""What every file of a run folder holds, for train/schema.py."""
+
+from typing import Any
+
+from torch import Tensor
+
+from shared.choices import ARCHITECTURES, STEMS
+from train.schema import Optional, Values, count, one_of
+from train.step import AUTOCAST
+
+# What changes the numbers. All of it stands in a run.json of today; a reader says what it needs.
+IDENTITY = {
+    "recipe": Optional(str),
+    "student": Optional(str),
+    "teacher": Optional(str),
+    "seed": Optional(count),
+    "precision": Optional(one_of(*AUTOCAST)),
+    "accumulate": Optional(count),
+    "sync_batchnorm": Optional(bool),
+    "images": Optional(str),
+    "val": Optional(str),
+    "val_cache": Optional(str),
+    "cache": Optional(str),
+    "views": Optional(count),
+}
+LATER = frozenset({"val", "val_cache"})  # that runs begun with earlier versions do not tell
+
+
+def _classes(value: Any) -> bool:
+    """a whole number from 1 to 100,000"""
+    return type(value) is int and 1 <= value <= 100_000
+
+
+def _pixels(value: Any) -> bool:
+    """a whole number from 1 to 4,096"""
+    return type(value) is int and 1 <= value <= 4096
+
+
+def _three(value: Any) -> bool:
+    """three numbers, one a colour"""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) in (int, float) and abs(number) <= 1e6 for number in value)
+    )
+
+
+def _three_positive(value: Any) -> bool:
+    """three numbers above 0, one a colour"""
+    return _three(value) and all(number > 1e-6 for number in value)
+
+
+RUN: dict[str, Any] = {
+    "identity": IDENTITY,
+    "processes": Optional(count),
+    "model": Optional(
+        {
+            "architecture": one_of(*ARCHITECTURES),
+            "stem": one_of(*STEMS),
+            "classes": _classes,
+            "size": _pixels,
+            "mean": _three,
+            "std": _three_positive,
+        }
+    ),
+    "epochs": Optional(count),
+    "cache": Optional({"codec": str, "bytes_per_view": float}),
+    "flags": Optional(Values(str)),
+}
+
+_RECORD = {
+    "epoch": count,
+    "top1": float,
+    "top5": float,
+    "images_per_second": float,
+    "seconds": float,
+}
+TRAIN = {
+    **_RECORD,
+    "split": one_of("train"),
+    "loss": Values(float),
+    "weight": Values(float),
+    "total": Optional(float),
+    "learning_rate": Optional(float),
+    "view": Optional(count),
+}
+VAL = {**_RECORD, "split": one_of("val"), "undecodable": Optional(count)}
+
+
+def _weights(value: Any) -> bool:
+    """a state dict: names to dense tensors"""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.device.type == "cpu"
+        for name, tensor in value.items()
+    )
+
+
+def _tensor(value: Any) -> bool:
+    """a tensor"""
+    return isinstance(value, Tensor) and value.device.type == "cpu"
+
+
+CHECKPOINT: dict[str, Any] = {
+    "epoch": count,
+    "step": count,
+    "sums": _tensor,
+    "seconds": float,
+    "best_top1": float,
+    "layout": [count],
+    "student": _weights,
+    "optimizer": {"state": dict},
+    "scaler": Optional(dict),
+    "average": Optional(_weights),
+}
