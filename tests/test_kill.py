@@ -113,15 +113,11 @@ class Killed(BaseException):
 
 
 class Life:
-    """File operations from now on; all after the first `operations` raise Killed.
+    """File operations from now on; all after the first `operations` raise Killed."""
 
-    The process number is one that no process can have, so the next life finds this one dead.
-    """
-
-    def __init__(self, patch: pytest.MonkeyPatch, number: int, operations: int | None) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, operations: int | None) -> None:
         self.done = 0
         self._allowed = operations
-        patch.setattr(os, "getpid", lambda: 2**22 + 1 + number)
         for name in ("link", "unlink", "mkdir", "rmdir", "replace"):
             patch.setattr(os, name, self._counted(getattr(os, name)))
         patch.setattr(os, "fsync", self._counted(lambda descriptor: None))  # it takes long
@@ -149,10 +145,10 @@ def test_stopped_before_every_file_operation(
         remembered = remember(getattr(zarr_format, name))
         monkeypatch.setattr(zarr_format, name, remembered)
 
-    def live(folder: Path, views: int, number: int, operations: int | None) -> Life:
+    def live(folder: Path, views: int, operations: int | None) -> Life:
         """What precompute/run.py does to the disk."""
         with monkeypatch.context() as patch:
-            life = Life(patch, number, operations)
+            life = Life(patch, operations)
             cache = open_empty(folder, manifest.with_views(views))
             for unit in [unit for unit in cache.units() if not cache.is_done(*unit)]:
                 put(cache, make_block(manifest, *unit))
@@ -161,16 +157,16 @@ def test_stopped_before_every_file_operation(
 
     def begin(folder: Path) -> Path:
         if views_before:
-            live(folder, views_before, 0, None)
+            live(folder, views_before, None)
         return folder
 
-    operations = live(begin(tmp_path / "counted"), 2, 1, None).done
+    operations = live(begin(tmp_path / "counted"), 2, None).done
     assert operations > 30
     for operation in range(operations):
         folder = begin(tmp_path / str(operation))
         with pytest.raises(Killed):
-            live(folder, 2, 1, operation)
-        live(folder, 2, 2, None)
+            live(folder, 2, operation)
+        live(folder, 2, None)
         assert snapshot(folder / "train") == expected, operation
 
 
