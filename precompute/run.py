@@ -24,7 +24,7 @@ from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import add_flags, make_job
 from shared.distributed import read_world
-from shared.errors import run_command
+from shared.errors import printable, run_command
 from shared.store.cache import create_cache
 
 
@@ -71,7 +71,7 @@ def main() -> int:
         f"{len(skipped)} images skipped"
     )
     for _, key, reason in skipped:
-        print(f"  skipped {key}: {reason}")
+        print(printable(f"  skipped {key}: {reason}"))
     return 0
 
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from shared.errors import InputError
 from shared.store import temporary
 from shared.store.files import LocalFiles
-from tests.helpers import ROOT
+from tests.helpers import ROOT, wait_until
 
 WRITER = """
 import os, socket, sys, threading, time
@@ -243,10 +242,3 @@ def test_a_file_system_that_is_read_only_is_one_line(
     assert "\n" not in str(caught.value)
     files.remove_stale()
     assert files.names(".") == ["old"]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.01)

@@ -1,8 +1,8 @@
 """Files below one folder, of a cache split first of all: whole objects, read and written whole.
 
-A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename over
-the final name, fsync of the folder. A process that is killed leaves at most its temporary file,
-which the next writer removes. A reader therefore sees a whole object or none.
+A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
+over the final name, fsync of the folder. A process that is killed leaves at most its temporary
+file, which the next writer removes. A reader therefore sees a whole object or none.
 """
 
 import os
