@@ -87,6 +87,8 @@ class StopRequest:
     ) -> None:
         global _open
         _open = None
+        if self.signal is not None:
+            return  # the process is on its way out, and a repetition changes nothing still
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
 
