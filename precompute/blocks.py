@@ -16,6 +16,7 @@ from shared.codecs import CODECS, Fields
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.loader import Draw, PixelBatch, PixelLoader, Request
+from shared.stop import check
 from shared.store.block import Block, sha256
 from shared.store.manifest import Manifest
 from shared.targets import Targets
@@ -48,7 +49,8 @@ def compute_blocks(
     for view, block in units:
         rows = manifest.rows(block)
         parts = []
-        for _ in range(rows.start, rows.stop, batch_size):
+        for start in range(rows.start, rows.stop, batch_size):
+            check(f"finished blocks are kept, {start - rows.start} samples of this one are not")
             batch = next(batches)
             if batch.bad and not skip_bad:
                 row, reason = batch.bad[0]

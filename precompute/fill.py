@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from precompute.blocks import compute_blocks
 from shared.images import ImageSource
+from shared.stop import StopRequest
 from shared.store.cache import Cache
 from shared.teacher import Teacher
 
@@ -30,12 +31,16 @@ def fill(
     device: torch.device,
     skip_bad: bool,
 ) -> int:
-    """Makes the block of each (view, block) of `units`; returns the number of views made."""
+    """Makes the block of each (view, block) of `units`; returns the number of views made.
+
+    Raises: Stopped between two batches; what was finished before is written.
+    """
     manifest = cache.manifest
     blocks = compute_blocks(manifest, source, teacher, units, batch_size, workers, device, skip_bad)
     total = sum(len(manifest.rows(block)) for _, block in units)
     waiting: deque[Future[None]] = deque()
     with (
+        StopRequest(),
         tqdm(total=total, unit="img", desc="teacher", disable=None) as progress,
         ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
     ):

@@ -20,7 +20,7 @@ from precompute.compare import BATCH, check_targets
 from precompute.fill import fill
 from shared.checks import require_pixels, require_source
 from shared.device import default_workers, pick_device
-from shared.errors import InputError
+from shared.errors import InputError, printable
 from shared.images import ImageSource, open_source
 from shared.store.cache import Cache, create_cache, open_cache
 from shared.teacher import cached_teacher
@@ -49,7 +49,7 @@ def verify(flags: argparse.Namespace) -> int:
         failures += check_pixels(cache, source)
         failures += check_targets(cache, source, teacher, flags.samples, device)
     for failure in failures:
-        print(f"FAILED: {failure}", file=sys.stderr)
+        print(f"FAILED: {printable(failure)}", file=sys.stderr)
     print(f"{cache.where}: {'FAILED' if failures else 'verified'}")
     return 1 if failures else 0
 
@@ -82,7 +82,7 @@ def repair(
     """Makes what is damaged anew, and nothing else; returns what is still damaged."""
     manifest = cache.manifest
     for text in damaged.values():
-        print(f"repairing: {text}", file=sys.stderr)
+        print(f"repairing: {printable(text)}", file=sys.stderr)
     source = source or open_source(
         flags.images or manifest.source.spec, manifest.split, limit=manifest.samples
     )

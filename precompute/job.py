@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
 from shared.models import weights_digest
 from shared.normalise import NORMALISATIONS
+from shared.stop import StopRequest
 from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.teacher import Teacher, load_teacher
@@ -161,7 +163,14 @@ def _train_digits_teacher(device: str | None) -> None:
     command += ["--images", "digits", "--student", "resnet34", "--teacher", "none"]
     command += ["--out", str(DIGITS_TEACHER), *(["--device", device] if device else [])]
     print("digits has no teacher yet; training it first:\n  " + shlex.join(command), flush=True)
-    if (code := subprocess.run(command, check=False).returncode) != 0:
+    with StopRequest() as stop, subprocess.Popen(command) as training:
+        while (code := training.poll()) is None:
+            with suppress(subprocess.TimeoutExpired):
+                training.wait(0.1)
+            if stop.signal is not None:
+                training.terminate()  # once more does no harm, where the signal was the group's
+        stop.check()
+    if code != 0:
         raise InputError(
             f"the teacher of digits must train before precompute: the command above ended with "
             f"exit code {code}; see its message and start again, it resumes"

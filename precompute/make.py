@@ -14,6 +14,7 @@ from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import make_job
 from shared.distributed import read_world
+from shared.errors import printable
 from shared.store.cache import create_cache
 
 
@@ -51,5 +52,5 @@ def make(flags: argparse.Namespace) -> int:
         f"{len(skipped)} images skipped"
     )
     for _, key, reason in skipped:
-        print(f"  skipped {key}: {reason}")
+        print(printable(f"  skipped {key}: {reason}"))
     return 0

@@ -13,13 +13,10 @@ JPEG. A JPEG that is small enough stays byte for byte; another format is encoded
 
 import io
 import json
-import os
 import posixpath
 import tarfile
-import threading
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing import connection, parent_process
 from pathlib import Path
 
 from PIL import Image
@@ -28,6 +25,7 @@ from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.store.files import LocalFiles
+from shared.worker import begin_worker
 
 FOLDER = ".pack"
 JPEG_START = b"\xff\xd8\xff"
@@ -151,16 +149,8 @@ _packing: Packing
 def start_worker(packing: Packing) -> None:
     global _packing
     _packing = packing
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
 
 
 def make_shard_here(shard: int) -> Receipt:
     return make_shard(_packing, shard)
-
-
-def _end_with_parent() -> None:
-    """Else a worker whose parent was killed waits for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)

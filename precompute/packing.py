@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import PIL
@@ -30,9 +30,14 @@ from precompute.pack_shard import (
     start_worker,
 )
 from shared.decode import DECODER
-from shared.errors import InputError
+from shared.errors import InputError, printable
 from shared.images import default_source, open_source
+from shared.stop import StopRequest
 from shared.store.files import LocalFiles
+from shared.worker import held_signals
+
+KEPT = "finished tars are kept"
+STOP_SECONDS = 0.1  # between two looks at whether to stop
 
 
 def pack(flags: argparse.Namespace) -> int:
@@ -65,28 +70,36 @@ def pack(flags: argparse.Namespace) -> int:
         f"{len(skipped)} images skipped; use them with --images {flags.to}"
     )
     for key, reason in skipped:
-        print(f"  skipped {key}: {reason}")
+        print(printable(f"  skipped {key}: {reason}"))
     return 0
 
 
 def _make_all(packing: Packing, workers: int) -> Iterator[Receipt]:
-    """In any order."""
-    if workers == 0:
-        yield from (make_shard(packing, shard) for shard in range(packing.shards))
-        return
-    # Not forked: the parent may hold threads and connections of a remote source.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, start_worker, (packing,))
-    try:
-        for done in as_completed([pool.submit(make_shard_here, s) for s in range(packing.shards)]):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a packing process ended without a word, mostly for lack of memory: nothing that was "
-            "finished is lost; start the same command again, with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """In any order. Raises: Stopped between two shards."""
+    with StopRequest() as stop:
+        if workers == 0:
+            for shard in range(packing.shards):
+                yield make_shard(packing, shard)
+                stop.check(KEPT)
+            return
+        # Not forked: the parent may hold threads and connections of a remote source.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, start_worker, (packing,))
+        try:
+            with held_signals(context):
+                waiting = {pool.submit(make_shard_here, s) for s in range(packing.shards)}
+            while waiting:
+                done, waiting = wait(waiting, STOP_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+                stop.check(KEPT)
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a packing process was killed, mostly for lack of memory: nothing that was "
+                "finished is lost; start the same command again with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _require_distinct(packing: Packing) -> None:

@@ -90,5 +90,23 @@ def with_pixels_on(
 
 
 def default_workers(device: torch.device) -> int:
-    """All cores but at most 16 beside a GPU; none on a CPU, whose cores the networks need."""
-    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
+    """Beside a GPU this process's part of the cores it may use, 1 to 16; none on a CPU, whose cores
+    the networks need."""
+    if device.type != "cuda":
+        return 0
+    return max(1, min(16, usable_cores() // processes_here()))
+
+
+def usable_cores() -> int:
+    """Those that this process may run on: a scheduler or a container may have taken some away."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processes_here() -> int:
+    """How many processes of this run torchrun started on this machine; 1 without it."""
+    found = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if not found.isdecimal() or int(found) < 1:
+        raise InputError(f"LOCAL_WORLD_SIZE must be 1 or more: got {found}; start with torchrun")
+    return int(found)

@@ -1,17 +1,23 @@
 """The one kind of error that a user can cause, and how a command ends on it.
 
-Text = rule, what was found, what to do: one line on stderr, exit code 2, no traceback. Everything
-else is our own mistake and keeps its traceback.
+Text = problem, what was found, what to do: one line on stderr, exit code 2, no traceback. The same
+goes for what the machine refuses (limits.py). Everything else is our own mistake and keeps its
+traceback. Asked to stop (stop.py), a command ends in one line too.
 """
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from shared.limits import limit_line
+from shared.stop import SIGNALS, Stopped, obey_signals
+
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used; one line: rule, got, what to do."""
+    """Something that the user gave cannot be used; one line: problem, got, what to do."""
 
 
 class StorageError(Exception):
@@ -19,21 +25,46 @@ class StorageError(Exception):
     who takes an InputError for a damaged block must not take an outage for one."""
 
 
-def run_command(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with main's exit code, or with 2 and one line on bad input.
+def printable(text: str) -> str:
+    """In one line that a terminal shows as it is: names may hold control characters, newlines and
+    bytes that are no UTF-8. Those become \\n, \\x1b, \\udcff."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
-    With 130 and one line on Ctrl-C: whatever is on the way to the disk is finished or not seen.
-    """
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Ends the process with main's exit code; 2 and one line on bad input or where the machine
+    refuses something; 128 + signal and one line where it was asked to stop."""
+    obey_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    code = _run(main)
+    _end_with(code)
+    sys.exit(code)
+
+
+def _run(main: Callable[[], int]) -> int:
     try:
-        code = main()
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C: the same command goes on where it stood", file=sys.stderr)
-        code = 128 + signal.SIGINT
+        return main()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal
     except (InputError, StorageError) as error:
-        # From a loader worker it comes as torch tells it: a traceback, whose last line is ours.
-        kind = f"{type(error).__module__}.{type(error).__name__}: "
-        print(f"error: {str(error).splitlines()[-1].removeprefix(kind)}", file=sys.stderr)
-        code = 2
+        line = str(error)
+    except Exception as error:
+        found = limit_line(error)
+        if found is None:
+            raise
+        line = found
+    print(f"error: {printable(line)}", file=sys.stderr)
+    return 2
+
+
+def _end_with(code: int) -> None:
+    """The way out takes a moment: a signal in it cuts it short and changes nothing else."""
     # Loader workers that still run are ended at exit; torch's handler would call that a failure.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: os._exit(code))

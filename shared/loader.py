@@ -8,8 +8,10 @@ and the GPU are never touched in them.
 Shapes: B samples of a batch, S pixels.
 """
 
+import multiprocessing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -21,8 +23,9 @@ from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
-from shared.stop import leave_stopping_to_parent
+from shared.shm import require_room
 from shared.view import View, apply, apply_to_image, draw_view, new_batch
+from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PixelBatch:
         return replace(self, pixels=self.pixels.pin_memory())
 
 
-class _Pixels(Dataset[PixelBatch]):
+class _Pixels(Dataset[PixelBatch | Failed]):
     """Map-style over requests: one request in, one batch out."""
 
     def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
@@ -71,7 +74,13 @@ class _Pixels(Dataset[PixelBatch]):
         self.size = size
         self.as_jpeg = as_jpeg
 
-    def __getitem__(self, request: Request) -> PixelBatch:
+    def __getitem__(self, request: Request) -> PixelBatch | Failed:
+        try:
+            return self._batch(request)
+        except CARRIED as error:
+            return Failed.of(error)
+
+    def _batch(self, request: Request) -> PixelBatch:
         source = self.sources[request.source]
         rows = len(request.index)
         pixels = new_batch(rows, self.size)
@@ -134,17 +143,35 @@ class PixelLoader:
     ) -> None:
         """With `as_jpeg` every view is encoded as a view shard stores it, and decoded again."""
         self._requests = _Requests()
-        self._loader: DataLoader[PixelBatch] = DataLoader(
+        self._size = size
+        self._workers = workers
+        self._loader: DataLoader[PixelBatch | Failed] = DataLoader(
             _Pixels(sources, size, as_jpeg),
             batch_size=None,
             sampler=self._requests,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=leave_stopping_to_parent,
+            worker_init_fn=begin_worker,
         )
 
+    def start(self) -> None:
+        """Starts the workers now: a worker keeps all the memory that its parent had by then."""
+        for _ in self.batches(()):
+            raise AssertionError("nothing was asked for")
+
     def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:
-        """The batches of `requests`, in their order. Finish one call's batches before the next."""
+        """The batches of `requests`, in their order. Finish one call's batches before the next.
+
+        Raises: InputError, StorageError or OSError that a worker met; InputError where shared
+        memory is too small for the first request's size.
+        """
+        requests = iter(requests)
+        for first in requests:
+            require_room(self._workers, len(first.index), 3 * self._size**2)
+            requests = chain([first], requests)
+            break
         self._requests.requests = requests
-        return iter(self._loader)
+        with held_signals(multiprocessing.get_context()):
+            batches = iter(self._loader)
+        return map(unwrapped, batches)

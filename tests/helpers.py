@@ -4,9 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +70,10 @@ def write_teacher(
 
 
 class Started:
-    """A command of this project as a real process of its own, output in files."""
+    """A command of this project as a real process, output in files.
+
+    It leads a session and a process group of its own, as what a scheduler starts does.
+    """
 
     def __init__(self, script: str, flags: tuple[object, ...], environment: dict[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -87,6 +93,36 @@ class Started:
         with contextlib.suppress(ProcessLookupError):  # it may end in this very moment
             os.kill(self._process.pid, number)
 
+    def signal_group(self, number: int) -> None:
+        """To it and all that it started, at once."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    @property
+    def heeds_signals(self) -> bool:
+        """True as soon as the command's own code decides what a signal does."""
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+            caught = next(line for line in lines if line.startswith("SigCgt:"))
+            return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        return False
+
+    def processes(self) -> list[int]:
+        """Of its session, itself among them; not those that have ended."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # pid (name) state ppid pgrp session; a name may hold anything
+                state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+                if state not in "ZX" and int(session) == self._process.pid:
+                    found.append(int(path.parent.name))
+        return found
+
+    def require_none_left(self) -> None:
+        """Waits for the last of them: what is killed takes a moment to end."""
+        wait_until(lambda: self.processes() == [])
+
     def wait(self, seconds: float | None = 300) -> "Finished":
         self._process.join(seconds)
         assert not self.alive, "the command hangs"
@@ -94,6 +130,13 @@ class Started:
         out, error = ((self._out / name).read_text() for name in ("stdout", "stderr"))
         self._folder.cleanup()
         return Finished(self._process.exitcode, out, error)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come true"
+        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
@@ -111,6 +154,11 @@ _SERVER.set_forkserver_preload(["tests.preload"])
 
 def _run_script(script: str, flags: list[str], out: str, environment: dict[str, str]) -> None:
     """In the new process: what `python SCRIPT FLAGS...` does, from the repository root."""
+    os.setsid()
+    # Whatever the shell that runs the tests made of them: started in the background, it ignores ^C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, target in (("stdout", 1), ("stderr", 2)):
         descriptor = os.open(f"{out}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, target)

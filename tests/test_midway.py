@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 import torch
 
 from tests.helpers import (
-    ROOT,
     Started,
     finish,
     require_refused,
@@ -168,23 +165,6 @@ def test_view_shards_end_an_epoch_with_the_same_processes(caches: Path, tmp_path
         "1 processes with 2 workers then, 1 processes with 0 workers now",
     )
     assert (tmp_path / "last.pt").read_bytes() == before
-
-
-def test_the_first_signal_asks_and_the_second_ends() -> None:
-    code = (
-        "import time; from shared.stop import StopRequest; request = StopRequest().listen()\n"
-        "print('ready', flush=True)\n"
-        "while request.signal is None: time.sleep(0.005)\n"
-        "print(request.signal, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == f"{int(signal.SIGINT)}\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == -signal.SIGINT
 
 
 def test_a_dry_run_shows_the_recipe_and_writes_nothing(caches: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -25,7 +24,6 @@ from hypothesis import strategies as st
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.images import open_source
-from shared.store import files as files_module
 from shared.store import zarr_format
 from shared.store.block import Block, Receipt, make_receipt, receipt_path, sha256
 from shared.store.cache import FORMATS, open_cache
@@ -912,37 +910,6 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
     assert f"{tmp_path / 'a/b/c'}: " in refused(lambda: files.write("a/b/c", b"x"))
     assert files.read("a/b") == b"x"
     assert temporaries(tmp_path) == []
-
-
-def test_stale_temporaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead process's go, those of living ones and of other machines stay, as does what is not
-    ours."""
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    files = LocalFiles(tmp_path)
-
-    def left_by(pid: int) -> Path:
-        """The temporary file that a process leaves if it dies before it renames it."""
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: pid)
-            patch.setattr(os, "replace", lambda *paths: None)
-            before = set(temporaries(tmp_path))
-            files.write(f"folder/{pid}", b"half")
-            (path,) = set(temporaries(tmp_path)) - before
-        return path
-
-    gone = left_by(dead.pid)
-    mine, init = left_by(os.getpid()), left_by(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(files_module.socket, "gethostname", lambda: "another~machine")
-        far = left_by(dead.pid)
-    foreign = tmp_path / ".tmp~what~ever"
-    foreign.write_bytes(b"")
-    files.remove_stale()
-    assert not gone.exists()
-    assert mine.exists() and init.exists() and far.exists() and foreign.exists()
-    LocalFiles(tmp_path / "absent").remove_stale()
-    assert not (tmp_path / "absent").exists()
 
 
 def test_cleaning_up_disturbs_no_writer(tmp_path: Path) -> None:

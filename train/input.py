@@ -79,6 +79,7 @@ class Replayed:
         self.val_world = setup.world
         # One set of workers for both splits.
         self._loader = _pixel_loader(setup, self._source, self._val)
+        self._loader.start()  # before a view is in memory, whose pages workers would keep
         self._labels = torch.from_numpy(setup.train.labels)
         self._samples = np.arange(len(setup.train))
         self._views = None

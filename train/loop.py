@@ -43,8 +43,8 @@ def run(flags: argparse.Namespace) -> int:
     folder = RunFolder(setup.folder)
     events = open_events(flags.tensorboard and setup.world.is_first, folder.path)
     from_first(lambda: folder.open(setup.identity, setup.facts), setup.world)
-    stop = StopRequest().listen()
-    train(setup, feed, folder, stop, events, flags)
+    with StopRequest() as stop:
+        train(setup, feed, folder, stop, events, flags)
     feed.close()
     events.close()
     disconnect(setup.world)
@@ -73,7 +73,9 @@ def train(
         saved = state.save(at)
         if world.is_first:
             folder.save("last.pt", saved)
+        stop.unsaved = world.size > 1  # alone it may end at once then, as in a val split
 
+    stop.unsaved = world.size > 1
     while at.epoch < recipe.epochs:
         weights, learning_rate = recipe.weights(at.epoch), recipe.learning_rate(at.epoch)
         for group in optimizer.param_groups:
@@ -87,6 +89,7 @@ def train(
         ) as progress:  # fmt: skip
             before, started = at.seconds, time.perf_counter()
             for pixels, batch in progress:
+                stop.unsaved = True
                 logits, losses = train_step(
                     network, optimizer, recipe, weights, setup.normalisation(pixels), batch,
                     setup.precision, state.scaler, setup.accumulate,

@@ -15,6 +15,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,10 @@ class Cache:
     def __init__(self, files: Files, manifest: Manifest) -> None:
         self.files = files
         self.manifest = manifest
-        self.format = FORMATS[manifest.format]
+
+    @property
+    def format(self) -> ModuleType:  # not kept: a module cannot be pickled, for workers of spawn
+        return FORMATS[self.manifest.format]
 
     @property
     def where(self) -> str:

@@ -1,18 +1,19 @@
 """Files below one folder, of a cache split first of all: whole objects, read and written whole.
 
-A write is atomic and durable: a temporary file `.tmp~host~process~thread~name` in the root, flush,
-fsync, rename over the final name, fsync of the folder. A process that is killed leaves at most its
-temporary file, which the next writer on this machine removes. A reader therefore sees a whole
-object or none.
+A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
+over the final name, fsync of the folder. A process that is killed leaves at most its temporary
+file, which the next writer removes. A reader therefore sees a whole object or none.
 """
 
 import os
-import socket
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from shared.errors import InputError
+from shared.store.temporary import remove_if_left, temporary_file
+
+ATTEMPTS = 10  # to write a file that somebody removes before it has its name
 
 
 class Files(Protocol):
@@ -53,77 +54,56 @@ class LocalFiles:
             return []
 
     def write(self, path: str, data: bytes) -> None:
-        temporary = self._temporary(path)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            final = self._final(path)
-            os.replace(temporary, final)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise self._cannot_write(path, error) from error
-        _sync_folder(final.parent)
+        """InputError where that is not possible."""
+        self._put(path, data, os.replace)
 
     def write_new(self, path: str, data: bytes) -> bool:
         """Writes only where nothing is; False where another process came first."""
-        temporary = self._temporary(path)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            final = self._final(path)
-            os.link(temporary, final)
+            self._put(path, data, os.link)
         except FileExistsError:
             return False
-        except OSError as error:
-            raise self._cannot_write(path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(final.parent)
         return True
 
     def remove_stale(self) -> None:
-        """Removes temporary files of this machine's dead processes."""
+        """Removes temporary files whose writers have ended, on this machine or another."""
         for name in self.names("."):
-            match name.split("~", 3):
-                case [".tmp", host, pid, _] if host == _host() and not _alive(int(pid)):
-                    (self.root / name).unlink(missing_ok=True)
+            remove_if_left(self.root / name)
 
-    def _temporary(self, path: str) -> Path:
+    def _put(self, path: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
+        """`publish` gives the written file its final name. FileExistsError is the caller's."""
+        final = self.root / path
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            for attempt in range(ATTEMPTS):
+                with temporary_file(self.root, path.replace("/", "~")) as (temporary, file):
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    try:
+                        publish(temporary, final)
+                    except FileNotFoundError:
+                        # Where locks do not reach from one machine to another, a writer there
+                        # may have taken the file for one that was left.
+                        if temporary.exists() or attempt + 1 == ATTEMPTS:
+                            raise
+                        continue
+                break
+            _sync_folder(final.parent)
+        except FileExistsError as error:
+            if publish is os.link and final.exists():
+                raise
+            raise self._cannot_write(path, error) from error
         except OSError as error:
             raise self._cannot_write(path, error) from error
-        name = path.replace("/", "~")
-        return self.root / f".tmp~{_host()}~{os.getpid()}~{threading.get_ident()}~{name}"
-
-    def _final(self, path: str) -> Path:
-        final = self.root / path
-        final.parent.mkdir(parents=True, exist_ok=True)
-        return final
 
     def _cannot_write(self, path: str, error: OSError) -> InputError:
         return InputError(
-            f"an output folder must be writable: {self.root / path}: {error.strerror}; nothing "
-            f"that was finished is lost: mend it and start the same command again"
+            f"an output folder must be writable: {self.root / path}: {error.strerror or error}; "
+            f"nothing that was finished is lost: make room or give it the rights to write there, "
+            f"then start the same command again"
         )
-
-
-def _host() -> str:
-    return socket.gethostname().replace("~", "-")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ however uneven the shards: batch sizes give way, by a few samples, instead.
 Shapes: B samples of a batch, S pixels.
 """
 
+import multiprocessing
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from webdataset import shuffle
 from shared.decode import BadImage
 from shared.errors import InputError
 from shared.jpeg import decode_pixels
-from shared.stop import leave_stopping_to_parent
+from shared.shm import require_room
 from shared.store import webdataset_format
 from shared.store.cache import Cache
 from shared.store.webdataset_format import Sample
 from shared.view import new_batch
+from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
 
@@ -141,7 +143,7 @@ def skip(batches: list[int], steps: int) -> list[int]:
     return taken
 
 
-class _Shards(IterableDataset[StreamBatch | None]):
+class _Shards(IterableDataset[StreamBatch | Failed | None]):
     def __init__(
         self, cache: Cache, needed: list[str], batch_size: int, seed: int, rank: int, world: int
     ) -> None:
@@ -160,7 +162,13 @@ class _Shards(IterableDataset[StreamBatch | None]):
         """This rank's, a worker each."""
         return plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)[self.rank]
 
-    def __iter__(self) -> Iterator[StreamBatch | None]:
+    def __iter__(self) -> Iterator[StreamBatch | Failed | None]:
+        try:
+            yield from self._batches()
+        except CARRIED as error:
+            yield Failed.of(error)
+
+    def _batches(self) -> Iterator[StreamBatch | None]:
         """Every worker yields equally often, None when it has no more batches: were one to end
         before the others, whose batch comes next would depend on who is faster."""
         info = get_worker_info()
@@ -221,15 +229,16 @@ class ShardLoader:
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        require_room(workers, batch_size, 3 * cache.manifest.size**2)
         self._shards = _Shards(cache, needed, batch_size, seed, rank, world)
         self._workers = workers
-        self._loader: DataLoader[StreamBatch | None] = DataLoader(
+        self._loader: DataLoader[StreamBatch | Failed | None] = DataLoader(
             self._shards,
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=leave_stopping_to_parent,
+            worker_init_fn=begin_worker,
         )
 
     def steps(self, epoch: int) -> int:
@@ -247,4 +256,6 @@ class ShardLoader:
     def batches(self, epoch: int, first: int = 0) -> Iterator[StreamBatch]:
         """The batches of an epoch, from step `first` on. Finish one call's before the next."""
         self._shards.start.copy_(torch.tensor([epoch, first]))
-        return (batch for batch in self._loader if batch is not None)
+        with held_signals(multiprocessing.get_context()):
+            batches = iter(self._loader)
+        return (unwrapped(batch) for batch in batches if batch is not None)
