@@ -142,7 +142,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             with Image.open(BytesIO(data)) as image:
                 _require_pixels(image.width, image.height)
                 yield image
-    except BadImage:
+    except (BadImage, MemoryError):  # a machine without memory says nothing about the bytes
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
         raise BadImage(f"not an image in a known format, {len(data):,} bytes") from error

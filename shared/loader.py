@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared.decode import BadImage, decode
-from shared.errors import InputError
+from shared.errors import InputError, StorageError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.stop import leave_stopping_to_parent
-from shared.view import View, apply, apply_to_image, draw_view, new_batch
+from shared.view import TooSmall, View, apply, apply_to_image, draw_view, new_batch
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,23 @@ class PixelBatch:
     box: Tensor  # (B, 4) int32: top, left, height, width
     flip: Tensor  # (B,) bool
     images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
-    bad: tuple[tuple[int, str], ...]  # (row of the batch, reason) of unusable images
+    # (row of the batch, reason) of images that do not decode, or are too small for the policy:
+    # facts about the data, which a rerun finds again. A source that fails raises instead.
+    bad: tuple[tuple[int, str], ...]
 
     def pin_memory(self) -> "PixelBatch":
         """Called by DataLoader's pinning thread."""
         return replace(self, pixels=self.pixels.pin_memory())
 
 
-class _Pixels(Dataset[PixelBatch]):
+@dataclass(frozen=True)
+class _Failure:
+    """A source that failed, on its way out of a worker: torch would make a traceback of it."""
+
+    error: InputError | StorageError
+
+
+class _Pixels(Dataset[PixelBatch | _Failure]):
     """Map-style over requests: one request in, one batch out."""
 
     def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
@@ -71,7 +80,20 @@ class _Pixels(Dataset[PixelBatch]):
         self.size = size
         self.as_jpeg = as_jpeg
 
-    def __getitem__(self, request: Request) -> PixelBatch:
+    def __getitem__(self, request: Request) -> PixelBatch | _Failure:
+        try:
+            return self._batch(request)
+        except (InputError, StorageError) as error:
+            return _Failure(error)
+        except MemoryError:
+            return _Failure(
+                InputError(
+                    f"memory ran out while {len(request.index)} images were decoded: use fewer "
+                    f"--workers or a smaller --batch-size"
+                )
+            )
+
+    def _batch(self, request: Request) -> PixelBatch:
         source = self.sources[request.source]
         rows = len(request.index)
         pixels = new_batch(rows, self.size)
@@ -98,7 +120,7 @@ class _Pixels(Dataset[PixelBatch]):
                 if self.as_jpeg:
                     images[row] = encode_pixels(pixels[row])
                     pixels[row] = decode_pixels(images[row])
-            except (BadImage, InputError) as error:
+            except (BadImage, TooSmall) as error:
                 bad.append((row, str(error)))
                 continue
             box[row] = view.top, view.left, view.height, view.width
@@ -134,7 +156,7 @@ class PixelLoader:
     ) -> None:
         """With `as_jpeg` every view is encoded as a view shard stores it, and decoded again."""
         self._requests = _Requests()
-        self._loader: DataLoader[PixelBatch] = DataLoader(
+        self._loader: DataLoader[PixelBatch | _Failure] = DataLoader(
             _Pixels(sources, size, as_jpeg),
             batch_size=None,
             sampler=self._requests,
@@ -145,6 +167,16 @@ class PixelLoader:
         )
 
     def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:
-        """The batches of `requests`, in their order. Finish one call's batches before the next."""
+        """The batches of `requests`, in their order. Finish one call's batches before the next.
+
+        The workers are started by this call. Raises, at the batch where it happened: InputError or
+        StorageError where a source fails, InputError where memory runs out.
+        """
         self._requests.requests = requests
-        return iter(self._loader)
+        return map(_require_batch, iter(self._loader))
+
+
+def _require_batch(found: PixelBatch | _Failure) -> PixelBatch:
+    if isinstance(found, _Failure):
+        raise found.error
+    return found

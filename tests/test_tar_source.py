@@ -257,19 +257,20 @@ def test_errors_of_class_files(tmp_path: Path) -> None:
         open_source(str(tmp_path), "train")
     for text in ("{}", "[1]", "nonsense"):
         (tmp_path / "classes.json").write_text(text)
-        with pytest.raises(InputError, match=r"^classes.json must be a list of names: .* is none$"):
+        with pytest.raises(InputError, match=r"classes.json is no list of names: write one"):
             open_source(str(tmp_path), "train")
 
 
 @pytest.mark.parametrize(
     ("spec", "split", "text"),
     [
-        ("{root}/train-{{0000..0004}}.tar", "train", "every tar of a pattern must exist: 2 of 5 do "
-         "not, first {root}/train-0003.tar; correct the range in {root}/train-{{0000..0004}}.tar"),
+        ("{root}/train-{{0000..0004}}.tar", "train", "2 of the 5 tars of a pattern do not exist, "
+         "first {root}/train-0003.tar; correct the range in {root}/train-{{0000..0004}}.tar"),
         ("{root}/train-{{0000..0002}}.tar", "val", "a pattern names tars of each split, like "
          "DIR/{{split}}-{{000..099}}.tar or DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got "
          "none of val in {root}/train-{{0000..0002}}.tar"),
-        ("{root}/train-{{0..1.tar", "train", "braces must come in pairs: got --images "),
+        ("{root}/train-{{0..1.tar", "train", "braces do not come in pairs, or more than 50 "
+         "deep: --images {root}/train-{{0..1.tar; close each {{ with a }}"),
         ("http://host/train", "train", "a pattern names tars of each split, like "),
         ("{root}", "val", "--split must be a folder in {root}, got val: found no folders; no tars "
          "of val among its files"),
@@ -292,7 +293,7 @@ def test_a_damaged_tar(folder: Path, cut: int) -> None:
     if cut < 0:  # within the padding at the end nothing is lost; cut into the last image
         end = data.rindex(b"train 1 ccc")
         path.write_bytes(data[: end - 100])
-    with pytest.raises(InputError, match="a tar of images must be sound and uncompressed: "):
+    with pytest.raises(InputError, match=f"^{path} is not a sound, uncompressed tar: "):
         open_source(str(folder), "train")
 
 
@@ -397,7 +398,9 @@ def test_a_missing_shard_at_a_url(proxy: FaultProxy) -> None:
     with pytest.raises(InputError) as caught:
         open_source(proxy.url + "/train-{0000..0003}.tar", "train")
     url = f"{proxy.url}/train-0003.tar"
-    assert str(caught.value) == f"every image must be readable, got {url}: no such file"
+    assert str(caught.value) == (
+        f"{url} cannot be read: no such file; put it back, or allow it to be read"
+    )
 
 
 def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,8 +409,9 @@ def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError) as caught:
         source.read(1)
     assert str(caught.value) == (
-        f"a server of images must know sizes and answer requests for a range of bytes: that of "
-        f"{proxy.url}/train-0000.tar does not; download the files, or serve them by another server"
+        f"the server does not send parts of files: {proxy.url}/train-0000.tar; tars are read image "
+        f"by image, so the server must know sizes and answer requests with Range: download the "
+        f"files, or serve them by another server"
     )
 
 
