@@ -1,5 +1,6 @@
 """WebDataset tars as a source: what webdataset reads, at random, local and across a network."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -303,8 +304,24 @@ def test_a_damaged_tar(folder: Path, cut: int) -> None:
 class RangeHandler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     knows_ranges = True
+    refuses = 0  # with this status
+    says_none = False
+
+    def do_HEAD(self) -> None:
+        if self.refuses:
+            self.send_error(self.refuses)
+        else:
+            super().do_HEAD()
+
+    def end_headers(self) -> None:
+        if self.says_none:
+            self.send_header("Accept-Ranges", "none")
+        super().end_headers()
 
     def do_GET(self) -> None:
+        if self.refuses:
+            self.send_error(self.refuses)
+            return
         try:
             data = Path(self.translate_path(self.path)).read_bytes()
         except OSError:
@@ -331,7 +348,8 @@ def proxy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]
     """In front of an HTTP server of the shards."""
     monkeypatch.setattr(object_files, "_drivers", {})
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(RangeHandler, "knows_ranges", True)
+    for name, value in (("knows_ranges", True), ("refuses", 0), ("says_none", False)):
+        monkeypatch.setattr(RangeHandler, name, value)
 
     def handler(*arguments: object) -> RangeHandler:
         return RangeHandler(*arguments, directory=str(folder))  # type: ignore[arg-type]
@@ -413,6 +431,72 @@ def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPa
         f"by image, so the server must know sizes and answer requests with Range: download the "
         f"files, or serve them by another server"
     )
+
+
+def test_a_server_that_says_it_has_no_ranges(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RangeHandler, "says_none", True)
+    with pytest.raises(InputError, match=r"^the server does not send parts of files: http"):
+        open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+
+
+def test_a_whole_file_is_not_read_for_a_part_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ignores the range answers with a terabyte, of which nothing is waited for."""
+    monkeypatch.setattr(object_files, "_drivers", {})
+    monkeypatch.setattr(object_files, "SILENCE_SECONDS", 30)
+
+    class Endless(RangeHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(1 << 40))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until the client goes
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            with pytest.raises(InputError, match=r"^the server does not send parts of files: http"):
+                ranges.read_range(f"http://127.0.0.1:{server.server_address[1]}/a.tar", 512, 1000)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("status", [401, 403, 400, 451])
+def test_a_refusal_of_a_url_is_final(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    source = open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+    monkeypatch.setattr(RangeHandler, "refuses", status)
+    del proxy.requests[:]
+    with pytest.raises(StorageError) as caught:
+        source.read(2)
+    what = "access" if status in (401, 403) else "the request"
+    start = f"the store refuses {what}: {proxy.url}/train-0000.tar: "
+    assert str(caught.value).startswith(start) and f"HTTP status {status}" in str(caught.value)
+    assert len(proxy.requests) == 1
+    with pytest.raises(StorageError, match=f"refuses {what}: "):
+        open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_is_gone_is_a_missing_file(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    source = open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+    monkeypatch.setattr(RangeHandler, "refuses", status)
+    del proxy.requests[:]
+    with pytest.raises(InputError, match=r"train-0000.tar cannot be read: no such file; "):
+        source.read(2)
+    assert len(proxy.requests) == 1
 
 
 def test_a_kept_listing_of_a_url(
