@@ -50,6 +50,8 @@ MAX_PIXELS = 89_478_485
 MAX_SCANS = 100  # of a progressive JPEG, each a pass over all pixels; encoders write about 10
 SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")  # its header, of 1-4 components
 
+MAX_READS = 200_000  # by Pillow, of one file; a sound one of 256 MB takes some 10,000
+
 # libjpeg tells of the first trouble only: this one comes after the last row.
 LEFT_OVER = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
 
@@ -141,6 +143,19 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+class _CountedReads(BytesIO):
+    """Pillow walks through headers in Python, some byte by byte: a file made of nothing but header
+    would take a minute for each 10 MB."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise BadImage(f"its header has more than {MAX_READS:,} parts")
+        return super().read(size)
+
+
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
     if not data:
@@ -151,7 +166,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             # Only its own warnings are named, so that a filter left behind where two threads
             # cross here hides nothing else.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
+            with Image.open(_CountedReads(data), formats=FORMATS) as image:
                 _require_pixels(image.width, image.height)
                 _require_scans(data, image)
                 yield image

@@ -196,3 +196,17 @@ def test_a_jpeg_of_too_many_scans_that_only_pillow_reads() -> None:
     assert decode(filled + end).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(BadImage, match=r"scans are more than 100, "):
         decode(filled + body * 30 + end)
+
+
+HEADERS_ONLY = {
+    "JPEG of fill bytes": b"\xff\xd8" + b"\xff" * 10**7,
+    "JPEG of markers": b"\xff\xd8" + b"\xff\xe0\0\2" * 10**6,
+    "PPM of one comment": b"P6 #" + b"x" * 10**7,
+    "PNG of chunks": png(b"").replace(b"IDAT", b"tEXt")[:-12] + chunk(b"tEXt", b"k\0v") * 10**5,
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS_ONLY)
+def test_a_file_of_nothing_but_header_is_given_up(kind: str) -> None:
+    with pytest.raises(BadImage, match=r"^its header has more than 200,000 parts"):
+        decode(HEADERS_ONLY[kind])

@@ -1,11 +1,10 @@
 """Members as tarfile finds them in sound tars; hostile ones are one line, at once."""
 
+import contextlib
 import io
 import re
 import struct
 import tarfile
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -164,23 +163,20 @@ def test_odd_but_sound_tars(kind: str) -> None:
     assert [member.name for member in list_members(data)] == expected
 
 
-def test_tarfile_alone_goes_round_for_ever_or_fills_the_memory(tmp_path: Path) -> None:
-    """Negative control of the attack: it asks for more than the file holds."""
+def test_no_more_is_asked_for_than_a_header_may_have() -> None:
+    """tarfile asks for what a header says; the negative control shows it."""
     asked: list[int] = []
 
     class Watched(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             asked.append(-1 if size is None else size)
-            return super().read(min(size or 0, 1 << 20) if size and size > 0 else 0)
+            return super().read(min(size, 1 << 20) if size and size > 0 else 0)
 
-    import contextlib
-
-    with contextlib.suppress(Exception):
-        list(tarfile.open(fileobj=Watched(HOSTILE["huge PAX records"]), mode="r:"))
+    data = HOSTILE["huge PAX records"]
+    with contextlib.suppress(Exception), tarfile.open(fileobj=Watched(data), mode="r:") as tar:
+        list(tar)
     assert max(asked) >= 1 << 32
     asked.clear()
-    read: Callable[[bytes], list[Member]] = list_members
-    watched = Watched(HOSTILE["huge PAX records"])
     with pytest.raises(InputError):
-        list(members(watched, "t.tar"))
-    assert max(asked) <= MAX_EXTRA and read(ONE)
+        list(members(Watched(data), "t.tar"))
+    assert 0 < max(asked) <= MAX_EXTRA
