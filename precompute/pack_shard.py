@@ -24,10 +24,12 @@ from PIL import Image
 from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource
+from shared.regular import read_regular
 from shared.store.files import LocalFiles
 from shared.worker import begin_worker
 
 FOLDER = ".pack"
+MAX_RECEIPT = 1 << 28  # bytes: a million samples that are all skipped fit
 JPEG_START = b"\xff\xd8\xff"
 
 
@@ -87,12 +89,11 @@ def read_receipt(packing: Packing, shard: int) -> Receipt | None:
     """None unless the shard is there and has the bytes of its receipt."""
     name = packing.name(shard)
     try:
-        facts = json.loads((packing.to / FOLDER / f"{name}.json").read_bytes())
-        with (packing.to / f"{name}.tar").open("rb") as file:
-            data = file.read()
+        facts = json.loads(read_regular(packing.to / FOLDER / f"{name}.json", MAX_RECEIPT))
+        data = read_regular(packing.to / f"{name}.tar", int(facts["num_bytes"]))
         skipped = tuple((str(key), str(reason)) for key, reason in facts["skipped"])
         receipt = Receipt(facts["sha256"], facts["num_bytes"], facts["samples"], skipped)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     return receipt if sha256(data).hexdigest() == receipt.sha256 else None
 
@@ -100,7 +101,8 @@ def read_receipt(packing: Packing, shard: int) -> Receipt | None:
 def make_shard(packing: Packing, shard: int) -> Receipt:
     """Writes the shard and then its receipt, unless both are there.
 
-    Raises: InputError for an image that does not decode, unless bad ones are skipped.
+    Raises: InputError for an image that does not decode, unless bad ones are skipped; InputError or
+    StorageError where the source fails, and then no shard is written.
     """
     found = read_receipt(packing, shard)
     if found is not None and (packing.skip_bad or not found.skipped):
@@ -112,11 +114,11 @@ def make_shard(packing: Packing, shard: int) -> Receipt:
             key = source.keys[index]
             try:
                 data = pack_image(source.read(index), packing.shorter_side, packing.quality)
-            except (BadImage, InputError) as error:
+            except BadImage as error:
                 if not packing.skip_bad:
                     raise InputError(
-                        f"every image must decode: {key} in {source.spec}: {error}; mend it, or "
-                        f"leave such images out with --skip-bad"
+                        f"{key} in {source.spec} does not decode ({error}); replace it, or leave "
+                        f"such images out with --skip-bad"
                     ) from error
                 skipped.append((key, str(error)))
                 continue

@@ -10,8 +10,12 @@ torchvision, PyTurboJPEG and nvimgcodec can: their pixels are equal, bit for bit
 the family, not the package. A library outside it, or one that changes its mind, is caught by the
 pixel checksums in the manifest.
 
-What counts as damage. Pillow shows a JPEG whose code ends too early as half a grey image. Here no
-pixel is made up: a file for which libjpeg says that it had to do so is a BadImage. Bytes left over
+Only FORMATS are taken, by what the bytes are and not by the name: Pillow knows forty more, among
+them EPS, for which it starts Ghostscript.
+
+What counts as damage. Pillow shows a JPEG whose code ends too early as half a grey image, and a PNG
+with too few rows as half a black one. Here no pixel is made up: a file for which libjpeg says that
+it had to do so, or of which complete.py finds a part missing, is a BadImage. Bytes left over
 after the last row are no damage (Pillow and torchvision take such files, and real collections have
 them). A JPEG has no checksum: flipped bits that still read as some code give the pixels that every
 other decoder gives.
@@ -35,13 +39,18 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from shared.complete import missing_part, missing_tiles
 from shared.region import CONTEXT, Header, cut_below, read_header
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow's names
 DECODER = "libjpeg-turbo"  # named in every manifest: another family gives other pixels
 
 # Where Pillow starts to warn: a quarter GiB of RGB. Anything larger counts as decompression bomb.
 MAX_PIXELS = 89_478_485
 MAX_SCANS = 100  # of a progressive JPEG, each a pass over all pixels; encoders write about 10
+SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")  # its header, of 1-4 components
+
+MAX_READS = 200_000  # by Pillow, of one file; a sound one of 256 MB takes some 10,000
 
 # libjpeg tells of the first trouble only: this one comes after the last row.
 LEFT_OVER = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
@@ -125,8 +134,26 @@ def _decode_top(data: bytes, header: Header, rows: int) -> NDArray[np.uint8] | N
 
 def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
     with _opened(data) as image:
+        if missing := missing_tiles(image):
+            raise BadImage(f"{missing}, {len(data):,} bytes")
+        image.load()
+        if missing := missing_part(data, image):
+            raise BadImage(f"{missing}, {len(data):,} bytes")
         # convert copies even where there is nothing to do.
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+class _CountedReads(BytesIO):
+    """Pillow walks through headers in Python, some byte by byte: a file made of nothing but header
+    would take a minute for each 10 MB."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise BadImage(f"its header has more than {MAX_READS:,} parts")
+        return super().read(size)
 
 
 @contextmanager
@@ -139,10 +166,11 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             # Only its own warnings are named, so that a filter left behind where two threads
             # cross here hides nothing else.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(_CountedReads(data), formats=FORMATS) as image:
                 _require_pixels(image.width, image.height)
+                _require_scans(data, image)
                 yield image
-    except BadImage:
+    except (BadImage, MemoryError):  # a machine without memory says nothing about the bytes
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
         raise BadImage(f"not an image in a known format, {len(data):,} bytes") from error
@@ -151,6 +179,14 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Exception as error:  # on corrupt bytes Pillow's plug-ins raise just about anything
         reason = " ".join(str(error).split())
         raise BadImage(f"{type(error).__name__}: {reason}, {len(data):,} bytes") from error
+
+
+def _require_scans(data: bytes, image: Image.Image) -> None:
+    """Of a JPEG with a header that only Pillow reads."""
+    if image.format in ("JPEG", "MPO"):
+        scans = sum(1 for _ in SCAN.finditer(data))
+        if scans > MAX_SCANS:
+            raise BadImage(f"{scans:,} scans are more than {MAX_SCANS}, {len(data):,} bytes")
 
 
 def _require_pixels(width: int, height: int) -> None:

@@ -3,10 +3,14 @@
 The order is torchvision's, with one difference: names that start with a dot are skipped
 (`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are nobody's wish).
 
+An entry with the name of an image is listed whatever it is, with size -1 where it is no regular
+file (a FIFO, a link to nothing): it is a bad image when it is read, and the listing does not fail.
+
 A flat folder (ImageNet's val as it is unpacked) takes its labels from a file beside it
 (val_labels.py). It is listed as if its images lay in class folders: same keys, order and digest.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +18,8 @@ from pathlib import Path
 from shared.errors import InputError
 from shared.kept_listing import Stamps
 from shared.listing import EXTENSIONS, Keys, Listing, is_image, shortened, unreadable
+from shared.regular import regular_size
+from shared.store.retry import patiently_local
 from shared.val_labels import class_names, read_labels
 
 RULE = f"an ImageFolder split holds <class>/<name> ending in {', '.join(EXTENSIONS)}"
@@ -45,23 +51,36 @@ def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def is_flat(folder: Path) -> bool:
-    """No class folders, but images."""
+    """No class folders, but images; a folder that is called as an image is no class there."""
     folders, files = scan(folder)
-    return not folders and any(map(is_image, files))
+    return all(map(is_image, folders)) and any(map(is_image, files))
 
 
 def scan(folder: Path) -> tuple[list[str], list[str]]:
     """Sorted names of the folders and of the files in it, without those that start with a dot."""
-    folders: list[str] = []
-    files: list[str] = []
-    try:
+
+    def scan_once() -> tuple[list[str], list[str]]:
+        folders: list[str] = []
+        files: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
+        return sorted(folders), sorted(files)
+
+    try:
+        return patiently_local(str(folder), scan_once)
     except OSError as error:
         raise unreadable(str(folder), error) from error
-    return sorted(folders), sorted(files)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return False
+        raise
 
 
 def require_images(empty: list[str], classes: list[str], where: Path) -> None:
@@ -94,16 +113,36 @@ def _list_flat(root: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def _walk(folder: Path, name: str, stamps: Stamps) -> Iterator[tuple[str, list[str]]]:
-    """(path relative to `folder`, files) of `name` and every folder below; links are followed."""
-    stamps.take(folder / name)
-    folders, files = scan(folder / name)
-    yield name, files
-    for child in folders:
-        yield from _walk(folder, f"{name}/{child}", stamps)
+    """(path relative to `folder`, files) of `name` and every folder below; links are followed.
+
+    Raises: InputError for a folder that contains itself by a link.
+    """
+    Place = tuple[int, int]
+    waiting: list[tuple[str, frozenset[Place]]] = [(name, frozenset())]
+    while waiting:
+        below, above = waiting.pop()
+        stamps.take(folder / below)
+        place = _place(folder / below)
+        if place in above:
+            raise InputError(
+                f"{folder / below} is a link to a folder that contains it; remove the link"
+            )
+        folders, files = scan(folder / below)
+        yield below, files
+        waiting += [(f"{below}/{child}", above | {place}) for child in folders]
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """What tells a folder from all others."""
+    try:
+        status = patiently_local(str(folder), lambda: os.stat(folder))
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+    return status.st_dev, status.st_ino
 
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return patiently_local(path, lambda: regular_size(path))
     except OSError as error:
         raise unreadable(path, error) from error

@@ -17,6 +17,8 @@ from shared.errors import InputError
 from shared.folder_source import require_images
 from shared.kept_listing import Stamps
 from shared.listing import Keys, Listing, Places, is_image, unreadable
+from shared.regular import open_regular
+from shared.store.retry import patiently_local
 from shared.tar import Member, members
 from shared.val_labels import class_names, read_labels
 
@@ -28,8 +30,9 @@ def official_tar(root: Path, split: str) -> Path:
 def list_official(root: Path, split: str, stamps: Stamps) -> Listing:
     """Raises: InputError if a tar is damaged or labels are missing."""
     path = official_tar(root, split)
+    make = _list_train if split == "train" else _list_flat
     try:
-        return (_list_train if split == "train" else _list_flat)(root, path, split, stamps)
+        return patiently_local(str(path), lambda: make(root, path, split, stamps))
     except OSError as error:
         raise unreadable(str(path), error) from error
 
@@ -37,7 +40,7 @@ def list_official(root: Path, split: str, stamps: Stamps) -> Listing:
 def _list_train(root: Path, path: Path, split: str, stamps: Stamps) -> Listing:
     found: list[tuple[str, str, Member]] = []
     stamps.take(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         tars = sorted(_class_tars(path), key=lambda tar: _class(tar))
         for tar in tars:
             inside = members(file, f"{path}: {tar.name}", tar.offset, tar.offset + tar.size)
@@ -50,7 +53,7 @@ def _list_train(root: Path, path: Path, split: str, stamps: Stamps) -> Listing:
 
 def _list_flat(root: Path, path: Path, split: str, stamps: Stamps) -> Listing:
     stamps.take(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         found = _images("", members(file, str(path)))
     names = read_labels(root, split, [name for _, name, _ in found], stamps)
     train, classes = official_tar(root, "train"), None
@@ -63,11 +66,11 @@ def _list_flat(root: Path, path: Path, split: str, stamps: Stamps) -> Listing:
 
 def _class_tars(path: Path) -> list[Member]:
     """The inner archives of the training archive."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         tars = [member for member in members(file, str(path)) if member.name.endswith(".tar")]
     if not tars:
         raise InputError(
-            f"the training archive of ImageNet is a tar of tars, one a class: got none in {path}"
+            f"no tar is in {path}: the training archive of ImageNet is a tar of tars, one a class"
         )
     return tars
 

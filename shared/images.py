@@ -10,6 +10,7 @@ What a folder holds is asked in this order. Its listing (listing.py) is kept (ke
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from shared.folder_source import is_flat, list_folder, scan
 from shared.ilsvrc_source import list_official, official_tar
 from shared.kept_listing import kept_listing
 from shared.listing import Keys, Listing
+from shared.ranges import absolute
 from shared.readers import FolderReader, TarReader
 from shared.tar_source import folder_shards, is_pattern, list_shards, pattern_shards
 from shared.torchvision_source import (
@@ -61,7 +63,8 @@ class ImageSource:
     def read(self, index: int) -> bytes:
         """The encoded bytes of one sample.
 
-        Raises: InputError if they can no longer be read, StorageError if a remote store is out.
+        Raises: BadImage for what can be no image, InputError or StorageError where the source
+        fails (readers.py).
         """
         return self.reader.read(index)
 
@@ -107,7 +110,7 @@ def open_source(spec: str, split: str, limit: int | None = None) -> ImageSource:
     elif is_pattern(spec):
         listing = _list_tars(spec, pattern_shards(spec, split))
     else:
-        root = Path(spec).expanduser().absolute()
+        root = absolute(spec)
         listing = _list_root(spec, root, split)
     kept = np.arange(len(listing))
     if limit is not None and limit < len(listing):
@@ -135,7 +138,7 @@ def open_source(spec: str, split: str, limit: int | None = None) -> ImageSource:
 
 def _list_root(spec: str, root: Path, split: str) -> Listing:
     """What a folder holds of the split."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # False also where its name is too long, or not allowed to be seen
         raise InputError(
             f"--images must be a folder that holds train/ and val/, a pattern of tars, imagenette, "
             f"cifar10, cifar100 or digits; got {spec}: no such folder"

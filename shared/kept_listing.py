@@ -23,22 +23,28 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import InputError
-from shared.listing import Keys, Listing, Places
+from shared.listing import Keys, Listing, Places, unreadable
 from shared.ranges import is_url, stamp
 from shared.readers import FolderReader
+from shared.regular import read_regular, regular_size
 from shared.store.files import LocalFiles
 
 VERSION = b"channel-distillation listing 1\n"
 FEWEST = 10_000  # samples: to list fewer takes no time worth keeping
 SAMPLED = 1000  # files
 ASKED_AT_ONCE = 16  # stamps of remote files
+MAX_BYTES = 1 << 32  # of a kept listing: ImageNet's has 70 million
 
 
 class Stamps(dict[str, str]):
     """What a listing is made from: path -> stamp, taken *before* the path is read."""
 
     def take(self, path: str | Path) -> None:
-        self.setdefault(str(path), stamp(str(path)))
+        """Raises: InputError or StorageError where the path cannot be looked at."""
+        try:
+            self.setdefault(str(path), stamp(str(path)))
+        except OSError as error:
+            raise unreadable(str(path), error) from error
 
 
 def kept_listing(
@@ -70,7 +76,7 @@ def kept_listing(
 
 def _read(path: Path) -> tuple[Listing, Stamps] | None:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
@@ -81,15 +87,21 @@ def _read(path: Path) -> tuple[Listing, Stamps] | None:
     else:
         content = data[len(VERSION) + 32 :]
         if hashlib.sha256(content).digest() == data[len(VERSION) : len(VERSION) + 32]:
-            return _from_bytes(content)
-    print(f"NOTE: the kept listing {path} is damaged: listing anew", file=sys.stderr)
+            try:
+                return _from_bytes(content)
+            except Exception:  # somebody made this file, and NumPy raises just about anything
+                pass
+    print(f"NOTE: the kept listing {path} is damaged: the source is listed again", file=sys.stderr)
     return None
 
 
 def _unchanged(stamps: Stamps) -> bool:
     """One process asks for a thousand folders in a few milliseconds; stores answer slowly."""
     if not any(map(is_url, stamps)):
-        return all(stamp(path) == then for path, then in stamps.items())
+        try:
+            return all(stamp(path) == then for path, then in stamps.items())
+        except OSError:  # listing again says what it is
+            return False
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
         return list(threads.map(stamp, stamps)) == list(stamps.values())
 
@@ -98,7 +110,7 @@ def _same_sizes(listing: Listing, files: FolderReader) -> bool:
     count = min(SAMPLED, len(listing))
     try:
         return all(
-            os.stat(files.path(index)).st_size == listing.sizes[index]
+            regular_size(files.path(index)) == listing.sizes[index]
             for index in (i * len(listing) // count for i in range(count))
         )
     except OSError:
@@ -141,4 +153,8 @@ def _from_bytes(content: bytes) -> tuple[Listing, Stamps]:
             facts["digest"],
             places,
         )
+    shapes = {listing.labels.shape, listing.sizes.shape}
+    shapes |= set() if places is None else {places.file.shape, places.offset.shape}
+    if shapes != {(len(listing),)}:
+        raise ValueError("its arrays differ in length")
     return listing, Stamps(facts["stamps"])

@@ -72,7 +72,7 @@ class Listing:
     classes: tuple[str, ...]
     keys: Keys
     labels: Ints  # (N,) position in `classes`
-    sizes: Ints  # (N,) bytes
+    sizes: Ints  # (N,) bytes; -1 where a folder holds something that is no regular file
     digest: str  # hex; see the top of this file
     places: Places | None = None  # None: every sample is a file of its own
 
@@ -111,7 +111,9 @@ def is_image(name: str) -> bool:
 
 def unreadable(path: str, error: OSError) -> InputError:
     missing = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-    return InputError(f"every image must be readable, got {path}: {error.strerror or missing}")
+    return InputError(
+        f"{path} cannot be read: {error.strerror or missing}; put it back, or allow it to be read"
+    )
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared.decode import BadImage, decode
-from shared.errors import InputError
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.shm import require_room
-from shared.view import View, apply, apply_to_image, draw_view, new_batch
+from shared.view import TooSmall, View, apply, apply_to_image, draw_view, new_batch
 from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
 
 
@@ -59,7 +58,9 @@ class PixelBatch:
     box: Tensor  # (B, 4) int32: top, left, height, width
     flip: Tensor  # (B,) bool
     images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
-    bad: tuple[tuple[int, str], ...]  # (row of the batch, reason) of unusable images
+    # (row of the batch, reason) of images that do not decode, or are too small for the policy:
+    # facts about the data, which a rerun finds again. A source that fails raises instead.
+    bad: tuple[tuple[int, str], ...]
 
     def pin_memory(self) -> "PixelBatch":
         """Called by DataLoader's pinning thread."""
@@ -107,7 +108,7 @@ class _Pixels(Dataset[PixelBatch | Failed]):
                 if self.as_jpeg:
                     images[row] = encode_pixels(pixels[row])
                     pixels[row] = decode_pixels(images[row])
-            except (BadImage, InputError) as error:
+            except (BadImage, TooSmall) as error:
                 bad.append((row, str(error)))
                 continue
             box[row] = view.top, view.left, view.height, view.width

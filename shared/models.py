@@ -6,7 +6,7 @@ Shapes: B samples, C classes, C_s channels of stage s.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from shared.choices import STEMS
 from shared.errors import InputError
+from shared.weights import read_state
 
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -84,7 +85,11 @@ def channel_means(maps: Tensor) -> Tensor:
 
 
 def load_weights(model: StagedResNet, weights: str) -> None:
-    """Fills `model` from a torchvision weight name (downloaded once) or a local state-dict file."""
+    """Fills `model` from a torchvision weight name (downloaded once) or a local state-dict file.
+
+    Raises: InputError where there is no such file or name, and where it holds other weights than
+    the model's, or some that are not finite.
+    """
     # Files from before PyTorch 0.4.1, torchvision's first ones among them, lack these counters.
     counters = {
         name: torch.zeros_like(value)
@@ -95,7 +100,7 @@ def load_weights(model: StagedResNet, weights: str) -> None:
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in state.items()}
     wrong = [
-        f"{name} is {got.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
+        f"{_shown(name)} is {got.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
         for name in [*expected, *(name for name in got if name not in expected)]
         if expected.get(name) != got.get(name)
     ]
@@ -105,44 +110,40 @@ def load_weights(model: StagedResNet, weights: str) -> None:
             f"{model.num_classes} classes: {weights} differs in {len(wrong)} entries, first "
             f"{wrong[0]}; give the architecture, stem and data that the weights were trained with"
         )
+    for name, value in model.state_dict().items():
+        if not state[name].to(value.dtype).isfinite().all():
+            raise InputError(
+                f"{weights} holds numbers that are not finite, first in {name}: the run that made "
+                f"them has diverged; give other weights"
+            )
     model.load_state_dict(state)
 
 
-def _read_state(architecture: str, weights: str) -> Mapping[str, Tensor]:
+def _read_state(architecture: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights)
-    if not path.is_file():
-        names = [weight.name for weight in get_model_weights(architecture)]
-        if weights not in names:
-            raise InputError(
-                f"--weights must be a file or one of {', '.join(names)}: got {weights!r}, which is "
-                f"neither; check the path"
-            )
-        try:
-            state: Mapping[str, Tensor] = get_model_weights(architecture)[weights].get_state_dict(
-                progress=True, check_hash=True
-            )
-        except OSError as error:
-            raise InputError(
-                f"torchvision must be able to download {architecture} {weights}: {error}; "
-                f"download it elsewhere and give the file with --weights FILE"
-            ) from error
-        return state
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on other bytes torch raises whatever it stumbles over
-        reason = str(error).partition("\n")[0].partition(". ")[0]
+    names = [weight.name for weight in get_model_weights(architecture)]
+    if weights not in names or path.is_file():
+        if os.path.lexists(path):
+            return read_state(path)
         raise InputError(
-            f"a weights file must be a torch.save'd state dict that loads with weights_only=True: "
-            f"{path} does not ({type(error).__name__}: {reason}); save model.state_dict() and give "
-            f"that"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        found = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state)
-        raise InputError(
-            f"a weights file must hold a plain state dict (names to tensors): {path} holds "
-            f"{found}; save model.state_dict() alone"
+            f"--weights must be a file or one of {', '.join(names)}: got {weights!r}, which is "
+            f"neither; check the path"
         )
+    try:
+        state: dict[str, Tensor] = get_model_weights(architecture)[weights].get_state_dict(
+            progress=True, check_hash=True
+        )
+    except OSError as error:
+        raise InputError(
+            f"torchvision must be able to download {architecture} {weights}: {error}; "
+            f"download it elsewhere and give the file with --weights FILE"
+        ) from error
     return state
+
+
+def _shown(name: str) -> str:
+    """A file may call its entries anything."""
+    return name if name.isprintable() and len(name) <= 100 else repr(name[:100])
 
 
 def weights_digest(model: nn.Module) -> str:

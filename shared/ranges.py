@@ -1,22 +1,31 @@
 """Bytes of files that lie on this machine or at a URL (http://, s3://, whatever fsspec opens).
 
 Nothing stays open and nothing is remembered but fsspec's driver, one a process, so that all of it
-may be pickled, forked and called from threads. Local files fail with OSError at once; URLs are
-asked with patience (store/retry.py) and end in StorageError, or FileNotFoundError where nothing is.
+may be pickled, forked and called from threads. Both are asked with patience (store/retry.py) and
+end in StorageError; in FileNotFoundError where nothing is; local files, of which only regular ones
+are opened, in any other OSError that will not pass.
+
+HTTP. 404 and 410 say that there is no such file, other 4xx are final (but 408, 425 and 429), all
+else may pass. A server may ignore the request for a range and send the whole file: that is seen
+before its body is read.
 """
 
+import asyncio
 import errno
 import io
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from fsspec.asyn import sync
 from fsspec.core import strip_protocol
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
+from shared.regular import TooLarge, open_regular, read_regular
 from shared.store.object_files import driver, time_limit
-from shared.store.retry import one_line, patiently
+from shared.store.retry import one_line, patiently, patiently_local
 
 WINDOW = 8 << 20  # bytes that are asked for at once where a remote tar is read through
 
@@ -27,16 +36,33 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def absolute(path: str) -> Path:
+    """A local path as the user gave it. Raises: InputError for ~NAME where nobody is called so."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise InputError(
+            f"no home folder is known for {path[:200]}: give the whole path"
+        ) from error
+
+
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
     """Bytes start..start+num_bytes, fewer only at the end of a local file."""
-    if not is_url(path):
-        with open(path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), num_bytes, start)
     if num_bytes == 0:
         return b""  # which HTTP has no range for
+    if not is_url(path):
+
+        def read_local() -> bytes:
+            with open_regular(path, buffered=False) as file:
+                return os.pread(file.fileno(), num_bytes, start)
+
+        return patiently_local(path, read_local)
 
     def read(store: AbstractFileSystem, name: str, limit: dict[str, float]) -> bytes:
-        data: bytes = store.cat_file(name, start=start, end=start + num_bytes, **limit)
+        if path.startswith("http"):
+            data: bytes = sync(store.loop, _get_range, store, name, start, num_bytes, **limit)
+        else:
+            data = store.cat_file(name, start=start, end=start + num_bytes, **limit)
         if len(data) < num_bytes:
             raise OSError(errno.EIO, f"got {len(data)} of {num_bytes} bytes")
         return data
@@ -47,11 +73,15 @@ def read_range(path: str, start: int, num_bytes: int) -> bytes:
     return data
 
 
-def read_whole(path: str) -> bytes | None:
-    """None where there is no such file."""
+def read_whole(path: str, limit: int) -> bytes | None:
+    """None where there is no such file. Raises: as `read_range`, TooLarge above `limit` bytes."""
     try:
-        with open_ranges(path) as file:
-            return file.read()
+        if not is_url(path):
+            return patiently_local(path, lambda: read_regular(path, limit))
+        size = _info(path)["size"]
+        if size > limit:
+            raise TooLarge(errno.EFBIG, f"{size:,} bytes are more than the limit of {limit:,}")
+        return read_range(path, 0, size)
     except FileNotFoundError:
         return None
 
@@ -59,7 +89,7 @@ def read_whole(path: str) -> bytes | None:
 def open_ranges(path: str) -> BinaryIO:
     """For reading through with many small steps forward."""
     if not is_url(path):
-        return open(path, "rb")
+        return open_regular(path)
     return io.BufferedReader(_Ranges(path, _info(path)["size"]), WINDOW)
 
 
@@ -70,7 +100,7 @@ def stamp(path: str) -> str:
     """
     try:
         if not is_url(path):
-            status = os.stat(path)
+            status = patiently_local(path, lambda: os.stat(path))
             size = "" if os.path.isdir(path) else status.st_size
             return f"{size} {status.st_mtime_ns}"
         info = _info(path)
@@ -106,9 +136,31 @@ class _Ranges(io.RawIOBase):
 
 def _info(path: str) -> dict[str, Any]:
     info: dict[str, Any] = _ask(path, lambda store, name, limit: store.info(name, **limit))
-    if info["size"] is None:
+    if info["size"] is None or info.get("partial") is False:
         raise _no_ranges(path)
     return info
+
+
+async def _get_range(store: Any, url: str, start: int, num_bytes: int) -> bytes:
+    """fsspec's own `cat_file` would read the whole of a file whose server ignores the range."""
+    session = await store.set_session()
+    options = dict(store.kwargs)
+    options["headers"] = {
+        **options.get("headers", {}),
+        "Range": f"bytes={start}-{start + num_bytes - 1}",
+        "Accept-Encoding": "identity",
+    }
+    async with session.get(store.encode_url(url), **options) as answer:
+        if answer.status >= 400:
+            raise _http_error(answer.status)
+        whole = start == 0 and answer.headers.get("Content-Length") == str(num_bytes)
+        if answer.status != 206 and not whole:
+            raise _no_ranges(url)
+        try:
+            data: bytes = await answer.content.readexactly(num_bytes)
+        except asyncio.IncompleteReadError as error:
+            data = error.partial
+    return data
 
 
 def _ask(
@@ -123,17 +175,27 @@ def _ask(
         except FileNotFoundError as error:
             # fsspec's HTTP driver takes every failure to learn a size for that
             if path.startswith("http") and (cause := error.__cause__) is not None:
-                status = getattr(cause, "status", None)
-                if status not in (404, 410):
-                    text = f"HTTP status {status}" if status else one_line(cause)
-                    raise OSError(errno.EIO, text) from error
+                if status := getattr(cause, "status", None):
+                    raise _http_error(status) from error
+                raise OSError(errno.EIO, one_line(cause)) from error
             raise
 
     return patiently(path, act_once)
 
 
+def _http_error(status: int) -> OSError:
+    text = f"HTTP status {status}"
+    if status in (404, 410):
+        return FileNotFoundError(errno.ENOENT, "no such file")
+    if status in (401, 403, 407):
+        return PermissionError(errno.EACCES, text)
+    passes = status >= 500 or status in (408, 425, 429)
+    return OSError(errno.EIO if passes else errno.EINVAL, text)
+
+
 def _no_ranges(path: str) -> InputError:
     return InputError(
-        f"a server of images must know sizes and answer requests for a range of bytes: that of "
-        f"{path} does not; download the files, or serve them by another server"
+        f"the server does not send parts of files: {path}; tars are read image by image, so the "
+        f"server must know sizes and answer requests with Range: download the files, or serve them "
+        f"by another server"
     )

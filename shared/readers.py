@@ -2,6 +2,13 @@
 
 A reader is plain data, cheap to send to loader workers. No file stays open: to open one costs some
 ten microseconds, a thousandth of what decoding costs, and there is nothing to lose in a fork.
+
+Two ways to fail, never to be taken for each other:
+
+    BadImage                  a fact about the data: what stands under the name is no regular file
+                              (a FIFO, a link to nothing, ...), or has more than MAX_BYTES
+    InputError, StorageError  the source fails: a file that was listed is gone or may not be read,
+                              a disk or a server that does not answer, even after some tries
 """
 
 from dataclasses import dataclass
@@ -9,9 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.decode import BadImage
 from shared.errors import InputError
 from shared.listing import Ints, Keys, Places, unreadable
 from shared.ranges import read_range
+from shared.regular import NotRegular, TooLarge, read_regular
+from shared.store.retry import patiently_local
+
+MAX_BYTES = 1 << 30  # of an encoded image: all that decode.MAX_PIXELS allows fit, 16 bits and raw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,11 +33,12 @@ class FolderReader:
     flat: bool = False  # the files lie in the folder itself, without the class in front
 
     def read(self, index: int) -> bytes:
-        """Raises: InputError if the file can no longer be read."""
+        """Raises: BadImage, InputError, StorageError; see the top of this file."""
         path = self.path(index)
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return patiently_local(path, lambda: read_regular(path, MAX_BYTES))
+        except (NotRegular, TooLarge) as error:
+            raise BadImage(f"{path}: {error.strerror}") from error
         except OSError as error:
             raise unreadable(path, error) from error
 
@@ -43,16 +56,19 @@ class TarReader:
     sizes: npt.NDArray[np.int64]  # (N,) bytes
 
     def read(self, index: int) -> bytes:
-        """Raises: InputError if the tar can no longer be read, StorageError if its store is out."""
+        """Raises: BadImage, InputError, StorageError; see the top of this file."""
         path = self.places.paths[self.places.file[index]]
         size = int(self.sizes[index])
+        if size > MAX_BYTES:
+            raise BadImage(f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
         try:
             data = read_range(path, int(self.places.offset[index]), size)
         except OSError as error:
             raise unreadable(path, error) from error
         if len(data) != size:
             raise InputError(
-                f"a tar must stay as it was listed: {path} ends within sample {index}; start again"
+                f"{path} is shorter than when it was listed: it ends within sample {index}; put it "
+                f"back, or start again to list it anew"
             )
         return data
 

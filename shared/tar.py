@@ -1,10 +1,30 @@
-"""The members of a tar without unpacking it: name, where its bytes start, how many there are."""
+"""The members of a tar without unpacking it: name, where its bytes start, how many there are.
 
-import tarfile
+tarfile is not used, because it believes what a header says: one of negative size sends it round for
+ever, a long name of 10 TB fills the memory, 1,000 long names in a row are too deep for it. Here a
+header is checked before anything is done with it, and reading takes memory for one header.
+
+A tar is a sequence of blocks of 512 bytes: a header, then the bytes of the member, padded. Fields
+of a header (bytes): name 0-99, size 124-135, checksum 148-155, type 156, magic 257-262, prefix of
+the name 345-499, in sparse files 482: another block of their map follows. Numbers are octal digits,
+or binary after a byte 0x80. Before the header of a member may stand headers of their own, with the
+bytes of a name that is too long (GNU: type L; K for a link) or with "LENGTH KEY=VALUE LF" records
+(PAX: type x; g for all members that follow). The end is a block of zeros, or that of the file.
+"""
+
+import io
+import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from shared.errors import InputError
+
+BLOCK = 512
+MAX_EXTRA = 1 << 20  # bytes of a long name, or of PAX records
+REGULAR = frozenset({b"0", b"\0", b"7"})
+BARE = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})  # links, devices, folders: no bytes follow
+LONG_NAME, LONG_LINK, SPARSE, PAX, PAX_FOR_ALL = b"L", b"K", b"S", b"x", b"g"
 
 
 class Member(NamedTuple):
@@ -13,26 +33,136 @@ class Member(NamedTuple):
     size: int  # bytes
 
 
+class _Damaged(Exception):
+    """What is wrong with a tar."""
+
+
 def members(file: BinaryIO, path: str, start: int = 0, stop: int | None = None) -> Iterator[Member]:
     """The regular files of the uncompressed tar at start..stop of an open file, in their order.
 
-    The caller may read from the file in between. Raises: InputError where the tar is damaged;
-    tarfile alone takes a damaged header after the first one for the end of the archive.
+    The caller may read from the file in between. Sparse files are left out.
+    Raises: InputError where the tar is damaged.
     """
-    file.seek(start)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                if stop is not None and member.offset_data + member.size > stop:
-                    raise tarfile.ReadError("a member reaches over the end")
-                if member.isreg() and not member.issparse():
-                    yield Member(member.name, member.offset_data, member.size)
-            end: int = tar.offset
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError(f"no header at byte {end:,}")
-    except (tarfile.TarError, EOFError) as error:
+        yield from _members(file, start, file.seek(0, io.SEEK_END) if stop is None else stop)
+    except _Damaged as error:
         raise InputError(
-            f"a tar of images must be sound and uncompressed: {path}: "
-            f"{' '.join(str(error).split())}; fetch or make it anew"
+            f"{path} is not a sound, uncompressed tar: {error}; fetch it or make it again"
         ) from error
+
+
+def _members(file: BinaryIO, start: int, stop: int) -> Iterator[Member]:
+    at = start
+    long_name: bytes | None = None
+    local: dict[bytes, bytes] = {}
+    common: dict[bytes, bytes] = {}
+    while header := _read_header(file, at, start, stop):
+        kind = header[156:157]
+        size = _number(header[124:136], at)
+        at += BLOCK
+        if kind in (LONG_NAME, LONG_LINK, PAX, PAX_FOR_ALL):
+            if size > MAX_EXTRA:
+                raise _Damaged(f"a name or its PAX records of {size:,} bytes at byte {at:,}")
+            extra = _read(file, at, size, stop)
+            if kind == LONG_NAME:
+                long_name = extra.partition(b"\0")[0]
+            elif kind == PAX:
+                local |= _records(extra, at)
+            elif kind == PAX_FOR_ALL:
+                common |= _records(extra, at)
+            at += _padded(size)
+            continue
+        records = {**common, **local}
+        sparse = kind == SPARSE or any(key.startswith(b"GNU.sparse.") for key in records)
+        more = kind == SPARSE and header[482] != 0
+        while more:
+            more = _read(file, at, BLOCK, stop)[504] != 0
+            at += BLOCK
+        if records.get(b"size"):
+            size = _decimal(records[b"size"], at)
+        name = records.get(b"path") or long_name or _name(header)
+        if b"\0" in name:
+            raise _Damaged(f"a name with a NUL at byte {at:,}")
+        long_name, local = None, {}
+        if kind not in BARE:
+            if at + size > stop:
+                raise _Damaged(f"a member of {size:,} bytes at byte {at:,} reaches beyond the end")
+            if kind in REGULAR and not sparse and not (kind == b"\0" and name.endswith(b"/")):
+                yield Member(os.fsdecode(name), at, size)
+            at += _padded(size)
+    if long_name is not None or local:
+        raise _Damaged("it ends after the name of a member")
+
+
+def _read_header(file: BinaryIO, at: int, start: int, stop: int) -> bytes:
+    """b"" at the end."""
+    if at >= stop:  # or in the padding of the last member
+        if at == start:
+            raise _Damaged("it is empty")
+        return b""
+    if at + BLOCK > stop:
+        raise _Damaged(f"no header at byte {at:,}")
+    header = _read(file, at, BLOCK, stop)
+    if not header.strip(b"\0"):
+        return b""
+    rest = header[:148] + b" " * 8 + header[156:]
+    signed = sum(rest) - 256 * sum(byte > 127 for byte in rest)  # as some old writers did
+    try:
+        said = _number(header[148:156], at)
+    except _Damaged:
+        said = -1
+    if said < 0 or said not in (sum(rest), signed):
+        raise _Damaged(f"no header at byte {at:,}")
+    return header
+
+
+def _read(file: BinaryIO, at: int, size: int, stop: int) -> bytes:
+    file.seek(at)
+    data = file.read(size) if at + size <= stop else b""
+    if len(data) < size:
+        raise _Damaged(f"it ends at byte {at + len(data):,}, within a header")
+    return data
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _number(field: bytes, at: int) -> int:
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    text = field.partition(b"\0")[0].strip(b" ")
+    if not re.fullmatch(rb"[0-7]*", text):
+        raise _Damaged(f"no number in the header at byte {at:,}: {field!r}")
+    return int(text or b"0", 8)
+
+
+def _decimal(text: bytes, at: int) -> int:
+    if not re.fullmatch(rb"[0-9]{1,20}", text):
+        raise _Damaged(f"no size in the PAX records before byte {at:,}: {text[:40]!r}")
+    return int(text)
+
+
+def _name(header: bytes) -> bytes:
+    name = header[:100].partition(b"\0")[0]
+    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+_LENGTH = re.compile(rb"([0-9]{1,8}) ")
+
+
+def _records(data: bytes, at: int) -> dict[bytes, bytes]:
+    """Of PAX records those that matter here."""
+    found = {}
+    place = 0
+    while place < len(data) and data[place] != 0:
+        match = _LENGTH.match(data, place)
+        stop = place + int(match[1]) if match else 0
+        if match is None or not match.end() < stop <= len(data) or data[stop - 1 : stop] != b"\n":
+            raise _Damaged(f"no PAX record at byte {at + place:,}")
+        key, _, value = data[match.end() : stop - 1].partition(b"=")
+        if key in (b"path", b"size") or key.startswith(b"GNU.sparse."):
+            found[key] = value
+        place = stop
+    return found

@@ -16,6 +16,7 @@ of tars and members.
 """
 
 import json
+import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -25,19 +26,24 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from braceexpand import braceexpand
 from tqdm import tqdm
 
+from shared.braces import expand
 from shared.errors import InputError
 from shared.kept_listing import Stamps
-from shared.listing import Keys, Listing, Places, unreadable
-from shared.ranges import is_url, open_ranges, read_whole
+from shared.listing import Keys, Listing, Places, shortened, unreadable
+from shared.ranges import absolute, is_url, open_ranges, read_whole
+from shared.regular import regular_size
 from shared.store.object_files import require_driver
+from shared.store.retry import patiently_local
 from shared.tar import Member, members
 
 IMAGES = ("jpg", "jpeg", "png")
 ALIASES = {"val": ("val", "validation")}
 READ_AT_ONCE = 8  # remote tars
+MAX_LABEL = 1 << 20  # bytes of a cls or json member
+MAX_NAMES = 1 << 26  # bytes of classes.txt or classes.json
+MAX_CLASSES = 1_000_000  # where no file names them
 
 
 class Sample(NamedTuple):
@@ -65,10 +71,7 @@ def pattern_shards(spec: str, split: str) -> list[str]:
     """
     if is_url(spec):
         require_driver(spec)
-    try:
-        paths = list(braceexpand(spec.replace("{split}", split)))
-    except ValueError as error:
-        raise InputError(f"braces must come in pairs: got --images {spec}") from error
+    paths = expand(spec.replace("{split}", split))
     if "{split}" not in spec:
         paths = [path for path in paths if _belongs(path, split)]
     if not paths or not all(path.endswith(".tar") for path in paths):
@@ -76,14 +79,25 @@ def pattern_shards(spec: str, split: str) -> list[str]:
             f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
             f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {spec}"
         )
-    paths = [path if is_url(path) else str(Path(path).expanduser().absolute()) for path in paths]
-    missing = [path for path in paths if not is_url(path) and not Path(path).is_file()]
+    paths = [path if is_url(path) else str(absolute(path)) for path in paths]
+    found = {path: _local_size(path) for path in paths if not is_url(path)}
+    missing = [path for path, size in found.items() if size is None]
     if missing:
         raise InputError(
-            f"every tar of a pattern must exist: {len(missing)} of {len(paths)} do not, first "
+            f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
             f"{missing[0]}; correct the range in {spec}"
         )
     return paths
+
+
+def _local_size(path: str) -> int | None:
+    """Bytes; None where nothing is."""
+    try:
+        return patiently_local(path, lambda: regular_size(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # also a name that no file can have
+        raise InputError(f"{path[:200]} cannot be read: {error}; correct --images") from error
 
 
 def list_shards(paths: list[str], stamps: Stamps) -> Listing:
@@ -125,9 +139,12 @@ def _belongs(path: str, split: str) -> bool:
 
 
 def _index(path: str) -> list[Sample]:
-    try:
+    def index_once() -> list[Sample]:
         with open_ranges(path) as file:
             return list(_samples(file, path))
+
+    try:
+        return index_once() if is_url(path) else patiently_local(path, index_once)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -144,10 +161,15 @@ def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
         images = [part for suffix, part in by_suffix.items() if suffix in IMAGES]
         label = next((by_suffix[suffix] for suffix in ("cls", "json") if suffix in by_suffix), None)
         if len(images) != 1 or len(by_suffix) != len(parts) or label is None:
-            found = ", ".join(_suffix(part) for part in parts)
+            found = shortened([_suffix(part) for part in parts])
             raise InputError(
                 f"a sample holds one image ({', '.join(IMAGES)}) and its label (cls or json): got "
                 f"{found} for {name} in {path}"
+            )
+        if label.size > MAX_LABEL:
+            raise InputError(
+                f"{label.name} of {path} has {label.size:,} bytes, which is no label: it is an "
+                f"integer in cls, or json with an integer label or cls, or the name of a class"
             )
         file.seek(label.offset)
         yield Sample(
@@ -169,7 +191,7 @@ def _label(data: bytes, member: Member, path: str) -> int | str:
             value = facts.get(name) if isinstance(facts, dict) else None
             if isinstance(value, kind) and not isinstance(value, bool):
                 return value
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise InputError(
         f"a label is an integer in cls, or json with an integer label or cls, or with the name of "
@@ -181,18 +203,43 @@ def _class_names(folder: str, stamps: Stamps) -> list[str] | None:
     """None where no file says them."""
     text_path, json_path = posixpath.join(folder, "classes.txt"), f"{folder}/classes.json"
     stamps.take(text_path)
-    if (text := read_whole(text_path)) is not None:
-        return text.decode(errors="surrogateescape").split("\n")[:-1] or None
+    if (text := _read_names(text_path)) is not None:
+        lines = text.decode(errors="surrogateescape").removesuffix("\n").split("\n")
+        names = [line.removesuffix("\r") for line in lines] if text else []
+        _require_names(names, text_path)
+        return names or None
     stamps.take(json_path)
-    if (text := read_whole(json_path)) is None:
+    if (text := _read_names(json_path)) is None:
         return None
     try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"classes.json must be a list of names: {json_path} is none")
-    return names
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise InputError(f'{json_path} is no list of names: write one, like ["ant", "bee"]')
+    _require_names(found, json_path)
+    return found
+
+
+def _read_names(path: str) -> bytes | None:
+    try:
+        return read_whole(path, MAX_NAMES)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _require_names(names: list[str], path: str) -> None:
+    """InputError unless each is one line that a file system can hold."""
+    for number, name in enumerate(names, 1):
+        try:
+            fits = not set(os.fsencode(name)) & {0, 10}
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+            fits = False
+        if not fits:
+            raise InputError(
+                f"class {number} of {path} is {name[:40]!r}, which is no name of a class: give one "
+                f"line of text"
+            )
 
 
 def _labels(
@@ -201,6 +248,11 @@ def _labels(
     """(label of each sample, classes)"""
     position = {name: label for label, name in enumerate(names or [])}
     labels = [position.get(s.label, -1) if isinstance(s.label, str) else s.label for s in samples]
+    if names is None and max(labels) >= MAX_CLASSES:
+        raise InputError(
+            f"a label of {max(labels)} without classes.txt: labels count from 0 to fewer than "
+            f"{MAX_CLASSES:,}, tars from {path} on; correct it"
+        )
     classes = names if names is not None else [str(i) for i in range(max(labels) + 1)]
     for sample, label in zip(samples, labels, strict=True):
         if not 0 <= label < len(classes):

@@ -8,8 +8,10 @@ ILSVRC2012_devkit_t12.tar.gz, or unpacked: ILSVRC2012_devkit_t12/data/, or its t
 """
 
 import csv
+import gzip
 import io
-import tarfile
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +19,15 @@ import numpy as np
 
 from shared.errors import InputError
 from shared.kept_listing import Stamps
-from shared.listing import shortened
+from shared.listing import shortened, unreadable
+from shared.regular import read_regular
+from shared.store.retry import patiently_local
+from shared.tar import members
 
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 DEVKIT = "ILSVRC2012_devkit_t12"
+MAX_TABLE = 1 << 28  # bytes: Kaggle's of the 1.28 million training images has 50 million
+MAX_DEVKIT = 1 << 26  # bytes of each of its files, and of all of it, unpacked; it has 3 million
 
 
 def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) -> list[str]:
@@ -33,8 +40,8 @@ def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) ->
     missing = [file for file, name in zip(files, found, strict=True) if name is None]
     if missing:
         raise InputError(
-            f"every image needs a label: {where} has none for {len(missing)} of {len(files)}: "
-            f"{shortened(missing)}"
+            f"{where} has no label for {len(missing)} of {len(files)} images: "
+            f"{shortened(missing)}; add them, or remove the images"
         )
     return [name for name in found if name is not None]
 
@@ -49,8 +56,8 @@ def class_names(found: Sequence[str], train: list[str] | None, where: Path) -> l
         return names
     if unknown := sorted(set(names) - set(train)):
         raise InputError(
-            f"labels must be classes of {where}: got {len(unknown)} that are not: "
-            f"{shortened(unknown)}"
+            f"{len(unknown)} labels are no classes of {where}: {shortened(unknown)}; correct the "
+            f"file of labels"
         )
     return train
 
@@ -59,18 +66,18 @@ def _read_table(root: Path, split: str, stamps: Stamps) -> tuple[Path, dict[str,
     """(where from, file name with or without extension -> class name)."""
     table, kaggle = root / f"{split}.csv", root / f"LOC_{split}_solution.csv"
     for path in (table, kaggle):
-        if path.is_file():
+        if os.path.lexists(path):
             stamps.take(path)
             return path, _read_csv(path, is_kaggle=path == kaggle)
     if split == "val":
         for folder in (root, root / DEVKIT / "data"):
-            if (folder / TRUTH).is_file() and (folder / META).is_file():
+            if os.path.lexists(folder / TRUTH) and os.path.lexists(folder / META):
                 stamps.take(folder / TRUTH)
                 stamps.take(folder / META)
-                truth, meta = (folder / TRUTH).read_bytes(), (folder / META).read_bytes()
-                return folder, _from_devkit(truth, meta, folder)
+                truth = _read(folder / TRUTH, MAX_DEVKIT)
+                return folder, _from_devkit(truth, _read(folder / META, MAX_DEVKIT), folder)
         archive = root / f"{DEVKIT}.tar.gz"
-        if archive.is_file():
+        if os.path.lexists(archive):
             stamps.take(archive)
             return archive, _from_devkit(*_unpack(archive), archive)
     raise InputError(
@@ -79,43 +86,86 @@ def _read_table(root: Path, split: str, stamps: Stamps) -> tuple[Path, dict[str,
     )
 
 
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return patiently_local(str(path), lambda: read_regular(path, limit))
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+
+
 def _read_csv(path: Path, is_kaggle: bool) -> dict[str, str]:
+    data = _read(path, MAX_TABLE)
     table = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+    try:
+        text = data.decode("utf-8-sig")
+        # strict: a quote that nobody closes takes in all that follows, otherwise
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        for number, row in enumerate(rows, 1):
             if not row or (number == 1 and is_kaggle):
                 continue
-            if len(row) != 2 or not row[0].strip() or not row[1].strip():
+            fields = [field.strip() for field in row]
+            if len(row) != 2 or not all(fields) or not all(map(str.isprintable, fields)):
                 raise InputError(
-                    f"every line of a file of labels holds an image and a class, with a comma "
-                    f"between: got {','.join(row)[:80]!r} in line {number} of {path}"
+                    f"line {number} of {path} is {','.join(row)[:80]!r}: write an image and a "
+                    f"class, with a comma between"
                 )
-            name = row[1].split()[0] if is_kaggle else row[1].strip()
-            table[row[0].strip()] = name
+            table[fields[0]] = fields[1].split()[0] if is_kaggle else fields[1]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is no UTF-8 text: byte {error.start:,} is {data[error.start]:#04x}; save it "
+            f"as UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise InputError(
+            f"{path} is no sound CSV: {error} in line {rows.line_num}; correct it"
+        ) from error
     return table
 
 
 def _unpack(archive: Path) -> tuple[bytes, bytes]:
     """(ground truth, meta.mat)"""
+    data = _read(archive, MAX_DEVKIT)
     wanted: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                name = member.name.rsplit("/", 1)[-1]
-                if name in (TRUTH, META) and (file := tar.extractfile(member)) is not None:
-                    wanted[name] = file.read()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_DEVKIT + 1)
+        if len(data) > MAX_DEVKIT:
+            raise InputError(f"it is larger than {MAX_DEVKIT:,} bytes")
+        for member in members(io.BytesIO(data), archive.name):
+            name = member.name.rsplit("/", 1)[-1]
+            if name in (TRUTH, META):
+                wanted[name] = data[member.offset : member.offset + member.size]
         return wanted[TRUTH], wanted[META]
-    except (tarfile.TarError, EOFError, OSError, KeyError) as error:
+    except (InputError, EOFError, OSError, zlib.error, KeyError) as error:
+        what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
         raise InputError(
-            f"the devkit must be a sound archive with {TRUTH} and {META}: {archive}: "
-            f"{' '.join(str(error).split())}"
+            f"{archive} is not ImageNet's devkit: {' '.join(what.split())}; fetch it again"
         ) from error
+
+
+def _require_bounded(mat: bytes) -> None:
+    """ValueError for a MATLAB file (version 5) whose compressed parts are too large.
+
+    128 bytes of header, then elements: type 4, length 4 (both little endian), data. Type 15 is
+    compressed with zlib, and scipy would unpack any amount.
+    """
+    place, left = 128, MAX_DEVKIT
+    while place + 8 <= len(mat):
+        kind = int.from_bytes(mat[place : place + 4], "little")
+        length = int.from_bytes(mat[place + 4 : place + 8], "little")
+        if kind == 15:
+            unpacker = zlib.decompressobj()
+            left -= len(unpacker.decompress(mat[place + 8 : place + 8 + length], left + 1))
+            if left < 0:
+                raise ValueError(f"more than {MAX_DEVKIT:,} bytes when unpacked")
+        place += 8 + length
 
 
 def _from_devkit(truth: bytes, meta: bytes, where: Path) -> dict[str, str]:
     from scipy.io import loadmat  # type: ignore[import-untyped]  # here: rarely needed, 0.3 s
 
     try:
+        _require_bounded(meta)
         synsets = np.atleast_1d(loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
         wnids = {
             int(synset["ILSVRC2012_ID"]): str(synset["WNID"])
@@ -128,6 +178,6 @@ def _from_devkit(truth: bytes, meta: bytes, where: Path) -> dict[str, str]:
         }
     except Exception as error:  # on corrupt bytes scipy raises just about anything
         raise InputError(
-            f"{TRUTH} and {META} of {where} must be ImageNet's: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:100]}"
+            f"{TRUTH} and {META} of {where} are not ImageNet's: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:100]}; fetch them again"
         ) from error

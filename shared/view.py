@@ -39,6 +39,10 @@ PURPOSE = int.from_bytes(b"view", "big")
 WORDS = 1 + 4 * ATTEMPTS  # flip, then (area, ratio, top, left) for each attempt
 
 
+class TooSmall(InputError):
+    """An image too small for the policy: a fact about the image, as one that does not decode."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """Rows top..top+height and columns left..left+width of the source, then a horizontal flip.
@@ -60,8 +64,8 @@ def draw_view(
     """View `number` of sample `index` (in source order) for an image of height x width pixels.
 
     `size` is the side in pixels of what the network sees; number, index >= 0.
-    Raises: InputError for an unknown policy, a seed outside 0..2**64-1, an image too small for
-    `pad-crop`.
+    Raises: InputError for an unknown policy or a seed outside 0..2**64-1, TooSmall for an image
+    that `pad-crop` cannot take.
     """
     if not 0 <= seed < 2**64:
         raise InputError(f"--seed must be at least 0 and below 2**64, got {seed}")
@@ -148,7 +152,7 @@ def _random_resized_crop(uniforms: list[float], height: int, width: int) -> View
 def _pad_crop(uniforms: list[float], size: int, height: int, width: int) -> View:
     least = size - 2 * PAD
     if min(height, width) < least:
-        raise InputError(
+        raise TooSmall(
             f"--policy pad-crop at --size {size} needs images of at least {least} x {least} "
             f"pixels, got {width} x {height}: choose a smaller --size or another policy"
         )

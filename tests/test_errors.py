@@ -127,7 +127,7 @@ def test_weights_that_are_no_state_dict(world: World, tmp_path: Path) -> None:
         done = world.precompute(
             *("--weights", tmp_path / "weights.pt", "--cache", tmp_path / "cache")
         )
-        require_refused(done, "a weights file must be a torch.save'd state dict", "weights.pt")
+        require_refused(done, "weights.pt is no file of weights: it does not load with", "save")
     assert list(snapshot(tmp_path)) == ["weights.pt"]
 
 

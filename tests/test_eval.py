@@ -415,7 +415,7 @@ def test_files_that_are_no_checkpoint(
     best = write_run(tmp_path, student, FACTS | {"architecture": "resnet34"})
     assert "weights must fit resnet34" in refused(evaluate, best)
     for name, rule in (
-        ("best.pt", "a weights file must be a torch.save'd state dict"),
+        ("best.pt", "best.pt is no file of weights: it does not load with weights_only"),
         ("last.pt", "last.pt is not a checkpoint of this code"),
     ):
         (tmp_path / name).write_bytes(world.best.read_bytes()[:5000])

@@ -15,11 +15,12 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from shared import digits, images
-from shared.decode import decode
+from shared.decode import BadImage, decode
 from shared.digits import write_digits
 from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
 from shared.listing import EXTENSIONS, Keys
+from tests.test_regular import ODD
 
 # Sorts differently by whole path, by part, and without regard to case; two hidden names.
 FILES = {
@@ -258,19 +259,75 @@ def test_unreadable_files(root: Path) -> None:
     source = open_source(str(root), "val")
     path = root / "val/Dog/v.jpg"
     path.unlink()
-    text = f"every image must be readable, got {path}: No such file or directory"
     with pytest.raises(InputError) as caught:
         source.read(0)
-    assert str(caught.value) == text
-    path.symlink_to(root / "nowhere")
-    with pytest.raises(InputError) as caught:
-        open_source(str(root), "val")
-    assert str(caught.value) == text
+    assert str(caught.value) == (
+        f"{path} cannot be read: No such file or directory; put it back, or allow it to be read"
+    )
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_regular_file_is_listed_and_a_bad_image(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a folder is a folder, whatever it is called."""
+    before = open_source(str(root), "val")
+    monkeypatch.chdir(root / "val/Dog")  # paths of sockets are short
+    make, text = ODD[kind]
+    make(Path("odd.jpg"))
+    if "folder" in kind and kind != "folder":
+        Path("odd.jpg").unlink()
+        Path("odd.jpg").symlink_to("/dev/null")
+        text = "a device"
+    source = open_source(str(root), "val")
+    if kind == "folder":
+        assert source.digest == before.digest
+        return
+    (index,) = (i for i, key in enumerate(source.keys) if key == "Dog/odd.jpg")
+    with pytest.raises(BadImage) as caught:
+        source.read(index)
+    assert text in str(caught.value) and f"{root}/val/Dog/odd.jpg: it is " in str(caught.value)
+    for other in range(len(source)):
+        if other != index:
+            source.read(other)
+
+
+def test_an_image_of_a_terabyte_is_a_bad_image(root: Path) -> None:
+    with (root / "val/Dog/v.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    source = open_source(str(root), "val")
+    index = list(source.keys).index("Dog/v.jpg")
+    with pytest.raises(BadImage, match="1,099,511,627,776 bytes are more than the limit of 1,073"):
+        source.read(index)
+
+
+def test_a_flat_folder_stays_one_with_a_folder_called_as_an_image(tmp_path: Path) -> None:
+    root = write(tmp_path / "root", {"val/a.jpg": b"", "val.csv": b"a.jpg,ant\n"})
+    before = open_source(str(root), "val")
+    (root / "val/b.jpg").mkdir()
+    assert open_source(str(root), "val").digest == before.digest
+
+
+def test_folders_deeper_than_pythons_stack(root: Path) -> None:
+    deep = f"{root}/val/cat"
+    for _ in range(1500):
+        deep += "/d"
+        os.mkdir(deep)
+    Path(f"{deep}/x.jpg").write_bytes(b"")
+    source = open_source(str(root), "val")
+    assert any(key.endswith("d/d/x.jpg") for key in source.keys)
+
+
+def test_names_that_no_folder_can_have() -> None:
+    for spec in ("~nobody-of-this-name/x", "x" * 5000, "/".join(["x"] * 5000), "a\0b"):
+        with pytest.raises(InputError) as caught:
+            open_source(spec, "train")
+        assert "\n" not in str(caught.value)
 
 
 def test_links_in_a_circle_end(root: Path) -> None:
     (root / "val/cat/again").symlink_to(root / "val/cat")
-    with pytest.raises(InputError, match="Too many levels of symbolic links"):
+    with pytest.raises(InputError, match="again is a link to a folder that contains it"):
         open_source(str(root), "val")
 
 

@@ -139,7 +139,7 @@ def test_damage_anywhere_is_one_note_and_a_new_listing(
         path.write_bytes(damaged)
         made.clear()
         assert same(open_source(str(root), "train"), first) and made == ["train"]
-        note = f"NOTE: the kept listing {path} is damaged: listing anew\n"
+        note = f"NOTE: the kept listing {path} is damaged: the source is listed again\n"
         assert capsys.readouterr().err == note, place
         assert path.read_bytes() == sound
     for cut in (0, 10, 40, len(sound) - 1):
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_asked_is_an_error(root: Path) -> None:
         pytest.skip("root may read everything")
     (root / "train/ant").chmod(0)
     try:
-        with pytest.raises(InputError, match="every image must be readable"):
+        with pytest.raises(InputError, match="ant cannot be read: Permission denied"):
             open_source(str(root), "train")
     finally:
         (root / "train/ant").chmod(stat.S_IRWXU)

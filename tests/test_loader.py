@@ -1,16 +1,24 @@
 """The loader: what was asked for, in the order in which it was asked for, however many workers."""
 
+import errno
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import torch
 
+from shared import regular
 from shared.decode import image_size
+from shared.errors import InputError, StorageError
 from shared.images import ImageSource, open_source
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
+from shared.readers import FolderReader
+from shared.store import retry
 from shared.view import apply, draw_view
 from tests.helpers import write_image_folder
 
@@ -148,6 +156,7 @@ def test_bad_images_are_reported_by_row(tmp_path: Path, workers: int) -> None:
     (folder / source.keys[2]).write_bytes(b"")
     (folder / source.keys[5]).write_bytes(b"this is no image")
     (folder / source.keys[6]).unlink()
+    (folder / source.keys[6]).symlink_to("nowhere")
     whole = (folder / source.keys[7]).read_bytes()
     (folder / source.keys[7]).write_bytes(whole[: len(whole) // 2])
     order = indices(7, 0, 5, 2, 1, 6)
@@ -158,7 +167,7 @@ def test_bad_images_are_reported_by_row(tmp_path: Path, workers: int) -> None:
     assert "truncated" in reasons[0]
     assert reasons[2] == "not an image in a known format, 16 bytes"
     assert reasons[3] == "zero bytes"
-    assert str(folder / source.keys[6]) in reasons[5] and "No such file" in reasons[5]
+    assert reasons[5] == f"{folder / source.keys[6]}: it is a link to nothing"
     assert not any("\n" in reason for reason in reasons.values())
     for row, index in enumerate(order.tolist()):
         if row in reasons:
@@ -169,6 +178,104 @@ def test_bad_images_are_reported_by_row(tmp_path: Path, workers: int) -> None:
             assert torch.equal(batch.pixels[row], good.pixels[index])
             assert torch.equal(batch.box[row], good.box[index])
             assert batch.flip[row] == good.flip[index]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A reader whose third sample fails."""
+
+    reader: FolderReader
+    error: Exception
+
+    def read(self, index: int) -> bytes:
+        if index == 3:
+            raise self.error
+        return self.reader.read(index)
+
+    def take(self, index: np.ndarray) -> "Failing":
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("raised", "arrives"),
+    [
+        (InputError("it is gone; put it back"), InputError("it is gone; put it back")),
+        (StorageError("the server says 503"), StorageError("the server says 503")),
+        (
+            MemoryError(),
+            InputError(
+                "memory ran out while 2 images were decoded: use fewer --workers or a smaller "
+                "--batch-size"
+            ),
+        ),
+    ],
+)
+def test_a_source_that_fails_is_no_bad_image(
+    train: ImageSource, workers: int, raised: Exception, arrives: Exception
+) -> None:
+    """It ends the batches, as itself and in one line, out of a worker too."""
+    assert isinstance(train.reader, FolderReader)
+    source = replace(train, reader=Failing(train.reader, raised))
+    loader = PixelLoader((source,), SIZE, workers, pin_memory=False)
+    asked = [Request(0, indices(*rows), Draw("center", 0, 0)) for rows in ((0, 1), (2, 3), (4,))]
+    batches = loader.batches(asked)
+    assert next(batches).index.tolist() == [0, 1]
+    with pytest.raises(type(arrives)) as caught:
+        next(batches)
+    assert (type(caught.value), str(caught.value)) == (type(arrives), str(arrives))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_vanished_is_no_bad_image(tmp_path: Path, workers: int) -> None:
+    write_image_folder(tmp_path, classes=2, train=2, val=1)
+    source = open_source(str(tmp_path), "train")
+    path = tmp_path / "train" / source.keys[2]
+    path.unlink()
+    loader = PixelLoader((source,), SIZE, workers, pin_memory=False)
+    with pytest.raises(InputError, match=f"^{path} cannot be read: No such file or directory; "):
+        list(loader.batches([Request(0, np.arange(4), Draw("center", 0, 0))]))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN])
+def test_what_a_disk_says_in_passing_is_asked_again(
+    train: ImageSource, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    whole = [train.read(i) for i in range(3)]
+    failures = iter([True, True, False, True, False, *[True] * 100])
+    real = regular.open_regular
+
+    def failing(path: str) -> BinaryIO:
+        if next(failures):
+            raise OSError(code, os.strerror(code), path)
+        return real(path)
+
+    monkeypatch.setattr(regular, "open_regular", failing)
+    monkeypatch.setattr(retry, "LOCAL_WAIT", 0.0)
+    assert [train.read(i) for i in range(2)] == whole[:2]
+    with pytest.raises(StorageError) as caught:
+        train.read(2)
+    assert isinstance(train.reader, FolderReader)
+    assert str(caught.value) == (
+        f"{train.reader.path(2)} cannot be read: {os.strerror(code)}, 5 times in a row; nothing "
+        f"that was finished is lost: check the disk or the mount, then start the same command again"
+    )
+    assert len(list(failures)) == 95  # five tries, no more
+
+
+def test_what_will_not_pass_is_asked_once(
+    train: ImageSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def denied(path: str) -> BinaryIO:
+        asked.append(path)
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(regular, "open_regular", denied)
+    with pytest.raises(InputError, match="cannot be read: Permission denied; "):
+        train.read(0)
+    assert len(asked) == 1
 
 
 def test_an_image_too_small_for_the_policy_is_bad(train: ImageSource) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import warnings
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from shared.errors import InputError
 from shared.models import ARCHITECTURES, STEMS, StagedResNet, load_weights, weights_digest
 from tests.helpers import write_teacher
+from tests.test_regular import ODD
 
 State = dict[str, Tensor]
 WIDTHS = {
@@ -243,7 +246,9 @@ def test_missing_and_unknown_entries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        ({"epoch": 3, "state_dict": {"fc.bias": torch.zeros(5)}}, "epoch, state_dict"),
+        ({"epoch": 3, "net": {"fc.bias": torch.zeros(5)}}, "a dict of 'epoch', 'net' instead"),
+        ({"state_dict": {"fc.bias": 5}}, "a dict of 'fc.bias' instead"),
+        ({3: torch.zeros(5)}, "a dict of 3 instead"),
         ([torch.zeros(2)], "list"),
         (torch.zeros(2), "Tensor"),
         ({"lr": 0.1}, "lr"),
@@ -255,6 +260,137 @@ def test_no_state_dict_but_something_else(tmp_path: Path, value: object, found: 
     assert weights in text
     assert found in text
     assert "model.state_dict()" in text
+
+
+def wrapped_under(name: str) -> Callable[[State], object]:
+    return lambda state: {"epoch": 3, name: state, "optimizer": {"lr": 0.1}}
+
+
+WRAPS: dict[str, Callable[[State], object]] = {
+    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+    "both": lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
+    "AveragedModel": lambda state: {
+        "n_averaged": torch.tensor(5),
+        **{f"module.{name}": value for name, value in state.items()},
+    },
+    **{
+        name: wrapped_under(name) for name in ("state_dict", "model", "student", "model_ema", "ema")
+    },
+    "wrapped and prefixed": lambda state: {
+        "state_dict": {f"module.{name}": value for name, value in state.items()}
+    },
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_what_scripts_make_of_a_state_dict_loads(
+    tmp_path: Path, wrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = randomised(staged())
+    model = staged()
+    load_weights(model, save(tmp_path / "wrapped.pt", WRAPS[wrap](state)))
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert capsys.readouterr().err == ""
+
+
+def test_of_two_networks_the_choice_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = [randomised(staged()) for _ in range(2)]
+    weights = save(tmp_path / "two.pt", {"model_ema": states[0], "model": states[1]})
+    model = staged()
+    load_weights(model, weights)
+    assert torch.equal(model.fc.bias, states[1]["fc.bias"])
+    assert capsys.readouterr().err == f"NOTE: {weights} holds model, model_ema: model is taken\n"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("entry", ["conv1.weight", "bn1.running_var", "fc.bias"])
+def test_weights_that_are_not_finite(tmp_path: Path, entry: str, value: float) -> None:
+    state = randomised(staged())
+    state[entry].view(-1)[0] = value
+    text = refused(staged(), save(tmp_path / "diverged.pt", state))
+    assert f"holds numbers that are not finite, first in {entry}: " in text
+
+
+def test_doubles_that_no_float_holds_are_not_finite(tmp_path: Path) -> None:
+    state = randomised(staged())
+    state["fc.bias"] = torch.full((5,), 1e300, dtype=torch.float64)
+    assert "not finite, first in fc.bias" in refused(staged(), save(tmp_path / "w.pt", state))
+
+
+def odd_tensors() -> dict[str, tuple[object, str]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "sparse": (torch.zeros(5).to_sparse(), "a sparse tensor under 'fc.bias'"),
+            "csr": (torch.eye(5).to_sparse_csr(), "a sparse tensor"),
+            "quantized": (
+                torch.quantize_per_tensor(torch.zeros(5), 0.1, 0, torch.qint8),
+                "a quantized tensor",
+            ),
+            "meta": (torch.zeros(5, device="meta"), "a tensor on the device meta"),
+            "complex": (torch.zeros(5, dtype=torch.complex64), "a tensor of complex64"),
+            "bool": (torch.zeros(5, dtype=torch.bool), "a tensor of bool"),
+            "float8": (torch.zeros(5).to(torch.float8_e5m2), "a tensor of float8_e5m2"),
+            "nested": (
+                torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+                "does not load",
+            ),
+            "empty": (torch.zeros(0), "fc.bias is (0,) there and (5,) here"),
+            "scalar": (torch.zeros(()), "fc.bias is () there"),
+            "endless": (torch.zeros(1).expand(10**12), "fc.bias is (1000000000000,) there"),
+            "no tensor": ([0.0] * 5, "instead of a state dict"),
+        }
+
+
+ODD_TENSORS = odd_tensors()
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_odd_tensors_are_refused(tmp_path: Path, kind: str) -> None:
+    value, found = ODD_TENSORS[kind]
+    state: dict[str, object] = {**randomised(staged()), "fc.bias": value}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weights = save(tmp_path / "odd.pt", state)
+    assert found in refused(staged(), weights)
+
+
+def test_a_tensor_that_repeats_one_number_loads(tmp_path: Path) -> None:
+    state = {**randomised(staged()), "fc.bias": torch.ones(1).expand(5)}
+    model = staged()
+    load_weights(model, save(tmp_path / "repeated.pt", state))
+    assert model.fc.bias.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 10**6, "\x1b[2J"])
+def test_odd_names_are_shown_in_one_short_line(tmp_path: Path, name: str) -> None:
+    state = {**randomised(staged()), name: torch.zeros(2)}
+    text = refused(staged(), save(tmp_path / "named.pt", state))
+    assert text.isprintable() and len(text) < 1000
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "terminal"])
+def test_what_is_no_regular_file_is_no_weights(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make, found = ODD[kind]
+    make(Path("odd.pt"))
+    assert found in refused(staged(), "odd.pt")
+
+
+def test_a_zip_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    whole = save(tmp_path / "whole.pt", randomised(staged()))
+    with (
+        zipfile.ZipFile(whole) as old,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry) if entry.endswith("pkl") else bytes(10**7))
+    assert "it unpacks from" in refused(staged(), str(tmp_path / "packed.pt"))
 
 
 class Code:

@@ -1,5 +1,6 @@
 """WebDataset tars as a source: what webdataset reads, at random, local and across a network."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -257,19 +258,20 @@ def test_errors_of_class_files(tmp_path: Path) -> None:
         open_source(str(tmp_path), "train")
     for text in ("{}", "[1]", "nonsense"):
         (tmp_path / "classes.json").write_text(text)
-        with pytest.raises(InputError, match=r"^classes.json must be a list of names: .* is none$"):
+        with pytest.raises(InputError, match=r"classes.json is no list of names: write one"):
             open_source(str(tmp_path), "train")
 
 
 @pytest.mark.parametrize(
     ("spec", "split", "text"),
     [
-        ("{root}/train-{{0000..0004}}.tar", "train", "every tar of a pattern must exist: 2 of 5 do "
-         "not, first {root}/train-0003.tar; correct the range in {root}/train-{{0000..0004}}.tar"),
+        ("{root}/train-{{0000..0004}}.tar", "train", "2 of the 5 tars of a pattern do not exist, "
+         "first {root}/train-0003.tar; correct the range in {root}/train-{{0000..0004}}.tar"),
         ("{root}/train-{{0000..0002}}.tar", "val", "a pattern names tars of each split, like "
          "DIR/{{split}}-{{000..099}}.tar or DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got "
          "none of val in {root}/train-{{0000..0002}}.tar"),
-        ("{root}/train-{{0..1.tar", "train", "braces must come in pairs: got --images "),
+        ("{root}/train-{{0..1.tar", "train", "braces do not come in pairs, or more than 50 "
+         "deep: --images {root}/train-{{0..1.tar; close each {{ with a }}"),
         ("http://host/train", "train", "a pattern names tars of each split, like "),
         ("{root}", "val", "--split must be a folder in {root}, got val: found no folders; no tars "
          "of val among its files"),
@@ -292,7 +294,7 @@ def test_a_damaged_tar(folder: Path, cut: int) -> None:
     if cut < 0:  # within the padding at the end nothing is lost; cut into the last image
         end = data.rindex(b"train 1 ccc")
         path.write_bytes(data[: end - 100])
-    with pytest.raises(InputError, match="a tar of images must be sound and uncompressed: "):
+    with pytest.raises(InputError, match=f"^{path} is not a sound, uncompressed tar: "):
         open_source(str(folder), "train")
 
 
@@ -302,8 +304,24 @@ def test_a_damaged_tar(folder: Path, cut: int) -> None:
 class RangeHandler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     knows_ranges = True
+    refuses = 0  # with this status
+    says_none = False
+
+    def do_HEAD(self) -> None:
+        if self.refuses:
+            self.send_error(self.refuses)
+        else:
+            super().do_HEAD()
+
+    def end_headers(self) -> None:
+        if self.says_none:
+            self.send_header("Accept-Ranges", "none")
+        super().end_headers()
 
     def do_GET(self) -> None:
+        if self.refuses:
+            self.send_error(self.refuses)
+            return
         try:
             data = Path(self.translate_path(self.path)).read_bytes()
         except OSError:
@@ -330,7 +348,8 @@ def proxy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]
     """In front of an HTTP server of the shards."""
     monkeypatch.setattr(object_files, "_drivers", {})
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(RangeHandler, "knows_ranges", True)
+    for name, value in (("knows_ranges", True), ("refuses", 0), ("says_none", False)):
+        monkeypatch.setattr(RangeHandler, name, value)
 
     def handler(*arguments: object) -> RangeHandler:
         return RangeHandler(*arguments, directory=str(folder))  # type: ignore[arg-type]
@@ -397,7 +416,9 @@ def test_a_missing_shard_at_a_url(proxy: FaultProxy) -> None:
     with pytest.raises(InputError) as caught:
         open_source(proxy.url + "/train-{0000..0003}.tar", "train")
     url = f"{proxy.url}/train-0003.tar"
-    assert str(caught.value) == f"every image must be readable, got {url}: no such file"
+    assert str(caught.value) == (
+        f"{url} cannot be read: no such file; put it back, or allow it to be read"
+    )
 
 
 def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,9 +427,76 @@ def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError) as caught:
         source.read(1)
     assert str(caught.value) == (
-        f"a server of images must know sizes and answer requests for a range of bytes: that of "
-        f"{proxy.url}/train-0000.tar does not; download the files, or serve them by another server"
+        f"the server does not send parts of files: {proxy.url}/train-0000.tar; tars are read image "
+        f"by image, so the server must know sizes and answer requests with Range: download the "
+        f"files, or serve them by another server"
     )
+
+
+def test_a_server_that_says_it_has_no_ranges(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RangeHandler, "says_none", True)
+    with pytest.raises(InputError, match=r"^the server does not send parts of files: http"):
+        open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+
+
+def test_a_whole_file_is_not_read_for_a_part_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ignores the range answers with a terabyte, of which nothing is waited for."""
+    monkeypatch.setattr(object_files, "_drivers", {})
+    monkeypatch.setattr(object_files, "SILENCE_SECONDS", 30)
+
+    class Endless(RangeHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(1 << 40))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until the client goes
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            with pytest.raises(InputError, match=r"^the server does not send parts of files: http"):
+                ranges.read_range(f"http://127.0.0.1:{server.server_address[1]}/a.tar", 512, 1000)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("status", [401, 403, 400, 451])
+def test_a_refusal_of_a_url_is_final(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    source = open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+    monkeypatch.setattr(RangeHandler, "refuses", status)
+    del proxy.requests[:]
+    with pytest.raises(StorageError) as caught:
+        source.read(2)
+    what = "access" if status in (401, 403) else "the request"
+    start = f"the store refuses {what}: {proxy.url}/train-0000.tar: "
+    assert str(caught.value).startswith(start) and f"HTTP status {status}" in str(caught.value)
+    assert len(proxy.requests) == 1
+    with pytest.raises(StorageError, match=f"refuses {what}: "):
+        open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_is_gone_is_a_missing_file(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    source = open_source(proxy.url + "/train-{0000..0002}.tar", "train")
+    monkeypatch.setattr(RangeHandler, "refuses", status)
+    del proxy.requests[:]
+    with pytest.raises(InputError, match=r"train-0000.tar cannot be read: no such file; "):
+        source.read(2)
+    assert len(proxy.requests) == 1
 
 
 def test_a_kept_listing_of_a_url(
