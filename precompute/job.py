@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torchvision
 
+from precompute.skips import share_of_flag
 from shared import decode, view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
@@ -21,7 +22,7 @@ from shared.images import ImageSource, default_source, open_source
 from shared.models import ARCHITECTURES, STEMS, weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.store.cache import FORMATS, head_digest
-from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
 from shared.teacher import PRECISIONS, Teacher, load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +64,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="samples a block",
     )
     add("--limit", type=int, metavar="N", help="only N samples, spread evenly over the source")
-    add("--skip-bad", action="store_true", help="go on past images that do not decode")
+    add(
+        "--skip-bad",
+        nargs="?",
+        type=float,
+        const=0.01,
+        metavar="SHARE",
+        help="go on past images that do not decode, up to this share of them (default 0.01)",
+    )
 
 
 def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
@@ -75,6 +83,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
+    share_of_flag(flags.skip_bad)
     source = open_source(open_spec(flags.images), flags.split, flags.limit)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
@@ -101,7 +110,9 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     store.check_block_size(block)
     codec = CODECS[flags.codec]
     manifest = Manifest(
+        format_version=FORMAT_VERSION,
         format=flags.format,
+        order=ORDERS[flags.format],
         split=flags.split,
         source=SourceFacts(source.spec, len(source), source.digest, source.classes),
         policy=policy,

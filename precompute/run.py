@@ -23,6 +23,8 @@ from tqdm import tqdm
 from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import add_flags, make_job
+from precompute.skips import Skips
+from shared.checks import note_arithmetic, require_same_pixels
 from shared.distributed import read_world
 from shared.errors import run_command
 from shared.store.cache import create_cache
@@ -34,7 +36,8 @@ def main() -> int:
     flags = parser.parse_args()
     world = read_world()
     job = make_job(flags, world.local_rank)
-    cache = create_cache(flags.cache, job.manifest, job.source.labels, job.teacher.head)
+    source, head = job.source, job.teacher.head
+    cache = create_cache(flags.cache, job.manifest, source.labels, source.keys, head)
     manifest = cache.manifest
     # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
     units = list(cache.units())[world.rank :: world.size]
@@ -48,6 +51,8 @@ def main() -> int:
         flush=True,
     )
     require_space(cache, job.source, todo, world.size)
+    if todo:
+        require_same_pixels(cache, job.source, sorted({*units} - {*todo}))
     started = time.perf_counter()
     images = fill(
         cache,
@@ -57,7 +62,7 @@ def main() -> int:
         flags.batch_size,
         job.workers,
         job.device,
-        flags.skip_bad,
+        Skips.of(cache, units, flags.skip_bad),
     )
     cache.files.remove_stale()
     seconds = time.perf_counter() - started
@@ -72,6 +77,7 @@ def main() -> int:
     )
     for _, key, reason in skipped:
         print(f"  skipped {key}: {reason}")
+    note_arithmetic(cache)
     return 0
 
 
