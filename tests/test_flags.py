@@ -19,7 +19,7 @@ PRECOMPUTE = {
     "--views": None, "--policy": None, "--size": None, "--teacher": "resnet34",
     "--stem": "imagenet", "--weights": None, "--codec": "half", "--precision": "fp32",
     "--batch-size": 256, "--workers": None, "--device": None, "--seed": 0, "--block": None,
-    "--limit": None, "--skip-bad": False,
+    "--limit": None, "--skip-bad": None,
 }  # fmt: skip
 TRAIN = {
     "--recipe": DEFAULT_RECIPE, "--cache": None, "--images": None, "--out": None,
