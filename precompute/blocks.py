@@ -2,8 +2,10 @@
 
     request (one batch of samples of one block) -> pixels, boxes -> teacher -> codec -> Block
 
-Batches never cross a block, so a block's bytes depend on nothing but the manifest: not on which
-blocks were done before, by whom, or in what order.
+Batches never cross a block, so what a block says follows from the manifest: not from which blocks
+were done before, by whom, or in what order. The last bits of the teacher's outputs also depend on
+the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels, which sum in other
+orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from precompute.skips import Skips
 from shared.codecs import CODECS, Fields
 from shared.errors import InputError
 from shared.images import ImageSource
 from shared.loader import Draw, PixelBatch, PixelLoader, Request
 from shared.stop import check
-from shared.store.block import Block, sha256
+from shared.store.block import Arithmetic, Block, sha256
 from shared.store.manifest import Manifest
 from shared.targets import Targets
 from shared.teacher import Teacher
@@ -31,12 +34,12 @@ def compute_blocks(
     batch_size: int,
     workers: int,
     device: torch.device,
-    skip_bad: bool,
+    skips: Skips,
 ) -> Iterator[Block]:
     """Yields the block of each (view, block) of `units`, in order.
 
-    InputError at an image that does not decode, unless `skip_bad`, and at targets that are not
-    finite.
+    InputError at an image that does not decode and is one more than `skips` allows, and at targets
+    that are not finite.
     """
     loader = PixelLoader(
         (source,),
@@ -46,31 +49,39 @@ def compute_blocks(
         as_jpeg=manifest.format == "webdataset",
     )
     batches = loader.batches(_requests(manifest, units, batch_size))
+    arithmetic = arithmetic_of(device, batch_size)
     for view, block in units:
-        rows = manifest.rows(block)
+        samples = manifest.samples_of(block)
         parts = []
-        for start in range(rows.start, rows.stop, batch_size):
-            check(f"finished blocks are kept, {start - rows.start} samples of this one are not")
+        for start in range(0, len(samples), batch_size):
+            check(f"finished blocks are kept, {start} images of the open one are not")
             batch = next(batches)
-            if batch.bad and not skip_bad:
-                row, reason = batch.bad[0]
-                raise InputError(
-                    f"every image must decode: {source.keys[int(batch.index[row])]} in "
-                    f"{source.spec} does not ({reason}); mend or remove it, or go on without it "
-                    f"with --skip-bad"
-                )
+            for row, reason in batch.bad:
+                index = int(batch.index[row])
+                skips.add(index, source.keys[index], source.spec, reason)
             targets = teacher(batch.pixels.to(device, non_blocking=True))
             parts.append(_rows(manifest, source, batch, targets))
-        yield _join(source, view, block, rows, parts)
+        yield _join(manifest, source, view, block, parts, arithmetic)
+
+
+def arithmetic_of(device: torch.device, batch_size: int) -> Arithmetic:
+    on_gpu = device.type == "cuda"
+    return Arithmetic(
+        device=torch.cuda.get_device_name(device) if on_gpu else device.type,
+        torch=torch.__version__,
+        matmul_tf32=on_gpu and torch.backends.cuda.matmul.allow_tf32,
+        cudnn_tf32=on_gpu and torch.backends.cudnn.allow_tf32,
+        batch_size=batch_size,
+    )
 
 
 def _requests(
     manifest: Manifest, units: Iterable[tuple[int, int]], batch_size: int
 ) -> Iterator[Request]:
     for view, block in units:
-        rows = manifest.rows(block)
-        for start in range(rows.start, rows.stop, batch_size):
-            index = np.arange(start, min(start + batch_size, rows.stop))
+        samples = manifest.samples_of(block)
+        for start in range(0, len(samples), batch_size):
+            index = samples[start : start + batch_size].copy()  # torch takes no read-only array
             yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
 
 
@@ -97,20 +108,23 @@ def _rows(
 
 
 def _join(
+    manifest: Manifest,
     source: ImageSource,
     view: int,
     block: int,
-    rows: range,
     parts: list[tuple[PixelBatch, Fields, NDArray[np.int32]]],
+    arithmetic: Arithmetic,
 ) -> Block:
+    samples = manifest.samples_of(block)
     bad = {int(b.index[row]): reason for b, _, _ in parts for row, reason in b.bad}
-    checked = [row for row in (rows.start, (rows.start + rows.stop) // 2) if row not in bad]
+    checked = {int(samples[0]), int(samples[len(samples) // 2])} - bad.keys()
     pixels = {
         int(index): sha256(batch.pixels[row].numpy().tobytes())
         for batch, _, _ in parts
         for row, index in enumerate(batch.index.tolist())
         if index in checked
     }
+    with_keys = manifest.format == "webdataset" and manifest.format_version > 1
     return Block(
         view=view,
         index=block,
@@ -120,8 +134,10 @@ def _join(
         box=np.concatenate([batch.box.numpy() for batch, _, _ in parts]),
         flip=np.concatenate([batch.flip.numpy() for batch, _, _ in parts]),
         pred=np.concatenate([pred for _, _, pred in parts]),
-        label=source.labels[rows.start : rows.stop],
+        label=source.labels[samples],
         images=tuple(image for batch, _, _ in parts for image in batch.images),
+        keys=tuple(source.keys[index] for index in samples.tolist()) if with_keys else (),
         pixels=pixels,
         skipped=tuple((index, source.keys[index], reason) for index, reason in bad.items()),
+        arithmetic=arithmetic,
     )

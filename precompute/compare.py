@@ -7,7 +7,6 @@ pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from shared.checks import stored_views
-from shared.codecs import CODECS, relative_to_maximum
+from shared.codecs import CODECS, bound_of, relative_to_maximum
 from shared.decode import image_size
 from shared.images import ImageSource
 from shared.store.cache import Arrays, Cache
+from shared.store.manifest import Manifest
 from shared.targets import Targets
 from shared.teacher import Teacher
 from shared.view import apply, draw_view
@@ -54,7 +54,13 @@ def check_targets(
     stages = manifest.teacher.channels
     head = cache.head()
     skipped = {index for index, _, _ in cache.skipped()}
-    chosen = _spread(samples, manifest.samples, manifest.views, skipped)
+    chosen = _spread(samples, manifest, skipped)
+    if not chosen:
+        return [
+            f"views are compared with the teacher: all {len(skipped):,} that were looked at are of "
+            f"images that were skipped; give more --samples, or restore the images"
+        ]
+    bound_by = partial(bound_of, codec.name, manifest.converted_from)
     names = ["logits", *(f"channels, stage {stage + 1}" for stage in range(len(stages)))]
     right = [Comparison(name) for name in names]
     wrong = [Comparison(name) for name in names]
@@ -72,11 +78,11 @@ def check_targets(
         pred = torch.from_numpy(stored["pred"]).long()[:, None]
         near = -2 * NOISE[manifest.precision] * below.abs().amax(1)
         other += int((below.gather(1, pred)[:, 0] < near).sum())
-        _compare(right, cached, live, codec.bound(live, head), manifest.precision)
+        _compare(right, cached, live, bound_by(live, head), manifest.precision)
         # A wrong view with the same pixels (a blank image) is no control.
         differs = (pixels != control).flatten(1).any(1)
         live = _take(_cpu(teacher(control.to(device))), differs)
-        bound = codec.bound(live, head)
+        bound = bound_by(live, head)
         rejected = _compare(wrong, _take(cached, differs), live, bound, manifest.precision)
         controls += int(differs.sum())
         passed += int((~rejected).sum())
@@ -109,14 +115,18 @@ def check_targets(
     return failures
 
 
-def _spread(wanted: int, samples: int, views: int, skipped: set[int]) -> list[tuple[int, Index]]:
-    """(view, sample indices) batches: `wanted` views spread evenly over all samples x views."""
-    total = samples * views
+def _spread(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
+    """(view, sample indices) batches: `wanted` views spread evenly over all samples x views.
+
+    In the order of the blocks, so that each is read for as few batches as can be.
+    """
+    samples = manifest.samples
+    total = samples * manifest.views
     places = np.unique(np.arange(min(wanted, total)) * total // min(wanted, total))
     batches = []
-    for view in range(views):
-        mine = places[places // samples == view] % samples
-        mine = np.array([index for index in mine.tolist() if index not in skipped], dtype=np.int64)
+    for view in range(manifest.views):
+        mine = manifest.samples_at(places[places // samples == view] % samples)
+        mine = mine[[index not in skipped for index in mine.tolist()]]
         batches += [(view, part) for part in np.split(mine, range(BATCH, len(mine), BATCH))]
     return [(view, index) for view, index in batches if len(index)]
 
@@ -129,14 +139,17 @@ def _fields(cache: Cache) -> list[str]:
 def _rows(cache: Cache, view: int, index: Index) -> Arrays:
     """The stored rows of some samples of a view, every array."""
     names = [*_fields(cache), "box", "flip", "pred"]
-    size = cache.manifest.block
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for block in np.unique(index // size).tolist():
-        arrays = cache.read_block(view, block, names)
-        rows = index[index // size == block] - block * size
-        for name in names:
-            parts[name].append(arrays[name][rows])
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
+    places = cache.manifest.place(index)
+    blocks = places // cache.manifest.block
+    found: Arrays = {}
+    for block in np.unique(blocks).tolist():
+        inside = blocks == block
+        for name, part in cache.read_block(view, block, names).items():
+            rows = part[places[inside] - cache.manifest.rows(block).start]
+            if name not in found:
+                found[name] = np.empty((len(index), *rows.shape[1:]), rows.dtype)
+            found[name][inside] = rows
+    return found
 
 
 def _wrong_views(

@@ -52,7 +52,7 @@ def require_space(
 
 def count_files(manifest: Manifest) -> int:
     """Of a complete split."""
-    static = FORMATS[manifest.format].metadata(manifest, np.zeros(manifest.samples, np.int64))
+    static = FORMATS[manifest.format].static_names(manifest)
     once = 1 + len(static) + CODECS[manifest.codec].derives_logits  # manifest, head
     return once + manifest.views * manifest.blocks * _files_a_block(manifest)
 
@@ -78,8 +78,8 @@ def most_bytes(manifest: Manifest, source: ImageSource, views: int) -> float:
     targets += box + flip + pred
     if manifest.format == "zarr":
         return views * targets
-    label = 1
-    members = (label, targets, _mean_jpeg(manifest, source))
+    facts = 64 + len(source.keys.text) / len(source)  # index, key and label
+    members = (facts, targets, _mean_jpeg(manifest, source))
     return views * sum(size + 2 * TAR_RECORD for size in members)
 
 

@@ -13,9 +13,11 @@ import torch
 from tqdm import tqdm
 
 from precompute.blocks import compute_blocks
+from precompute.skips import Skips
 from shared.images import ImageSource
 from shared.stop import StopRequest
-from shared.store.cache import Cache
+from shared.store.cache import Cache, keep_views
+from shared.store.keys import key_digest
 from shared.teacher import Teacher
 
 WAITING_BLOCKS = 2
@@ -29,14 +31,14 @@ def fill(
     batch_size: int,
     workers: int,
     device: torch.device,
-    skip_bad: bool,
+    skips: Skips,
 ) -> int:
     """Makes the block of each (view, block) of `units`; returns the number of views made.
 
     Raises: Stopped between two batches; what was finished before is written.
     """
     manifest = cache.manifest
-    blocks = compute_blocks(manifest, source, teacher, units, batch_size, workers, device, skip_bad)
+    blocks = compute_blocks(manifest, source, teacher, units, batch_size, workers, device, skips)
     total = sum(len(manifest.rows(block)) for _, block in units)
     waiting: deque[Future[None]] = deque()
     with (
@@ -45,12 +47,12 @@ def fill(
         ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
     ):
         for block in blocks:
-            rows = manifest.rows(block.index)
-            keys = source.key_digest(rows.start, rows.stop)
+            keys = key_digest(source.keys, manifest.samples_of(block.index))
             waiting.append(writer.submit(cache.write, block, keys))
             if len(waiting) > WAITING_BLOCKS:
                 waiting.popleft().result()
             progress.update(len(block.pred))
         for write in waiting:
             write.result()
+    keep_views(cache)
     return total

@@ -31,7 +31,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="where the images are (default: data/imagenet where it exists, else digits)",
     )
     add("--limit", type=int, metavar="N", help="only N images, evenly spread (default: all)")
-    add("--skip-bad", action="store_true", help="go on past images that do not decode")
+    add(
+        "--skip-bad",
+        nargs="?",
+        type=float,
+        const=0.01,
+        metavar="SHARE",
+        help="go on past images that do not decode, up to this share of them (default: stop at the "
+        "first; 0.01 without a SHARE)",
+    )
 
     add = parser.add_argument_group("views").add_argument
     add(

@@ -12,16 +12,20 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from precompute.compare import BATCH, check_targets
 from precompute.fill import fill
-from shared.checks import require_pixels, require_source
+from precompute.skips import Skips
+from shared.checks import note_arithmetic, require_pixels, require_source
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
 from shared.images import ImageSource, open_source
+from shared.listing import Keys
+from shared.store.block import receipt_path
 from shared.store.cache import Cache, create_cache, open_cache
 from shared.teacher import cached_teacher
 
@@ -50,7 +54,10 @@ def verify(flags: argparse.Namespace) -> int:
         failures += check_targets(cache, source, teacher, flags.samples, device)
     for failure in failures:
         print(f"FAILED: {printable(failure)}", file=sys.stderr)
-    print(f"{cache.where}: {'FAILED' if failures else 'verified'}")
+    if not damaged:
+        note_arithmetic(cache)
+    whole = "verified" if flags.samples else "intact; not compared with the teacher (--samples 0)"
+    print(f"{cache.where}: {'FAILED' if failures else whole}")
     return 1 if failures else 0
 
 
@@ -58,14 +65,19 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
     """What is wrong with the files, by (view, block); (-1, -1) stands for files of no block."""
     damaged: dict[Unit, str] = {}
     try:
-        # The metadata of view shards have no labels in them, and no source is opened for them.
-        labels = np.zeros(cache.manifest.samples, np.int64) if source is None else source.labels
-        cache.check_static(labels)
+        # No source is opened for view shards, whose metadata hold no labels and keys.
+        if source is None:
+            cache.check_static(np.zeros(0, np.int64), Keys.pack([]))
+        else:
+            cache.check_static(source.labels, source.keys)
     except InputError as error:
         damaged[STATIC] = str(error)
     units = list(cache.units())
+    there = cache.receipt_names()
     for view, block in tqdm(units, "hashing", leave=False, disable=None):
         try:
+            if Path(receipt_path(view, block)).name not in there:
+                cache.receipt(view, block)  # says that it is missing
             cache.check_block(view, block, source)
         except InputError as error:
             damaged[view, block] = str(error)
@@ -79,7 +91,7 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
 def repair(
     cache: Cache, source: ImageSource | None, damaged: dict[Unit, str], flags: argparse.Namespace
 ) -> dict[Unit, str]:
-    """Makes what is damaged anew, and nothing else; returns what is still damaged."""
+    """Makes what is damaged again, and nothing else; returns what is still damaged."""
     manifest = cache.manifest
     for text in damaged.values():
         print(f"repairing: {printable(text)}", file=sys.stderr)
@@ -89,10 +101,15 @@ def repair(
     require_source(cache, source)
     device = pick_device(flags.device)
     teacher = cached_teacher(manifest, flags.weights, device)
-    cache = create_cache(flags.cache, manifest, source.labels, teacher.head)
+    cache = create_cache(flags.cache, manifest, source.labels, source.keys, teacher.head)
     units = sorted(damaged.keys() - {STATIC})
-    known_bad = any(cache.skips(*unit) for unit in cache.units() if unit not in damaged)
-    fill(cache, source, teacher, units, BATCH, default_workers(device), device, known_bad)
+    intact = [cache.receipt(*unit) for unit in cache.units() if unit not in damaged]
+    # Images that were skipped may be in what is damaged, too.
+    skips = Skips(1.0 if any(receipt.skipped for receipt in intact) else None, manifest.samples)
+    # As the blocks around were made, so that the same bits come out.
+    sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
+    batch_size = sizes[0] if sizes else BATCH
+    fill(cache, source, teacher, units, batch_size, default_workers(device), device, skips)
     return find_damage(cache, source)
 
 

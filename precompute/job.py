@@ -15,6 +15,7 @@ import torch
 import torchvision
 
 from precompute.flags import DEFAULT_VIEWS
+from precompute.skips import share_of_flag
 from shared import decode, view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
@@ -24,7 +25,7 @@ from shared.models import weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.stop import StopRequest
 from shared.store.cache import FORMATS, head_digest
-from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
 from shared.teacher import Teacher, load_teacher
 from shared.torchvision_source import CIFAR
 
@@ -52,6 +53,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
+    share_of_flag(flags.skip_bad)
     spec = open_spec(flags.images)
     if spec in BUILT_IN_CLASSES:
         _require_thousand(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
@@ -83,7 +85,9 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     store.check_block_size(block)
     codec = CODECS[flags.codec]
     manifest = Manifest(
+        format_version=FORMAT_VERSION,
         format=flags.format,
+        order=ORDERS[flags.format],
         split=flags.split,
         source=SourceFacts(source.spec, len(source), source.digest, source.classes),
         policy=policy,

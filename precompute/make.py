@@ -13,6 +13,8 @@ from precompute.banner import banner
 from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import make_job
+from precompute.skips import Skips
+from shared.checks import note_arithmetic, require_same_pixels
 from shared.distributed import read_world
 from shared.errors import printable
 from shared.store.cache import create_cache
@@ -21,7 +23,8 @@ from shared.store.cache import create_cache
 def make(flags: argparse.Namespace) -> int:
     world = read_world()
     job = make_job(flags, world.local_rank)
-    cache = create_cache(flags.cache, job.manifest, job.source.labels, job.teacher.head)
+    source, head = job.source, job.teacher.head
+    cache = create_cache(flags.cache, job.manifest, source.labels, source.keys, head)
     manifest = cache.manifest
     # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
     units = list(cache.units())[world.rank :: world.size]
@@ -29,6 +32,8 @@ def make(flags: argparse.Namespace) -> int:
     todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
     print(banner(job, cache, len(todo), len(units), world), flush=True)
     require_space(cache, job.source, todo, world.size)
+    if todo:
+        require_same_pixels(cache, job.source, sorted({*units} - {*todo}))
     started = time.perf_counter()
     images = fill(
         cache,
@@ -38,7 +43,7 @@ def make(flags: argparse.Namespace) -> int:
         flags.batch_size,
         job.workers,
         job.device,
-        flags.skip_bad,
+        Skips.of(cache, units, flags.skip_bad),
     )
     cache.files.remove_stale()
     seconds = time.perf_counter() - started
@@ -53,4 +58,5 @@ def make(flags: argparse.Namespace) -> int:
     )
     for _, key, reason in skipped:
         print(printable(f"  skipped {key}: {reason}"))
+    note_arithmetic(cache)
     return 0

@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from precompute.blocks import compute_blocks
 from precompute.estimate import count_files, free_bytes
 from precompute.job import Job, make_job
+from precompute.skips import Skips
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet
@@ -113,8 +114,8 @@ def report(job: Job, costs: Costs, free: float) -> str:
     )
 
 
-def measure(job: Job, batch_size: int, skip_bad: bool) -> Costs:
-    """InputError at an image that does not decode, unless `skip_bad`."""
+def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
+    """InputError where more images than the share `skip_bad` do not decode; None: where any."""
     source = _spread(job.source, SAMPLES)
     manifest = replace(job.manifest, source=replace(job.manifest.source, samples=len(source)))
     # One small batch tells how large a block fits into the time.
@@ -138,7 +139,7 @@ def measure(job: Job, batch_size: int, skip_bad: bool) -> Costs:
 
 
 def _time_pipeline(
-    job: Job, manifest: Manifest, source: ImageSource, batch_size: int, skip_bad: bool
+    job: Job, manifest: Manifest, source: ImageSource, batch_size: int, skip_bad: float | None
 ) -> tuple[int, int, float]:
     """(views measured, bytes of a view, seconds an image), the first block's time left out."""
 
@@ -154,7 +155,7 @@ def _time_pipeline(
         batch_size,
         job.workers,
         job.device,
-        skip_bad,
+        Skips(skip_bad, len(source)),
     )
     sizes: list[Future[int]] = []
     views = 0

@@ -1,13 +1,16 @@
 """What precompute/convert.py does: the same cache in a smaller codec, without the teacher.
 
 From `exact` to any codec: byte for byte the cache that precompute/run.py would have made. From
-`half` to `compact` too: the same fp16 channels. Everything else would add one codec's error to
-another's and is refused. Both formats; view shards keep their JPEGs. There is no way from one
-format to the other: in view shards the teacher saw JPEG pixels, in a zarr cache the source's, so
-its answers differ and the teacher must run again. Resumes like precompute/run.py.
+`half` to `compact` too: the same fp16 channels. From `half` or `compact` to `tiny` the teacher
+would have given other bytes: a mean then carries half's error, up to 2^-11 of itself (2^-25 where
+it is below 2^-14), besides tiny's own. The manifest says so, and blocks that the teacher makes are
+never mixed in. Everything else is refused. Both formats; view shards keep their JPEGs. There is no
+way from one format to the other: in view shards the teacher saw JPEG pixels, in a zarr cache the
+source's, so its answers differ and the teacher must run again. Resumes like precompute/run.py.
 
-Codecs that derive logits keep the teacher's head, which is in its weights: those that the manifest
-names, or --weights where they lie elsewhere now. --cache and --to are folders or URLs.
+Codecs that derive logits keep the teacher's head. `compact` has it; else it is in the weights:
+those that the manifest names, or --weights where they lie elsewhere now. --cache and --to are
+folders or URLs.
 """
 
 import argparse
@@ -21,27 +24,45 @@ from tqdm import tqdm
 
 from shared.codecs import CODECS
 from shared.errors import InputError
+from shared.listing import Keys
 from shared.models import StagedResNet, load_weights
 from shared.store.block import Block
-from shared.store.cache import Cache, create_cache, head_digest, open_cache
+from shared.store.cache import (
+    Cache,
+    create_cache,
+    has_split,
+    head_digest,
+    open_cache,
+    read_manifest,
+)
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
 from shared.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
+# Of fp16 channels: with their error besides the codec's own.
+LOSSY = {"half": ("tiny",), "compact": ("tiny",)}
 
 
 def convert(flags: argparse.Namespace) -> int:
     old = open_cache(flags.cache, flags.split)
     codec = CODECS[flags.codec]
     _require_elsewhere(old, flags.to)
-    _require_same_bits(old.manifest.codec, codec.name)
+    lossy = _require_convertible(old.manifest.codec, codec.name)
+    _require_same_version(old, flags.to)
     old.require_views()
-    labels = old.labels()
-    old.check_static(labels)
-    head = _teachers_head(old.manifest, flags.weights) if codec.derives_logits else None
-    manifest = replace(old.manifest, codec=codec.name, codec_version=codec.version)
-    new = create_cache(flags.to, manifest, labels, head)
+    labels, keys = old.labels(), old.keys() or Keys.pack([])
+    old.check_static(labels, keys)
+    head = old.head()
+    if codec.derives_logits and head is None:
+        head = _teachers_head(old.manifest, flags.weights)
+    manifest = replace(
+        old.manifest,
+        codec=codec.name,
+        codec_version=codec.version,
+        converted_from="half" if lossy else None,
+    )
+    new = create_cache(flags.to, manifest, labels, keys, head)
     # The old one's: the new one may hold more views, which precompute/run.py made.
     todo = [unit for unit in old.units() if not new.is_done(*unit)]
     for view, block in tqdm(todo, "blocks", disable=None):
@@ -53,6 +74,12 @@ def convert(flags: argparse.Namespace) -> int:
         f"{old.num_bytes() / manifest.samples:,.0f} to {new.num_bytes() / manifest.samples:,.0f} "
         f"bytes a view"
     )
+    if lossy:
+        print(
+            f"lost: a mean carries the error of {old.manifest.codec}, up to 2^-11 of itself, "
+            f"besides that of {codec.name}; for the latter alone run precompute/run.py "
+            f"--codec {codec.name}"
+        )
     return 0
 
 
@@ -61,7 +88,7 @@ def convert_block(
 ) -> Block:
     """A block of `old` in the codec of `wanted`; (N,) labels. InputError where it is damaged."""
     manifest = old.manifest
-    facts, rows = manifest.teacher, manifest.rows(block)
+    facts, samples = manifest.teacher, manifest.samples_of(block)
     names = list(CODECS[manifest.codec].fields(facts.classes, facts.channels))
     arrays = old.read_block(view, block, [*names, "box", "flip", "pred"])
     fields = {name: torch.from_numpy(arrays[name]) for name in names}
@@ -69,8 +96,11 @@ def convert_block(
     receipt = old.receipt(view, block)
     encoded = CODECS[wanted.codec].encode(targets)
     for values in encoded.values():
-        values[[index - rows.start for index, _, _ in receipt.skipped]] = 0
-    images = old.images(view, block) if manifest.format == "webdataset" else {}
+        values[np.isin(samples, list(receipt.skipped_samples))] = 0
+    shard = {}
+    if manifest.format == "webdataset":
+        shard = {sample.index: sample for sample in old.shard(view, block)}
+    rows = [shard.get(index) for index in samples.tolist()] if shard else []
     return Block(
         view=view,
         index=block,
@@ -78,10 +108,12 @@ def convert_block(
         box=arrays["box"],
         flip=arrays["flip"],
         pred=arrays["pred"],
-        label=labels[rows.start : rows.stop],
-        images=tuple(images.get(index, b"") for index in rows) if images else (),
+        label=labels[samples],
+        images=tuple(sample.jpeg if sample else b"" for sample in rows),
+        keys=tuple(sample.key if sample else "" for sample in rows),
         pixels=receipt.pixels,
         skipped=receipt.skipped,
+        arithmetic=receipt.arithmetic,
     )
 
 
@@ -94,14 +126,31 @@ def _require_elsewhere(old: Cache, to: str) -> None:
         )
 
 
-def _require_same_bits(old: str, new: str) -> None:
-    """InputError unless the codec `new` gets from `old` what it would have got from the teacher."""
-    if new not in SAME_BITS.get(old, ()):
-        allowed = ", ".join(f"{a} to {' or '.join(b)}" for a, b in SAME_BITS.items())
-        raise InputError(
-            f"a conversion must give what the teacher would have: {allowed}; got {old} to {new}; "
-            f"run precompute/run.py --codec {new}"
-        )
+def _require_convertible(old: str, new: str) -> bool:
+    """Whether the codec `new` gets less from `old` than from the teacher. InputError where it
+    cannot be made of `old` at all."""
+    if new in SAME_BITS.get(old, ()):
+        return False
+    if new in LOSSY.get(old, ()):
+        return True
+    pairs = {codec: SAME_BITS.get(codec, ()) + LOSSY.get(codec, ()) for codec in CODECS}
+    allowed = ", ".join(f"{a} to {' or '.join(b)}" for a, b in pairs.items() if b)
+    raise InputError(
+        f"a codec is made of one that holds more: {allowed}; got {old} to {new}; run "
+        f"precompute/run.py --codec {new}"
+    )
+
+
+def _require_same_version(old: Cache, to: str) -> None:
+    """InputError where the cache to go on with has its samples in other blocks."""
+    split = old.manifest.split
+    if has_split(to, split):
+        there = read_manifest(open_files(to, split), split)
+        if there.format_version != old.manifest.format_version:
+            raise InputError(
+                f"a conversion keeps the version of the format: {old.where} has "
+                f"{old.manifest.format_version}, {to} has {there.format_version}; give another --to"
+            )
 
 
 def _teachers_head(manifest: Manifest, weights: str | None) -> Head:

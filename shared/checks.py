@@ -1,15 +1,21 @@
 """What must hold before a cache is used: same listing, same pixels, the targets that are needed."""
 
+import sys
+from collections.abc import Sequence
+
+import numpy as np
 from torch import Tensor
 
 from shared.codecs import CODECS
 from shared.decode import BadImage
 from shared.errors import InputError
 from shared.images import ImageSource
-from shared.jpeg import decode_pixels
+from shared.jpeg import decode_pixels, encode_pixels
 from shared.store.block import receipt_path, sha256
-from shared.store.cache import Cache
+from shared.store.cache import Arrays, Cache
 from shared.view import View, apply
+
+RESUMED = 64  # views that are made again before a cache is gone on with
 
 
 def require_source(cache: Cache, source: ImageSource) -> None:
@@ -64,6 +70,49 @@ def require_pixels(cache: Cache, source: ImageSource | None) -> int:
     return compared
 
 
+def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[int, int]]) -> int:
+    """Makes some views of the (view, block) of `done` again, before others are added to them.
+
+    InputError unless they have the pixels that their receipts carry checksums of: the images may
+    have other contents under the same names and sizes, which no listing shows. Returns the number
+    of views compared, RESUMED at most, spread over the blocks.
+    """
+    manifest = cache.manifest
+    wanted: list[tuple[int, int, int, str]] = []  # view, block, sample, checksum
+    for place in np.unique(np.linspace(0, len(done) - 1, min(len(done), RESUMED)).astype(int)):
+        view, block = done[place]
+        pixels = cache.receipt(view, block).pixels
+        wanted += [(view, block, index, checksum) for index, checksum in pixels.items()]
+    wanted = wanted[:: -(-len(wanted) // RESUMED) or 1]
+    for view, block, index, checksum in wanted:
+        stored = cache.read_block(view, block, ["box", "flip"])
+        row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
+        drawn = _view(stored, row)
+        found = _replayed(cache, source, index, drawn)
+        if manifest.format == "webdataset":
+            found = decode_pixels(encode_pixels(found))
+        if sha256(found.numpy().tobytes()) != checksum:
+            raise InputError(
+                f"a cache is never mixed: {source.keys[index]} in {source.spec} has other pixels "
+                f"than when {receipt_path(view, block)} in {cache.where} was made; restore the "
+                f"images, use the same versions ({manifest.versions}), or give another --cache"
+            )
+    return len(wanted)
+
+
+def note_arithmetic(cache: Cache) -> None:
+    """One line on stderr where the blocks of one cache were not all made the same way."""
+    found = cache.arithmetics()
+    if len(found) > 1:
+        ways = "; ".join(f"{count:,} blocks by {way}" for way, count in found.most_common(4))
+        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+        print(
+            f"NOTE: the blocks of {cache.where} were made in {len(found)} ways, so that the last "
+            f"bits of their numbers may differ: {ways}{more}",
+            file=sys.stderr,
+        )
+
+
 def stored_views(
     cache: Cache, view: int, source: ImageSource | None, wanted: list[int]
 ) -> dict[int, Tensor]:
@@ -73,25 +122,35 @@ def stored_views(
     """
     manifest = cache.manifest
     pixels = {}
-    for block in sorted({index // manifest.block for index in wanted}):
-        rows = manifest.rows(block)
+    blocks = manifest.place(np.array(wanted, dtype=np.int64)) // manifest.block
+    for block in np.unique(blocks).tolist():
+        inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
         if manifest.format == "webdataset":
             images = cache.images(view, block)
-            found = {index: decode_pixels(images[index]) for index in wanted if index in rows}
+            found = {index: decode_pixels(images[index]) for index in inside}
         else:
             assert source is not None, "views of a zarr cache are replayed on the images"
             stored = cache.read_block(view, block, ["box", "flip"])
-            found = {}
-            for index in (index for index in wanted if index in rows):
-                row = index - rows.start
-                top, left, height, width = (int(value) for value in stored["box"][row])
-                drawn = View(top, left, height, width, bool(stored["flip"][row]))
-                try:
-                    found[index] = apply(drawn, source.read(index), manifest.size)
-                except BadImage as error:
-                    raise InputError(
-                        f"every image must decode: {source.keys[index]} in {source.spec} did when "
-                        f"{cache.where} was made and does not now ({error}); restore the file"
-                    ) from error
+            start = manifest.rows(block).start
+            found = {
+                index: _replayed(cache, source, index, _view(stored, index - start))
+                for index in inside
+            }
         pixels.update(found)
     return {index: pixels[index] for index in wanted}
+
+
+def _view(stored: Arrays, row: int) -> View:
+    top, left, height, width = (int(value) for value in stored["box"][row])
+    return View(top, left, height, width, bool(stored["flip"][row]))
+
+
+def _replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
+    """(3, S, S) uint8. InputError where the image does not decode any more."""
+    try:
+        return apply(view, source.read(index), cache.manifest.size)
+    except BadImage as error:
+        raise InputError(
+            f"every image must decode: {source.keys[index]} in {source.spec} did when "
+            f"{cache.where} was made and does not now ({error}); restore the file"
+        ) from error

@@ -7,9 +7,13 @@ device back into float32 Targets. Every row stands for itself, so any subset of 
 | codec | fields | error of a logit | error of a channel mean c |
 |---|---|---|---|
 | exact | logits f32, channels f32 | none | none |
-| half | logits f16, channels f16 | 2^-11 of its distance to the row's maximum | 2^-11 c |
+| half | logits f16, channels f16 | 2^-11 of its distance d to the row's maximum | 2^-11 c |
 | compact | channels f16 | derived: that of stage 4 through the head | 2^-11 c |
 | tiny | channels u8, scale f32 a stage | derived, likewise | sqrt(c s) / 255 + s / 510^2 |
+
+Numbers below 2^-14 (6e-5) have fewer digits in fp16: means and distances as small as that are held
+to 2^-25 (3e-8) absolute. A `tiny` made of `half` or `compact` (precompute/convert.py) carries their
+error of a mean besides its own.
 
 Stored logits are relative to their row's maximum because softmax cannot tell the difference and
 fp16 is finest near 0, where the probable classes then lie: 0 argmax flips and a third of the KL of
@@ -49,6 +53,11 @@ from shared.targets import Head, Targets
 
 Fields = dict[str, NDArray[Any]]
 
+_MEANS = (
+    "spatial means of the outputs of the network's four stages after their last ReLU, side by "
+    "side; the attribute stages holds their widths"
+)
+
 _HALF_MAX = 65504.0  # largest finite fp16
 _HALF_RELATIVE = 2.0**-11  # half a unit in the last place of fp16's 11 significant bits
 _HALF_ABSOLUTE = 2.0**-25  # the same below fp16's smallest normal number
@@ -59,6 +68,7 @@ class Codec(Protocol):
     name: ClassVar[str]
     version: ClassVar[int]
     derives_logits: ClassVar[bool]  # from the last stage and the head kept in the cache
+    meaning: ClassVar[dict[str, str]]  # of each field, for a reader without this code
 
     def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
         """Name -> (NumPy dtype, width) of each field, in the order in which they are stored."""
@@ -95,6 +105,7 @@ class Exact:
     name: ClassVar[str] = "exact"
     version: ClassVar[int] = 1
     derives_logits: ClassVar[bool] = False
+    meaning: ClassVar[dict[str, str]] = {"logits": "the teacher's logits", "channels": _MEANS}
 
     def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
         return {"logits": ("float32", classes), "channels": ("float32", sum(stages))}
@@ -123,6 +134,12 @@ class Half:
     name: ClassVar[str] = "half"
     version: ClassVar[int] = 1
     derives_logits: ClassVar[bool] = False
+    meaning: ClassVar[dict[str, str]] = {
+        "logits": "the teacher's logits minus the largest of their row (one sample in one view), "
+        "so that the largest is 0: softmax, argmax and every loss on them are the teacher's. A "
+        "logit more than 65504 below the largest is stored as -65504",
+        "channels": _MEANS,
+    }
 
     def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
         return {"logits": ("float16", classes), "channels": ("float16", sum(stages))}
@@ -156,6 +173,7 @@ class Compact:
     name: ClassVar[str] = "compact"
     version: ClassVar[int] = 1
     derives_logits: ClassVar[bool] = True
+    meaning: ClassVar[dict[str, str]] = {"channels": _MEANS}
 
     def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
         return {"channels": ("float16", sum(stages))}
@@ -182,6 +200,12 @@ class Tiny:
     name: ClassVar[str] = "tiny"
     version: ClassVar[int] = 1
     derives_logits: ClassVar[bool] = True
+    meaning: ClassVar[dict[str, str]] = {
+        "channels": f"round(255 * sqrt(c / s)), where c are {_MEANS}, and s is the scale of the "
+        "stage. To decode: c = (channels / 255)**2 * s, with s = "
+        "numpy.repeat(scale, stages, axis=-1)",
+        "scale": "for each stage the largest channel mean of the row (one sample in one view)",
+    }
 
     def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
         return {"channels": ("uint8", sum(stages)), "scale": ("float32", len(stages))}
@@ -228,6 +252,23 @@ class Tiny:
 
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (Exact(), Half(), Compact(), Tiny())}
+
+
+def bound_of(
+    codec: str, converted_from: str | None, targets: Targets, head: Head | None
+) -> Targets:
+    """What a codec promises, also of fields that were made of half's and not by the teacher.
+
+    Those of `tiny` are then of means c' that differ from c by half's error e at most: they are held
+    to the bound of c + e, and to e.
+    """
+    if converted_from is None:
+        return CODECS[codec].bound(targets, head)
+    errors = _half_channel_bound(targets)
+    moved = tuple(mean + error for mean, error in zip(targets.channels, errors, strict=True))
+    own = CODECS[codec].bound(Targets(targets.logits, moved), head).channels
+    channels = tuple(one + other for one, other in zip(own, errors, strict=True))
+    return Targets(_derived_bound(targets, channels[-1], head), channels)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

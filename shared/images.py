@@ -9,7 +9,6 @@
 What a folder holds is asked in this order. Its listing (listing.py) is kept (kept_listing.py).
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -67,11 +66,6 @@ class ImageSource:
         fails (readers.py).
         """
         return self.reader.read(index)
-
-    def key_digest(self, start: int, stop: int) -> str:
-        """Hex SHA-256 of the keys of samples start..stop (half-open), each followed by LF."""
-        begin, end = self.keys.ends[start], self.keys.ends[stop]
-        return hashlib.sha256(self.keys.text[begin:end]).hexdigest()
 
 
 def default_source() -> str:

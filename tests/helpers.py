@@ -240,7 +240,7 @@ def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Bl
     names = list(cache.format.array_paths(cache.manifest, view, index))
     arrays = cache.read_block(view, index, names)
     receipt = cache.receipt(view, index)
-    rows = cache.manifest.rows(index)
+    samples = cache.manifest.samples_of(index)
     images = cache.images(view, index) if cache.manifest.format == "webdataset" else {}
     return Block(
         view=view,
@@ -248,9 +248,11 @@ def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Bl
         box=arrays.pop("box"),
         flip=arrays.pop("flip"),
         pred=arrays.pop("pred"),
-        label=source.labels[rows.start : rows.stop],
-        images=tuple(images[row] for row in rows) if images else (),
+        label=source.labels[samples],
+        images=tuple(images[index] for index in samples.tolist()) if images else (),
+        keys=tuple(source.keys[index] for index in samples.tolist()) if images else (),
         fields=arrays,
         pixels=receipt.pixels,
         skipped=receipt.skipped,
+        arithmetic=receipt.arithmetic,
     )

@@ -11,13 +11,16 @@ from torch.nn.functional import linear
 
 from shared.codecs import CODECS
 from shared.jpeg import encode_pixels
-from shared.store.block import Block, sha256
+from shared.listing import Keys
+from shared.store.block import Arithmetic, Block, sha256
 from shared.store.cache import Cache, create_cache, head_digest
-from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.store.keys import key_digest
+from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
 from shared.targets import Head, Targets
 
 SIZE = 8  # pixels of a view
 CLASSES = 3
+ARITHMETIC = Arithmetic("cpu", "2", False, False, 4)
 
 
 def make_head(classes: int = CLASSES, width: int = 5) -> Head:
@@ -37,7 +40,9 @@ def make_manifest(
     **changes: Any,
 ) -> Manifest:
     manifest = Manifest(
+        format_version=FORMAT_VERSION,
         format=store,
+        order=ORDERS[store],
         split="train",
         source=SourceFacts("images", samples, "d1" * 32, ("cat", "dog", "newt")),
         policy="pad-crop",
@@ -67,45 +72,60 @@ def make_manifest(
     return replace(manifest, **changes)
 
 
+def version_1(manifest: Manifest) -> Manifest:
+    """As the first version of the format had it."""
+    return replace(manifest, format_version=1, order="source")
+
+
 def make_labels(samples: int = 10) -> NDArray[np.int64]:
     return np.arange(samples) % CLASSES
 
 
+def make_keys(samples: int = 10) -> Keys:
+    return Keys.pack(f"class{index % CLASSES}/{index:05d}.jpg" for index in range(samples))
+
+
 def make_block(manifest: Manifest, view: int, index: int) -> Block:
     """Random numbers that depend on (view, index) alone; every channel mean is 0 or more."""
-    rows = manifest.rows(index)
+    samples = manifest.samples_of(index)
+    rows = len(samples)
     generator = torch.Generator().manual_seed(1000 * view + index)
     channels = manifest.teacher.channels
-    means = torch.randn(len(rows), sum(channels), generator=generator).relu()
+    means = torch.randn(rows, sum(channels), generator=generator).relu()
     split = torch.split(means, list(channels), dim=1)
     head = make_head(width=channels[-1])
     targets = Targets(linear(split[-1], head.weight, head.bias), split)
-    pixels = torch.randint(
-        0, 256, (len(rows), 3, SIZE, SIZE), generator=generator, dtype=torch.uint8
-    )
-    jpegs = tuple(map(encode_pixels, pixels)) if manifest.format == "webdataset" else ()
+    pixels = torch.randint(0, 256, (rows, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    shards, keys = manifest.format == "webdataset", make_keys(manifest.samples)
+    jpegs = tuple(map(encode_pixels, pixels)) if shards else ()
     return Block(
         view=view,
         index=index,
         fields=CODECS[manifest.codec].encode(targets),
-        box=torch.randint(-4, 60, (len(rows), 4), generator=generator, dtype=torch.int32).numpy(),
-        flip=(torch.rand(len(rows), generator=generator) < 0.5).numpy(),
+        box=torch.randint(
+            -4, 60, (len(samples), 4), generator=generator, dtype=torch.int32
+        ).numpy(),
+        flip=(torch.rand(rows, generator=generator) < 0.5).numpy(),
         pred=targets.logits.argmax(1).numpy().astype(np.int32),
-        label=make_labels(manifest.samples)[rows.start : rows.stop],
+        label=make_labels(manifest.samples)[samples],
         images=jpegs,
-        pixels={rows.start: sha256(pixels[0].numpy().tobytes())},
+        keys=tuple(keys[sample] for sample in samples.tolist()) if shards else (),
+        pixels={int(samples[0]): sha256(pixels[0].numpy().tobytes())},
         skipped=(),
+        arithmetic=ARITHMETIC,
     )
 
 
 def open_empty(folder: Path, manifest: Manifest) -> Cache:
     head = make_head(width=manifest.teacher.channels[-1])
-    return create_cache(folder, manifest, make_labels(manifest.samples), head)
+    samples = manifest.samples
+    return create_cache(folder, manifest, make_labels(samples), make_keys(samples), head)
 
 
-def put(cache: Cache, block: Block, keys: str = "5a" * 32) -> None:
+def put(cache: Cache, block: Block, keys: str | None = None) -> None:
     """`keys`: the digest of its samples' keys."""
-    cache.write(block, keys)
+    samples = cache.manifest.samples_of(block.index)
+    cache.write(block, keys or key_digest(make_keys(cache.manifest.samples), samples))
 
 
 def make_cache(folder: Path, manifest: Manifest) -> Cache:

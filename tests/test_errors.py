@@ -183,7 +183,7 @@ def test_an_image_that_does_not_decode_is_named(world: World, tmp_path: Path) ->
     for key, reason in spoil(images).items():
         done = world.precompute("--images", images, "--cache", cache)
         require_refused(
-            done, f"every image must decode: {key} in {images}", reason, "mend", "--skip-bad"
+            done, f"every image must decode: {key} in {images}", reason, "restore", "--skip-bad"
         )
         shutil.copy(world.images / "train" / key, images / "train" / key)
         shutil.rmtree(cache)  # it was made for a source with the bad image in it
@@ -211,7 +211,7 @@ def test_skip_bad_records_what_it_leaves_out_and_training_does_too(
     write_image_folder(tmp_path / "images", classes=5, train=4, val=1)
     bad = spoil(tmp_path / "images")
     flags = ("--images", tmp_path / "images", "--cache", tmp_path / "cache")
-    done = world.precompute(*flags, "--skip-bad")
+    done = world.precompute(*flags, "--skip-bad", 0.2)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "3 images skipped" in done.stdout
     for key, reason in bad.items():

@@ -104,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
     for store, codec in CACHES.items():
         run(
-            *("precompute/run.py", "--split", "val", "--images", world.images, "--skip-bad"),
+            *("precompute/run.py", "--split", "val", "--images", world.images, "--skip-bad", 0.2),
             *("--teacher", "resnet18", "--weights", folder / "teacher.pt", "--size", SIZE),
             *("--format", store, "--codec", codec, "--cache", world.cache(store)),
             *("--block", 8, "--workers", 0),

@@ -27,7 +27,7 @@ from train.step import AUTOCAST
 
 # name: default; None where the command derives it from the source, the device or the recipe
 PRECOMPUTE = {
-    "--split": None, "--images": None, "--limit": None, "--skip-bad": False, "--views": None,
+    "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
     "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": "imagenet",
     "--weights": None, "--precision": "fp32", "--cache": "data/teacher_cache", "--format": "zarr",
     "--codec": "half", "--block": None, "--batch-size": 256, "--workers": None, "--device": None,

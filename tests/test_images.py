@@ -160,14 +160,6 @@ def test_digest_changes_with_key_label_and_size(
     assert (open_source(str(moved), "train").digest == before) == same
 
 
-def test_key_digest(root: Path) -> None:
-    source = open_source(str(root), "train")
-    expected = sha256("".join(f"{key}\n" for key in KEYS[2:5]).encode()).hexdigest()
-    assert source.key_digest(2, 5) == expected
-    assert source.key_digest(0, len(source)) != source.key_digest(0, len(source) - 1)
-    assert source.key_digest(3, 3) == sha256(b"").hexdigest()
-
-
 def test_limit_keeps_evenly_spaced_samples(root: Path) -> None:
     whole = open_source(str(root), "train")
     kept = open_source(str(root), "train", limit=4)

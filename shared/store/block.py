@@ -1,18 +1,41 @@
-"""A block: a contiguous run of samples of one view. The unit of work, commit and resume.
+"""A block: a run of positions of one view (manifest.py). The unit of work, commit and resume.
 
 Its receipt is the commit marker. It is written after the block's files are safely on disk and
 holds their sizes and hashes, so a file that merely exists proves nothing and a damaged one is
-found. Receipts hold no times: a cache is a pure function of what its manifest says.
+found. Receipts hold no times. What a block says follows from the manifest, but for the last bits of
+the teacher's outputs, which depend on the arithmetic that made them; so the receipt names that.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.store import schema
+from shared.store.manifest import Manifest
 from shared.store.sealed import seal, unseal
+
+Skipped = tuple[int, str, str]  # (sample index, key, reason) of an image that does not decode
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the last bits of a teacher's outputs depend on, besides its weights."""
+
+    device: str  # "cpu", or the name of the GPU
+    torch: str  # version
+    matmul_tf32: bool  # products of float32 matrices in TF32; only ever on a GPU
+    cudnn_tf32: bool  # convolutions, likewise
+    batch_size: int
+
+    def __str__(self) -> str:
+        tf32 = [
+            name for name, on in (("matmul", self.matmul_tf32), ("cudnn", self.cudnn_tf32)) if on
+        ]
+        used = f"TF32 in {' and '.join(tf32)}" if tf32 else "no TF32"
+        return f"{self.device}, torch {self.torch}, {used}, batches of {self.batch_size}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +50,10 @@ class Block:
     pred: NDArray[np.int32]  # (n,): argmax of the live teacher, exact under every codec
     label: NDArray[np.int64]  # (n,)
     images: tuple[bytes, ...]  # n JPEGs of the views in the format webdataset, else ()
+    keys: tuple[str, ...]  # n, of the samples, in view shards of version 2, else ()
     pixels: Mapping[int, str]  # sample index -> sha256 of the view's uint8 pixels, a few of them
-    skipped: tuple[tuple[int, str, str], ...]  # (sample index, key, reason)
+    skipped: tuple[Skipped, ...]
+    arithmetic: Arithmetic | None  # None: of version 1, or made by no teacher
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         return {**self.fields, "box": self.box, "flip": self.flip, "pred": self.pred}
@@ -38,21 +63,31 @@ class Block:
 class Receipt:
     view: int
     block: int
-    start: int
+    start: int  # positions start..stop, half-open
     stop: int
     keys: str  # sha256 of the samples' keys, in order
     files: dict[str, tuple[int, str]]  # path in the split -> (bytes, sha256)
     pixels: dict[int, str]
     targets: dict[int, str]  # sample index -> sha256 of its row of fields, for the same samples
-    skipped: tuple[tuple[int, str, str], ...]
+    skipped: tuple[Skipped, ...]
+    arithmetic: Arithmetic | None
+
+    @property
+    def skipped_samples(self) -> frozenset[int]:
+        return frozenset(index for index, _, _ in self.skipped)
 
     def to_json(self) -> bytes:
-        return seal(asdict(self))
+        facts = asdict(self)
+        if self.arithmetic is None:
+            del facts["arithmetic"]
+        return seal(facts)
 
     @classmethod
     def from_json(cls, data: bytes) -> "Receipt":
-        """ValueError, KeyError or TypeError where `data` is no receipt or was changed since."""
+        """ValueError, one line, where `data` is not a receipt or was changed since."""
         facts = unseal(data)
+        _RECEIPT(facts, "")
+        arithmetic = facts.get("arithmetic")
         return cls(
             view=facts["view"],
             block=facts["block"],
@@ -60,17 +95,70 @@ class Receipt:
             stop=facts["stop"],
             keys=facts["keys"],
             files={path: (size, sha) for path, (size, sha) in facts["files"].items()},
-            pixels={int(row): sha for row, sha in facts["pixels"].items()},
-            targets={int(row): sha for row, sha in facts["targets"].items()},
-            skipped=tuple((row, key, reason) for row, key, reason in facts["skipped"]),
+            pixels={int(index): sha for index, sha in facts["pixels"].items()},
+            targets={int(index): sha for index, sha in facts["targets"].items()},
+            skipped=tuple((index, key, reason) for index, key, reason in facts["skipped"]),
+            arithmetic=arithmetic and Arithmetic(**arithmetic),
         )
+
+    def require_fit(self, manifest: Manifest, files: Collection[str]) -> None:
+        """ValueError where what it says cannot be of its block, whose `files` are these paths."""
+        if set(self.files) != set(files):
+            strange = sorted(set(self.files) ^ set(files))[0]
+            raise ValueError(f"its files are not those of its block: {strange!r}")
+        samples = [*self.pixels, *self.targets, *(index for index, _, _ in self.skipped)]
+        if max(samples, default=0) >= manifest.samples:
+            raise ValueError(f"sample {max(samples)} is not one of {manifest.samples}")
+        positions = manifest.place(np.array(samples, dtype=np.int64))
+        outside = (positions < self.start) | (positions >= self.stop)
+        if outside.any():
+            raise ValueError(f"sample {samples[int(outside.argmax())]} is not in its block")
+        if self.pixels.keys() != self.targets.keys():
+            raise ValueError("its checksums of pixels and of targets are of different samples")
+        if len(self.skipped_samples) < len(self.skipped) or self.skipped_samples & set(self.pixels):
+            raise ValueError("a sample is in it twice")
+
+
+_RECEIPT = schema.record(
+    {
+        "view": schema.integer(0, 10**9),
+        "block": schema.integer(0, 10**9),
+        "start": schema.integer(0, 10**9),
+        "stop": schema.integer(0, 10**9),
+        "keys": schema.sha256,
+        "files": schema.mapping(
+            schema.text, schema.in_turn(schema.integer(0, 2**63 - 1), schema.sha256)
+        ),
+        "pixels": schema.mapping(schema.decimal, schema.sha256),
+        "targets": schema.mapping(schema.decimal, schema.sha256),
+        "skipped": schema.many(
+            schema.in_turn(schema.integer(0, 10**9), schema.text, schema.text), 0, 10**9
+        ),
+    },
+    optional={
+        "arithmetic": schema.record(
+            {
+                "device": schema.text,
+                "torch": schema.text,
+                "matmul_tf32": schema.boolean,
+                "cudnn_tf32": schema.boolean,
+                "batch_size": schema.integer(1, 10**9),
+            }
+        )
+    },
+)
 
 
 def receipt_path(view: int, block: int) -> str:
     return f"receipts/v{view:04d}-b{block:06d}.json"
 
 
-def make_receipt(block: Block, rows: range, keys: str, files: Mapping[str, bytes]) -> Receipt:
+def make_receipt(
+    manifest: Manifest, block: Block, keys: str, files: Mapping[str, bytes]
+) -> Receipt:
+    """`keys`: the digest of its samples' keys; `files`: path in the split -> bytes."""
+    rows = manifest.rows(block.index)
+    places = manifest.place(np.array(list(block.pixels), dtype=np.int64)) - rows.start
     return Receipt(
         view=block.view,
         block=block.index,
@@ -79,8 +167,12 @@ def make_receipt(block: Block, rows: range, keys: str, files: Mapping[str, bytes
         keys=keys,
         files={path: (len(data), sha256(data)) for path, data in files.items()},
         pixels=dict(block.pixels),
-        targets={row: row_digest(block.fields, row - rows.start) for row in block.pixels},
+        targets={
+            index: row_digest(block.fields, row)
+            for index, row in zip(block.pixels, places.tolist(), strict=True)
+        },
         skipped=block.skipped,
+        arithmetic=block.arithmetic if manifest.format_version > 1 else None,
     )
 
 

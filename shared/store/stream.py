@@ -4,15 +4,18 @@
         -> webdataset's shuffle buffer -> JPEG decode -> batches
 
 Which shard goes to which process and worker, and every shuffle, is a pure function of (seed, epoch,
-rank, worker). Every sample comes once an epoch, and every rank yields the same number of batches,
+rank, worker). Blocks hold samples from all over the source (manifest.py), so that a batch is as
+mixed as a uniform draw, and the buffer only parts the neighbours in a block from one epoch to the
+next. Every sample comes once an epoch, and every rank yields the same number of batches,
 however uneven the shards: batch sizes give way, by a few samples, instead.
 Shapes: B samples of a batch, S pixels.
 """
 
 import multiprocessing
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +35,8 @@ from shared.view import new_batch
 from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,41 @@ def skip(batches: list[int], steps: int) -> list[int]:
     return taken
 
 
+@dataclass(frozen=True)
+class Place:
+    """Who draws, and when: what a shuffle depends on."""
+
+    seed: int
+    epoch: int
+    rank: int
+    worker: int
+
+
+def draw_batches(
+    samples: Callable[[int], Iterator[T]], shares: list[Share], place: Place, first: int = 0
+) -> Iterator[list[T] | None]:
+    """One worker's batches of an epoch, of what `samples` gives for its blocks, from the rank's
+    step `first` on. `shares` are those of the rank's workers.
+
+    Every worker yields equally often, None when it has no more batches: were one to end before the
+    others, whose batch comes next would depend on who is faster.
+    """
+    share = shares[place.worker]
+    skipped = skip([share.batches for share in shares], first)
+    # One integer of its own for each place: Random hashes the text.
+    rng = random.Random(f"{place.seed} {place.epoch} {place.rank} {place.worker}")
+    inputs = (sample for block in share.blocks for sample in samples(block))
+    stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(inputs)
+    sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
+    for _ in range(sum(sizes[: skipped[place.worker]])):
+        next(stream)  # read and shuffled as ever, but not decoded
+    for turn in range(min(skipped), max(share.batches for share in shares)):
+        if skipped[place.worker] <= turn < share.batches:
+            yield [next(stream) for _ in range(sizes[turn])]
+        else:
+            yield None
+
+
 class _Shards(IterableDataset[StreamBatch | Failed | None]):
     def __init__(
         self, cache: Cache, needed: list[str], batch_size: int, seed: int, rank: int, world: int
@@ -169,31 +209,16 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
             yield Failed.of(error)
 
     def _batches(self) -> Iterator[StreamBatch | None]:
-        """Every worker yields equally often, None when it has no more batches: were one to end
-        before the others, whose batch comes next would depend on who is faster."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, first = self.start.tolist()
-        shares = self.shares(epoch, workers)
-        share = shares[worker]
-        skipped = skip([share.batches for share in shares], first)
         view = epoch % self.cache.manifest.views
-        # One integer of its own for each (seed, epoch, rank, worker): Random hashes the text.
-        rng = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
-        stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(self._samples(view, share))
-        sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
-        for _ in range(sum(sizes[: skipped[worker]])):
-            next(stream)  # read and shuffled as ever, but not decoded
-        for turn in range(min(skipped), max(share.batches for share in shares)):
-            if skipped[worker] <= turn < share.batches:
-                yield self._batch([next(stream) for _ in range(sizes[turn])])
-            else:
-                yield None
-
-    def _samples(self, view: int, share: Share) -> Iterator[Sample]:
-        for block in share.blocks:
-            path = webdataset_format.shard_path(view, block)
-            yield from webdataset_format.samples(self.cache.read_file(view, block, path))
+        place = Place(self.seed, epoch, self.rank, worker)
+        drawn = draw_batches(
+            lambda block: self.cache.shard(view, block), self.shares(epoch, workers), place, first
+        )
+        for samples in drawn:
+            yield None if samples is None else self._batch(samples)
 
     def _batch(self, samples: list[Sample]) -> StreamBatch:
         manifest = self.cache.manifest

@@ -1,7 +1,8 @@
 """The webdataset format: self-contained view shards, blocks to tar files and back.
 
-    shards/vVVVV-bBBBBBB.tar    one block of one view, samples in source order; for sample i
-        IIIIIIIII.cls           its label, decimal
+    shards/vVVVV-bBBBBBB.tar    one block of one view, samples in the block's order, which is not
+                                the source's (manifest.py); for sample i of the source
+        IIIIIIIII.json          {"index": i, "key": its name in the source, "label": its class}
         IIIIIIIII.jpg           the view's pixels (JPEG, see shared/jpeg.py): what the teacher saw,
                                 after decoding
         IIIIIIIII.targets       its targets: one record of the dtype in targets.json
@@ -15,6 +16,9 @@ plain webdataset or tar:
 
 Tars are ustar with every time and owner 0: the bytes are a pure function of the contents. Samples
 that do not decode have no members.
+
+Shards of version 1 have IIIIIIIII.cls, the label in decimal, in place of the .json, and follow the
+order of the source.
 """
 
 import io
@@ -29,11 +33,16 @@ from numpy.typing import NDArray
 
 from shared.codecs import CODECS
 from shared.errors import InputError
+from shared.listing import Keys
 from shared.store.block import Block
 from shared.store.manifest import Manifest
 
 FOLDER = "shards"
-MEMBERS = ("cls", "jpg", "targets")  # of a sample, in this order
+MEMBERS = {  # of a sample, in this order, by the version of the format
+    1: ("cls", "jpg", "targets"),
+    2: ("json", "jpg", "targets"),
+}
+TARGETS = f"{FOLDER}/targets.json"
 DEFAULT_BLOCK = 1024  # samples: about 25 MB at 224 px
 
 
@@ -41,10 +50,29 @@ def check_block_size(block: int) -> None:
     """Any size will do."""
 
 
-def metadata(manifest: Manifest, labels: NDArray[np.int64]) -> dict[str, bytes]:
-    """Every file that no block writes."""
-    record = [[name, dtype, list(shape)] for name, dtype, shape in _record(manifest)]
-    return {f"{FOLDER}/targets.json": (json.dumps(record) + "\n").encode()}
+def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[str, bytes]:
+    """Every file that no block writes. Labels and keys are in the shards."""
+    return array_metadata(manifest)
+
+
+def array_metadata(manifest: Manifest) -> dict[str, bytes]:
+    """Those that tell the types and shapes of what blocks hold."""
+    return {TARGETS: (json.dumps(_description(manifest)) + "\n").encode()}
+
+
+def static_names(manifest: Manifest) -> set[str]:
+    """Paths of the files that no block writes."""
+    return {TARGETS}
+
+
+def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
+    """ValueError unless targets.json describes the records that the manifest speaks of."""
+    if json.loads(read(TARGETS)) != _description(manifest):
+        raise ValueError(f"{TARGETS} describes other records than the manifest")
+
+
+def _description(manifest: Manifest) -> list[list[object]]:
+    return [[name, dtype, list(shape)] for name, dtype, shape in _record(manifest)]
 
 
 def array_paths(manifest: Manifest, view: int, block: int) -> dict[str, str]:
@@ -58,20 +86,29 @@ def shard_path(view: int, block: int) -> str:
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard: path in the split -> bytes."""
-    rows = manifest.rows(block.index)
-    records = np.zeros(len(rows), np.dtype(_record(manifest)))
+    indices = manifest.samples_of(block.index).tolist()
+    records = np.zeros(len(indices), np.dtype(_record(manifest)))
     for name, values in block.arrays().items():
         records[name] = values
     skipped = {index for index, _, _ in block.skipped}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for row, index in enumerate(rows):
+        for row, index in enumerate(indices):
             if index not in skipped:
-                label = str(int(block.label[row])).encode()
-                contents = (label, block.images[row], records[row].tobytes())
-                for extension, data in zip(MEMBERS, contents, strict=True):
+                facts, record = _facts(manifest, block, row, index), records[row].tobytes()
+                contents = (facts, block.images[row], record)
+                members = MEMBERS[manifest.format_version]
+                for extension, data in zip(members, contents, strict=True):
                     _add(tar, f"{index:09d}.{extension}", data)
     return {shard_path(block.view, block.index): buffer.getvalue()}
+
+
+def _facts(manifest: Manifest, block: Block, row: int, index: int) -> bytes:
+    """The first member of a sample: what is known of it besides pixels and targets."""
+    label = int(block.label[row])
+    if manifest.format_version == 1:
+        return str(label).encode()
+    return json.dumps({"index": index, "key": block.keys[row], "label": label}).encode()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -84,11 +121,11 @@ def decode(
     manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
 ) -> dict[str, NDArray[Any]]:
     """The named arrays of one block, (n, ...) each; zeros, and pred -1, of skipped samples."""
-    rows = manifest.rows(block)
-    records = np.zeros(len(rows), np.dtype(_record(manifest)))
+    records = np.zeros(len(manifest.rows(block)), np.dtype(_record(manifest)))
     records["pred"] = -1
-    for sample in samples(read(shard_path(view, block))):
-        records[sample.index - rows.start] = unpack(manifest, sample.targets)
+    found = samples(manifest, block, read(shard_path(view, block)))
+    for row, sample in rows_of(manifest, block, found):
+        records[row] = unpack(manifest, sample.targets)
     # Copied, because one row of records counts as contiguous whatever its strides, which torch
     # then does not take.
     arrays = {name: records[name].copy() for name in names}
@@ -97,18 +134,12 @@ def decode(
     return arrays
 
 
-def decode_images(shard: bytes) -> dict[int, bytes]:
-    """Sample index -> the JPEG of its view."""
-    return {sample.index: sample.jpeg for sample in samples(shard)}
-
-
-def labels(manifest: Manifest, shards: Iterable[bytes]) -> NDArray[np.int64]:
-    """(N,) labels from every shard of a view; -1 of skipped samples."""
-    found = np.full(manifest.samples, -1, np.int64)
-    for shard in shards:
-        for sample in samples(shard):
-            found[sample.index] = sample.label
-    return found
+def rows_of(
+    manifest: Manifest, block: int, found: Iterable["Sample"]
+) -> Iterator[tuple[int, "Sample"]]:
+    """(row in the block, sample) of each."""
+    row_of = {index: row for row, index in enumerate(manifest.samples_of(block).tolist())}
+    return ((row_of[sample.index], sample) for sample in found)
 
 
 def unpack(manifest: Manifest, data: bytes) -> np.void:
@@ -117,7 +148,8 @@ def unpack(manifest: Manifest, data: bytes) -> np.void:
     if len(data) != dtype.itemsize:
         raise InputError(
             f"a packed member of targets has {dtype.itemsize} bytes under this manifest: got "
-            f"{len(data)}; the shard is of another cache: make it anew with precompute/run.py"
+            f"{len(data)}; the shard is of another cache: run the same "
+            f"precompute/run.py command again"
         )
     record: np.void = np.frombuffer(data, dtype)[0]
     return record
@@ -125,31 +157,49 @@ def unpack(manifest: Manifest, data: bytes) -> np.void:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    index: int
+    index: int  # in the source
     label: int
+    key: str  # "" in shards of version 1
     jpeg: bytes
     targets: bytes  # packed, see `unpack`
 
 
-def samples(shard: bytes) -> Iterator[Sample]:
-    """Every sample of a shard, in order. For shards of this module whose hash was checked.
+def samples(manifest: Manifest, block: int, shard: bytes) -> Iterator[Sample]:
+    """Every sample of a block's shard, in order. For shards whose hash was checked.
 
     A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal; contents
     fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has proved
     already: with it a cache is read at a third of the speed (tests/bench/store.py).
+    InputError where a shard with a right hash is not what this module writes.
     """
+    members = MEMBERS[manifest.format_version]
+    inside = set(manifest.samples_of(block).tolist())
     at = 0
-    while shard[at]:
-        contents = []
-        for extension in MEMBERS:
-            key, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
-            assert suffix == extension, (key, suffix)
-            size = int(shard[at + 124 : at + 135], 8)
-            at += tarfile.BLOCKSIZE
-            contents.append(shard[at : at + size])
-            at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        label, jpeg, targets = contents
-        yield Sample(int(key), int(label), jpeg, targets)
+    try:
+        while shard[at]:
+            contents = []
+            for extension in members:
+                name, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
+                if suffix != extension:
+                    raise ValueError(f"a member .{extension} was expected, .{suffix} is there")
+                size = int(shard[at + 124 : at + 135], 8)
+                at += tarfile.BLOCKSIZE
+                contents.append(shard[at : at + size])
+                at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            first, jpeg, targets = contents
+            if manifest.format_version == 1:
+                label, key = int(first), ""
+            else:
+                facts = json.loads(first)
+                label, key = facts["label"], facts["key"]
+            index = int(name)
+            inside.remove(index)
+            yield Sample(index, label, key, jpeg, targets)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"a shard holds the samples of its block: block {block} holds something else at byte "
+            f"{at:,} ({error!r}); run the same precompute/run.py command again"
+        ) from error
 
 
 def _record(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -8,6 +8,10 @@
         flip      (V, N)        bool
         pred      (V, N)        int32: the live teacher's argmax; -1: skipped sample
         label     (N,)          int32
+    keys.txt                    the samples' keys, see keys.py; not in version 1
+
+Each array and the group say in attributes what they hold (not in version 1), so that a reader with
+plain zarr needs none of this.
 
 V views, N samples in source order, C classes, C_s channels of stage s. One shard = one block:
 (1, block, ...), in inner chunks of (1, 1024, ...), each byte-shuffled, zstd, with a crc32c.
@@ -16,6 +20,7 @@ zarr encodes and decodes here in memory only; the bytes go through `files.py`, w
 zarr's own stores are not, and their hashes are known before anything touches the disk.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +34,11 @@ from zarr.storage import MemoryStore
 
 from shared.codecs import CODECS
 from shared.errors import InputError
+from shared.listing import Keys
 from shared.store.block import Block
+from shared.store.keys import KEYS, encode_keys
 from shared.store.manifest import Manifest
+from shared.store.meaning import array_meaning, group_meaning
 
 GROUP = "targets.zarr"
 CHUNK = 1024  # samples
@@ -43,15 +51,58 @@ numcodecs.blosc.use_threads = False
 def check_block_size(block: int) -> None:
     if block < 1 or (block > CHUNK and block % CHUNK):
         raise InputError(
-            f"--block must be 1 to {CHUNK}, or a multiple of {CHUNK}: got {block}; give such a one"
+            f"--block must be 1 to {CHUNK}, or a multiple of {CHUNK}: got {block}; give one of "
+            f"these"
         )
 
 
-def metadata(manifest: Manifest, labels: NDArray[np.int64]) -> dict[str, bytes]:
-    """Every file of the group that no block writes: the zarr.json files and the labels."""
+def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[str, bytes]:
+    """Every file that no block writes: the zarr.json files, the labels and the keys."""
     store: dict[str, Buffer] = {}
     _create(manifest, store)["label"][:] = labels
+    named = {KEYS: encode_keys(keys)} if manifest.format_version > 1 else {}
+    return {**named, **_with_prefix(store)}
+
+
+def array_metadata(manifest: Manifest) -> dict[str, bytes]:
+    """Those that tell the types and shapes of what blocks hold: the zarr.json files."""
+    store: dict[str, Buffer] = {}
+    _create(manifest, store)
     return _with_prefix(store)
+
+
+def static_names(manifest: Manifest) -> set[str]:
+    """Paths of the files that no block writes."""
+    labels = {f"{GROUP}/label/c/{block}" for block in range(manifest.blocks)}
+    named = {KEYS} if manifest.format_version > 1 else set()
+    return {*array_metadata(manifest), *labels, *named}
+
+
+def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
+    """ValueError unless the zarr.json of each array has the type and shape of the manifest.
+
+    It may have more views: they are added there first.
+    """
+    expected = array_metadata(manifest)
+    for name in names:
+        path = f"{GROUP}/{name}/zarr.json"
+        (views, mine), (more, theirs) = _layout(expected[path], name), _layout(read(path), name)
+        if mine != theirs or more < views:
+            raise ValueError(f"{path} describes another array than the manifest")
+
+
+def _layout(data: bytes, name: str) -> tuple[int, object]:
+    """(views, all else that reading an array depends on) of a zarr.json. ValueError."""
+    facts = json.loads(data)
+    try:
+        shape, dtype = list(facts["shape"]), facts["data_type"]
+        shard = facts["chunk_grid"]["configuration"]["chunk_shape"]
+        views = shape.pop(0) if name != "label" else 1
+    except (TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"the metadata of {name} are not those of an array") from error
+    if type(views) is not int:
+        raise ValueError(f"the metadata of {name} have a strange shape")
+    return views, (shape, dtype, shard)
 
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
@@ -116,7 +167,8 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _create(manifest: Manifest, store: dict[str, Buffer]) -> dict[str, zarr.Array[Any]]:
     arrays = {}
-    group = zarr.create_group(MemoryStore(store), attributes={"cache_id": manifest.cache_id()})
+    attributes = {"cache_id": manifest.cache_id(), **group_meaning(manifest)}
+    group = zarr.create_group(MemoryStore(store), attributes=attributes)
     chunk = min(CHUNK, manifest.block)
     for name, (shape, dtype) in _shapes(manifest).items():
         lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
@@ -131,7 +183,7 @@ def _create(manifest: Manifest, store: dict[str, Buffer]) -> dict[str, zarr.Arra
             shards=(*lead, manifest.block, *tail),
             compressors=[blosc, Crc32cCodec()],
             fill_value=0,
-            attributes={"stages": manifest.teacher.channels} if name == "channels" else {},
+            attributes=array_meaning(manifest, name),
             # Without it a chunk of zeros is not written, and a lost one reads as zeros. It is the
             # handle's, not the file's: group[name] would be another handle, without it.
             config={"write_empty_chunks": True},

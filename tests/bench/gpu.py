@@ -42,7 +42,7 @@ from shared.teacher import Teacher
 from shared.view import new_batch
 from tests.bench.precompute import write_photographs
 from tests.bench.store import CLASSES, STAGES, make_block
-from tests.small_cache import make_manifest
+from tests.small_cache import make_keys, make_manifest
 from train.feed import CachedViews, live_batch
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.step import train_step
@@ -99,7 +99,9 @@ def open_views(folder: Path, device: torch.device) -> CachedViews:
     manifest = make_manifest(8 * block, block, views=1, store="zarr", channels=STAGES)
     manifest = replace(manifest, teacher=replace(manifest.teacher, classes=CLASSES))
     head = Head(torch.zeros(CLASSES, STAGES[-1]), torch.zeros(CLASSES))
-    cache = create_cache(folder, manifest, np.zeros(manifest.samples, np.int64), head)
+    cache = create_cache(
+        folder, manifest, np.zeros(manifest.samples, np.int64), make_keys(manifest.samples), head
+    )
     made = make_block(manifest)
     for view, index in cache.units():
         cache.write(replace(made, view=view, index=index), keys="0" * 64)

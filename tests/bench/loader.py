@@ -36,6 +36,7 @@ from torchvision.datasets import ImageFolder
 from precompute import flags as precompute_flags
 from precompute import job as precompute_job
 from precompute.fill import fill
+from precompute.skips import Skips
 from shared.models import StagedResNet
 from shared.normalise import NORMALISATIONS
 from shared.store.cache import create_cache
@@ -100,9 +101,9 @@ def make_caches(folder: Path, size: int) -> None:
         )
         job = precompute_job.make_job(flags)
         head = job.teacher.head
-        cache = create_cache(flags.cache, job.manifest, job.source.labels, head)
+        cache = create_cache(flags.cache, job.manifest, job.source.labels, job.source.keys, head)
         units = list(cache.units())
-        fill(cache, job.source, job.teacher, units, BATCH, 0, job.device, skip_bad=False)
+        fill(cache, job.source, job.teacher, units, BATCH, 0, job.device, Skips(None, 0))
 
 
 def measure(folder: Path, size: int, workers: int, epochs: int) -> None:

@@ -28,6 +28,7 @@ from PIL import Image
 from precompute.fill import fill
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
+from precompute.skips import Skips
 from shared.models import StagedResNet
 from shared.store.cache import FORMATS, create_cache
 from shared.view import new_batch
@@ -74,7 +75,7 @@ def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[i
     def run(number: int) -> float:
         head = job.teacher.head
         where = folder / f"{store}{number}"
-        cache = create_cache(where, job.manifest, job.source.labels, head)
+        cache = create_cache(where, job.manifest, job.source.labels, job.source.keys, head)
         started = time.perf_counter()
         fill(
             cache,
@@ -84,7 +85,7 @@ def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[i
             flags.batch_size,
             job.workers,
             job.device,
-            skip_bad=False,
+            Skips(None, 0),
         )
         return time.perf_counter() - started
 

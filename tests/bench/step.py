@@ -29,9 +29,11 @@ import torch
 from precompute.blocks import compute_blocks
 from precompute.flags import add_flags
 from precompute.job import make_job
+from precompute.skips import Skips
 from shared.distributed import World
 from shared.models import StagedResNet
 from shared.store.cache import create_cache
+from shared.store.keys import key_digest
 from shared.view import new_batch
 from tests.helpers import write_image_folder
 from train.feed import CachedViews, live_batch
@@ -78,13 +80,15 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
             f"--views 1 --size {size} --batch-size {batch_size} --device cpu".split()
         )
     )
-    cache = create_cache(folder / "cache", job.manifest, job.source.labels, job.teacher.head)
+    cache = create_cache(
+        folder / "cache", job.manifest, job.source.labels, job.source.keys, job.teacher.head
+    )
     units = list(cache.units())
     for block in compute_blocks(
-        cache.manifest, job.source, job.teacher, units, batch_size, 0, job.device, False
+        cache.manifest, job.source, job.teacher, units, batch_size, 0, job.device, Skips(None, 0)
     ):
-        rows = cache.manifest.rows(block.index)
-        cache.write(block, job.source.key_digest(rows.start, rows.stop))
+        samples = cache.manifest.samples_of(block.index)
+        cache.write(block, key_digest(job.source.keys, samples))
     recipe = get_recipe(DEFAULT_RECIPE)
     labels = torch.from_numpy(job.source.labels)
     views = CachedViews(cache, recipe, labels, use_targets=True, device=job.device)

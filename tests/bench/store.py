@@ -30,7 +30,7 @@ from shared.store.block import Block
 from shared.store.cache import FORMATS, create_cache
 from shared.store.manifest import Manifest
 from shared.targets import Head, Targets
-from tests.small_cache import make_manifest
+from tests.small_cache import make_keys, make_manifest
 
 SAMPLES = {"zarr": 16_384, "webdataset": 4_096}
 STAGES = (64, 128, 256, 512)
@@ -56,7 +56,7 @@ def main() -> None:
 def measure(folder: Path, manifest: Manifest, rounds: int) -> None:
     rows = manifest.samples
     head = Head(torch.zeros(CLASSES, STAGES[-1]), torch.zeros(CLASSES))
-    cache = create_cache(folder, manifest, np.zeros(rows, np.int64), head)
+    cache = create_cache(folder, manifest, np.zeros(rows, np.int64), make_keys(rows), head)
     block = make_block(manifest)
     names = list(block.arrays())
     speeds: dict[str, list[float]] = {"write": [], "blocks": [], "view": []}
@@ -101,8 +101,10 @@ def make_block(manifest: Manifest) -> Block:
         pred=generator.integers(0, CLASSES, rows, dtype=np.int32),
         label=np.zeros(rows, np.int64),
         images=tuple(jpegs),
+        keys=("folder/00000.jpg",) * len(jpegs),
         pixels={},
         skipped=(),
+        arithmetic=None,
     )
 
 
