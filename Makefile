@@ -9,6 +9,8 @@ BIN := .venv/bin
 DEMO := runs/demo
 # Threads that wait by spinning cost a factor of ten as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Where it is set, every process compiles torch's Python again: 10 s each instead of 3.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all lint clean
 

@@ -41,7 +41,7 @@ def require_space(
     manifest = cache.manifest
     rows = processes * sum(len(manifest.rows(block)) for _, block in units)
     pages = PAGE * processes * len(units) * _files_a_block(manifest)
-    needed = HEAD_ROOM * (rows * _most_bytes_a_view(manifest, source) + pages)
+    needed = HEAD_ROOM * (most_bytes(manifest, source, rows) + pages)
     if free < needed:
         raise InputError(
             f"the disk must have room for the cache: {cache.where} lacks {rows:,} views of up to "
@@ -70,16 +70,17 @@ def _files_a_block(manifest: Manifest) -> int:
     return 1 + len(set(FORMATS[manifest.format].array_paths(manifest, 0, 0).values()))
 
 
-def _most_bytes_a_view(manifest: Manifest, source: ImageSource) -> float:
+def most_bytes(manifest: Manifest, source: ImageSource, views: int) -> float:
+    """Of `views` views, from above: as if nothing compressed."""
     fields = CODECS[manifest.codec].fields(manifest.teacher.classes, manifest.teacher.channels)
     box, flip, pred = 16, 1, 4
     targets = sum(np.dtype(dtype).itemsize * width for dtype, width in fields.values())
     targets += box + flip + pred
     if manifest.format == "zarr":
-        return targets
+        return views * targets
     label = 1
     members = (label, targets, _mean_jpeg(manifest, source))
-    return sum(size + 2 * TAR_RECORD for size in members)
+    return views * sum(size + 2 * TAR_RECORD for size in members)
 
 
 def _mean_jpeg(manifest: Manifest, source: ImageSource) -> float:

@@ -13,20 +13,23 @@ import numpy as np
 import torch
 import torchvision
 
+from precompute.flags import DEFAULT_VIEWS
 from shared import decode, view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
-from shared.models import ARCHITECTURES, STEMS, weights_digest
+from shared.models import weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import Manifest, SourceFacts, TeacherFacts
-from shared.teacher import PRECISIONS, Teacher, load_teacher
+from shared.teacher import Teacher, load_teacher
+from shared.torchvision_source import CIFAR
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGENET_WEIGHTS = "IMAGENET1K_V1"
+BUILT_IN_CLASSES = {"imagenette": 10, "cifar10": 10, "cifar100": 100}
 DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
-DEFAULT_VIEWS = 4
 
 
 @dataclass(frozen=True)
@@ -38,34 +41,6 @@ class Job:
     workers: int
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--split", required=True, help="split of the source to run the teacher over: train, val")
-    add("--images", metavar="SOURCE", help="folder with train/ and val/, tars, or a built-in set")
-    add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
-    add("--format", choices=FORMATS, default="zarr", help="targets only, or self-contained shards")
-    add("--views", type=int, metavar="K", help="views an image: epoch e trains on view e mod K")
-    add("--policy", choices=view.POLICIES, help="how views are drawn (default: the source's)")
-    add("--size", type=int, help="pixels a side (default: the source's)")
-    add("--teacher", choices=ARCHITECTURES, default="resnet34")
-    add("--stem", choices=STEMS, default="imagenet", help="of the teacher; cifar: 3x3, no max-pool")
-    add("--weights", metavar="NAME|FILE", help="torchvision's weight name or a state dict")
-    add("--codec", choices=CODECS, default="half")
-    add("--precision", choices=PRECISIONS, default="fp32", help="of the teacher's stages")
-    add("--batch-size", type=int, default=256)
-    add("--workers", type=int, help="decoding processes (default: by device)")
-    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
-    add("--seed", type=int, default=0, help="of the views")
-    add(
-        "--block",
-        type=int,
-        metavar="N",
-        help="samples a block",
-    )
-    add("--limit", type=int, metavar="N", help="only N samples, spread evenly over the source")
-    add("--skip-bad", action="store_true", help="go on past images that do not decode")
-
-
 def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     """InputError where the flags contradict each other or the world."""
     for name in ("views", "size", "batch_size", "block", "limit"):
@@ -75,7 +50,12 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    source = open_source(open_spec(flags.images), flags.split, flags.limit)
+    spec = open_spec(flags.images)
+    if spec in BUILT_IN_CLASSES:
+        _require_thousand(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
+    source = open_source(spec, flags.split, flags.limit)
+    if spec != "digits":
+        _require_thousand(spec, len(source.classes), flags)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
     normalisation = NORMALISATIONS[flags.stem]
@@ -146,9 +126,24 @@ def open_spec(images: str | None) -> str:
     return spec
 
 
+def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:
+    """InputError where torchvision's weights, which know 1000 classes, meet another number."""
+    weights = flags.weights or IMAGENET_WEIGHTS
+    if not weights.startswith("IMAGENET1K") or Path(weights).is_file() or classes == 1000:
+        return
+    cifar = spec in CIFAR or flags.stem == "cifar"
+    recipe = "cifar.resnet50.ce" if cifar else "resnet18.ce"
+    raise InputError(
+        f"the weights {weights} know ImageNet's 1000 classes, and {spec} has {classes}: train a "
+        f"teacher first (python train/run.py --images {spec} --teacher none --recipe {recipe} "
+        f"--student {flags.teacher} --out runs/teacher), then give --weights runs/teacher/best.pt"
+        + (" --stem cifar" if cifar else "")
+    )
+
+
 def _default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
     if source.spec != "digits":
-        return "IMAGENET1K_V1"
+        return IMAGENET_WEIGHTS
     if (flags.teacher, flags.stem) != ("resnet34", "imagenet"):
         raise InputError(
             f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "

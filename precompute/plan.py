@@ -5,231 +5,32 @@
 The flags are those of precompute/run.py. A warm-up of some 15 seconds runs real images of the
 source through decoding, teacher, codec and format on this device. (The teacher of the built-in
 `digits` is trained first where it is not there, as precompute/run.py does.)
-
-Making a cache costs views x (decode + teacher + encode) an image; an epoch of training from it
-saves the teacher's forward pass, as one with a live teacher decodes too. So it has paid after
-
-    views x pipeline seconds / teacher seconds      student epochs, of one student or of many,
-
-as long as training waits for the device and not for decoding.
 """
 
-import argparse
-import math
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np
-import torch
-from torch.nn.functional import cross_entropy
-
-from precompute.blocks import compute_blocks
-from precompute.estimate import count_files, free_bytes
-from precompute.job import Job, add_flags, make_job
+from precompute.flags import make_parser
 from shared.errors import run_command
-from shared.images import ImageSource
-from shared.loader import Draw, PixelLoader, Request
-from shared.models import StagedResNet
-from shared.store.block import Block
-from shared.store.cache import FORMATS
-from shared.store.manifest import Manifest
-from shared.store.object_files import open_files
-from shared.units import digits, duration, size
 
-SHOWN_VIEWS = (1, 2, 4, 10, 50)
-SECONDS = 4.0  # for each of the three measurements
-SAMPLES = 4096  # of the source, at most
-VIEWS = 100  # of each of them, at most: a set of ten images lasts for SECONDS too
-BLOCK = 2048  # rows of a warm-up block, at most
-ROWS = 16  # of the first, small batch; blocks are multiples, see shared/teacher.py
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Measured here. Seconds are an image's."""
-
-    views: int  # measured
-    num_bytes: int  # of an encoded view
-    pipeline: float  # decode + teacher, encoding in the background
-    teacher: float  # its forward pass alone
-    student: float  # ResNet-18 forward and backward
+EXAMPLES = (
+    "python precompute/plan.py --split train --images /data/imagenet --views 10",
+    "python precompute/plan.py --split train --images /data/imagenet --codec tiny --device cuda:1",
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Tells what a precompute run would take.")
-    add_flags(parser)
-    flags = parser.parse_args()
-    job = make_job(flags)
-    costs = measure(job, flags.batch_size, flags.skip_bad)
-    print(report(job, costs, free_bytes(open_files(flags.cache, flags.split).root)))
-    return 0
+    flags = make_parser(
+        "Measures for about 15 seconds what a precompute run with the same flags would take: disk, "
+        "hours, and after how many epochs of training the cache has paid. Writes nothing.",
+        EXAMPLES,
+    ).parse_args()
+    from precompute.measure import plan  # here, as it brings torch: --help does not wait for that
 
-
-def report(job: Job, costs: Costs, free: float) -> str:
-    manifest = job.manifest
-    images, asked = manifest.samples, manifest.views
-
-    def bytes_of(views: int) -> int:
-        return costs.num_bytes * views * images
-
-    def time_of(views: int) -> str:
-        return duration(costs.pipeline * views * images)
-
-    def break_even(views: int) -> float:
-        return views * costs.pipeline / costs.teacher
-
-    shown = {asked} if manifest.policy == "center" else {asked, *SHOWN_VIEWS}
-    room = f"{size(free)} ({'enough' if bytes_of(asked) < free else 'NOT ENOUGH'})"
-    if free == math.inf:
-        room = "no limit known"
-    live = 1 + costs.teacher / costs.student
-    return "\n".join(
-        [
-            f"{manifest.teacher.architecture} on {job.device}, {manifest.size} px, "
-            f"{manifest.precision}, codec {manifest.codec}, format {manifest.format}, "
-            f"{job.workers} decoding workers; {costs.views:,} views measured",
-            "",
-            "| what | value |",
-            "|---|---:|",
-            f"| images | {images:,} |",
-            f"| views | {asked} |",
-            f"| bytes a view | {costs.num_bytes:,} B |",
-            f"| bytes, total | {size(bytes_of(asked))} |",
-            f"| files | {count_files(manifest):,} |",
-            f"| bytes free on its disk | {room} |",
-            f"| bytes to write a second | {size(costs.num_bytes / costs.pipeline)}/s |",
-            f"| decode + teacher + encode | {digits(1000 * costs.pipeline, 3)} ms an image |",
-            f"| teacher alone | {digits(1000 * costs.teacher, 3)} ms an image |",
-            f"| ResNet-18 forward and backward | {digits(1000 * costs.student, 3)} ms an image |",
-            f"| device time of an epoch, live / cached | {digits(live)} |",
-            f"| teacher time, one process | {time_of(asked)} |",
-            f"| break-even | {digits(break_even(asked))} student epochs |",
-            "",
-            "| views | on disk | teacher time | break-even, student epochs |",
-            "|---:|---:|---:|---:|",
-            *(
-                f"| {views} | {size(bytes_of(views))} | {time_of(views)} "
-                f"| {digits(break_even(views))} |"
-                for views in sorted(shown)
-            ),
-            "",
-            "Teacher time is that of decode + teacher + encode. After so short a warm-up, times "
-            "are right to some 10 % if the machine is quiet; bytes come from smaller blocks than "
-            "the run's, so they are a little high.",
-        ]
-    )
-
-
-def measure(job: Job, batch_size: int, skip_bad: bool) -> Costs:
-    """InputError at an image that does not decode, unless `skip_bad`."""
-    source = _spread(job.source, SAMPLES)
-    manifest = replace(job.manifest, source=replace(job.manifest.source, samples=len(source)))
-    # One small batch tells how large a block fits into the time.
-    started = time.perf_counter()
-    pixels = _pixels(manifest, source, ROWS).to(job.device)
-    decoding = (time.perf_counter() - started) / ROWS
-    pace = _seconds(job.device, lambda: job.teacher(pixels), 0.0) / ROWS
-    pace += decoding / max(1, job.workers)
-    rows = ROWS * max(1, int(SECONDS / 4 / pace) // ROWS)
-    block = min(rows, 1024) if rows < BLOCK else BLOCK
-    batch = min(batch_size, block)
-
-    views, num_bytes, pipeline = _time_pipeline(
-        job, replace(manifest, block=block, views=VIEWS), source, batch, skip_bad
-    )
-    pixels = _pixels(manifest, source, batch).to(job.device)
-    teacher = _seconds(job.device, lambda: job.teacher(pixels), SECONDS) / batch
-    student = _seconds(job.device, _student_step(job, pixels), SECONDS) / batch
-    # The teacher is part of the pipeline; only noise of the clock can say otherwise.
-    return Costs(views, num_bytes, max(pipeline, teacher), teacher, student)
-
-
-def _time_pipeline(
-    job: Job, manifest: Manifest, source: ImageSource, batch_size: int, skip_bad: bool
-) -> tuple[int, int, float]:
-    """(views measured, bytes of a view, seconds an image), the first block's time left out."""
-
-    def encode(block: Block) -> int:
-        return sum(map(len, FORMATS[manifest.format].encode(manifest, block).values()))
-
-    units = [(view, block) for view in range(manifest.views) for block in range(manifest.blocks)]
-    blocks = compute_blocks(
-        manifest,
-        source,
-        job.teacher,
-        units,
-        batch_size,
-        job.workers,
-        job.device,
-        skip_bad,
-    )
-    sizes: list[Future[int]] = []
-    views = 0
-    with ThreadPoolExecutor(1) as encoder:  # beside the teacher, as in a run
-        for block in blocks:
-            sizes.append(encoder.submit(encode, block))
-            views += len(block.pred)
-            if len(sizes) == 1:
-                first, started = views, time.perf_counter()
-            elif time.perf_counter() - started > SECONDS:
-                break
-    seconds = time.perf_counter() - started
-    num_bytes = sum(size.result() for size in sizes)
-    return views, round(num_bytes / views), seconds / (views - first)
-
-
-def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:
-    facts = job.manifest.teacher
-    student = StagedResNet("resnet18", facts.classes, facts.stem).to(job.device)
-    x = job.teacher.normalisation(pixels)
-    labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-
-    def step() -> None:
-        student.zero_grad()
-        cross_entropy(student(x)[0], labels).backward()
-
-    return step
-
-
-def _seconds(device: torch.device, step: Callable[[], object], budget: float) -> float:
-    """Median of a step's times, for `budget` seconds, at least two; the first is left out."""
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < budget:
-        started = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return median(times[1:])
-
-
-def _spread(source: ImageSource, count: int) -> ImageSource:
-    """`count` of its samples at most, any run of which is spread over the whole source."""
-    count = min(count, len(source))
-    order = np.argsort(np.arange(count) * 0.6180339887 % 1)  # the golden ratio spreads evenly
-    index = order * len(source) // count
-    return replace(
-        source,
-        keys=source.keys.take(index),
-        labels=source.labels[index],
-        reader=source.reader.take(index),
-    )
-
-
-def _pixels(manifest: Manifest, source: ImageSource, rows: int) -> torch.Tensor:
-    """(rows, 3, S, S) uint8: one batch of real views."""
-    loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False)
-    index = np.arange(rows) % len(source)
-    (batch,) = loader.batches([Request(0, index, Draw(manifest.policy, manifest.seed, 0))])
-    return batch.pixels
+    return plan(flags)
 
 
 if __name__ == "__main__":

@@ -5,74 +5,36 @@
         --teacher resnet34 --weights IMAGENET1K_V1 --views 10 --codec half
     torchrun --nproc-per-node 8 precompute/run.py --split train ...     (on any number of machines)
 
-Steps: open the source, load the teacher, open or create the cache, list the blocks that are not
-there or not intact, make them. Kill it at any instant and start it again: it goes on, and the
-cache ends byte for byte the same.
+Kill it at any instant and start it again: it goes on, and the cache ends byte for byte the same.
 """
 
-import argparse
 import sys
-import time
 from pathlib import Path
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tqdm import tqdm
-
-from precompute.estimate import require_space
-from precompute.fill import fill
-from precompute.job import add_flags, make_job
-from shared.distributed import read_world
+from precompute.flags import make_parser
 from shared.errors import run_command
-from shared.store.cache import create_cache
+
+EXAMPLES = (
+    "python precompute/run.py --split train --images /data/imagenet --views 10",
+    "python precompute/run.py --split train --images cifar10 --teacher resnet34 --stem cifar \\\n"
+    "      --weights teacher.pt --cache data/cifar10_cache",
+    "torchrun --nproc-per-node 8 precompute/run.py --split train --images /data/imagenet",
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Runs the teacher once and writes the cache.")
-    add_flags(parser)
-    flags = parser.parse_args()
-    world = read_world()
-    job = make_job(flags, world.local_rank)
-    cache = create_cache(flags.cache, job.manifest, job.source.labels, job.teacher.head)
-    manifest = cache.manifest
-    # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
-    units = list(cache.units())[world.rank :: world.size]
-    checking = tqdm(units, "checking", leave=False, disable=None)
-    todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
-    process = f", process {world.rank} of {world.size}" if world.size > 1 else ""
-    print(
-        f"{cache.where}: {manifest.samples:,} images x {manifest.views} views of {manifest.size} "
-        f"px, codec {manifest.codec}, cache {manifest.cache_id()}{process}; "
-        f"{len(units) - len(todo)} of {len(units)} blocks are there",
-        flush=True,
-    )
-    require_space(cache, job.source, todo, world.size)
-    started = time.perf_counter()
-    images = fill(
-        cache,
-        job.source,
-        job.teacher,
-        todo,
-        flags.batch_size,
-        job.workers,
-        job.device,
-        flags.skip_bad,
-    )
-    cache.files.remove_stale()
-    seconds = time.perf_counter() - started
-    speed = f"{images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s)"
-    if not cache.is_complete():
-        print(f"done here: {speed}; other processes' blocks are still to come")
-        return 0
-    skipped = cache.skipped()
-    print(
-        f"done: {speed}; {cache.num_bytes() / manifest.samples:,.0f} bytes a view on disk; "
-        f"{len(skipped)} images skipped"
-    )
-    for _, key, reason in skipped:
-        print(f"  skipped {key}: {reason}")
-    return 0
+    flags = make_parser(
+        "Runs the teacher once over fixed views of every image and writes what it says, its logits "
+        "and the mean of every channel at its stages, into a cache. Interrupted at any point, the "
+        "same command resumes.",
+        EXAMPLES,
+    ).parse_args()
+    from precompute.make import make  # here, as it brings torch: --help does not wait for that
+
+    return make(flags)
 
 
 if __name__ == "__main__":

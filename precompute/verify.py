@@ -2,123 +2,52 @@
 
     python precompute/verify.py --cache data/teacher_cache --split train --samples 256 [--repair]
 
-1. Integrity: every block of every view has its receipt, every file the hash in it, every sample of
-   every view is covered once.
-2. Pixels: the views that receipts carry checksums of are made again and compared.
-3. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
-   and teacher, and every stored number compared. Allowed: the codec's stated bound, and noise of
-   the arithmetic where the teacher ran elsewhere.
-4. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
-   must fail check 3, otherwise that check proves nothing.
+What it checks: precompute/integrity.py.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np
-from tqdm import tqdm
+from shared.commandline import Parser
+from shared.errors import run_command
 
-from precompute.compare import BATCH, check_targets
-from precompute.fill import fill
-from shared.checks import require_pixels, require_source
-from shared.device import default_workers, pick_device
-from shared.errors import InputError, run_command
-from shared.images import ImageSource, open_source
-from shared.store.cache import Cache, create_cache, open_cache
-from shared.teacher import cached_teacher
+EXAMPLES = (
+    "python precompute/verify.py --cache data/teacher_cache",
+    "python precompute/verify.py --cache s3://bucket/cache --samples 1024 --repair",
+)
 
-Unit = tuple[int, int]  # (view, block)
-STATIC: Unit = (-1, -1)
+
+def make_parser() -> Parser:
+    parser = Parser(
+        "Checks the hash of every file of a cache, makes some of its views again and compares what "
+        "is stored with what the live teacher says. Exit code 0: all holds; 1: something does not, "
+        "with the reasons on stderr.",
+        EXAMPLES,
+    )
+    add = parser.add_argument_group("cache").add_argument
+    add("--cache", default="data/teacher_cache", metavar="DIR|URL", help="the cache to check")
+    add("--split", default="train", metavar="NAME", help="train or val")
+    add("--samples", type=int, default=64, metavar="N", help="views to compare; 0: only the files")
+    add("--repair", action="store_true", help="make damaged blocks again, and nothing else")
+    add = parser.add_argument_group("teacher and images").add_argument
+    add("--images", metavar="SOURCE", help="where the images are now (default: as in the cache)")
+    add(
+        "--weights",
+        metavar="NAME|FILE",
+        help="where the teacher's weights are now (default: as in the cache)",
+    )
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+    return parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Checks a cache, and against the live teacher.")
-    add = parser.add_argument
-    add("--cache", default="data/teacher_cache", help="folder or URL (s3://...) of the cache")
-    add("--split", default="train")
-    add("--samples", type=int, default=64, metavar="N", help="views to compare; 0: none")
-    add("--images", metavar="SOURCE", help="default: the cache's")
-    add("--weights", metavar="NAME|FILE", help="default: the cache's")
-    add("--device", help="cpu, cuda, ... (default: the best there is)")
-    add("--repair", action="store_true", help="make what is damaged anew, and nothing else")
-    flags = parser.parse_args()
-    if flags.samples < 0:
-        raise InputError(f"--samples must be 0 or more: got {flags.samples}")
-    cache = open_cache(flags.cache, flags.split)
-    manifest = cache.manifest
-    source = None
-    if manifest.format == "zarr" or flags.images:
-        spec = flags.images or manifest.source.spec
-        source = open_source(spec, manifest.split, limit=manifest.samples)
-        require_source(cache, source)
-    damaged = find_damage(cache, source)
-    if flags.repair and damaged:
-        damaged = repair(cache, source, damaged, flags)
-    failures = list(damaged.values())
-    if not failures and flags.samples:
-        device = pick_device(flags.device)
-        teacher = cached_teacher(manifest, flags.weights, device)
-        failures += check_pixels(cache, source)
-        failures += check_targets(cache, source, teacher, flags.samples, device)
-    for failure in failures:
-        print(f"FAILED: {failure}", file=sys.stderr)
-    print(f"{cache.where}: {'FAILED' if failures else 'verified'}")
-    return 1 if failures else 0
+    flags = make_parser().parse_args()
+    from precompute.integrity import verify  # here, as it brings torch: --help does not wait
 
-
-def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
-    """What is wrong with the files, by (view, block); (-1, -1) stands for files of no block."""
-    damaged: dict[Unit, str] = {}
-    try:
-        # The metadata of view shards have no labels in them, and no source is opened for them.
-        labels = np.zeros(cache.manifest.samples, np.int64) if source is None else source.labels
-        cache.check_static(labels)
-    except InputError as error:
-        damaged[STATIC] = str(error)
-    units = list(cache.units())
-    for view, block in tqdm(units, "hashing", leave=False, disable=None):
-        try:
-            cache.check_block(view, block, source)
-        except InputError as error:
-            damaged[view, block] = str(error)
-    print(
-        f"integrity: {len(units) - len(damaged.keys() - {STATIC})} of {len(units)} blocks intact, "
-        f"{cache.manifest.samples:,} samples x {cache.manifest.views} views"
-    )
-    return damaged
-
-
-def repair(
-    cache: Cache, source: ImageSource | None, damaged: dict[Unit, str], flags: argparse.Namespace
-) -> dict[Unit, str]:
-    """Makes what is damaged anew, and nothing else; returns what is still damaged."""
-    manifest = cache.manifest
-    for text in damaged.values():
-        print(f"repairing: {text}", file=sys.stderr)
-    source = source or open_source(
-        flags.images or manifest.source.spec, manifest.split, limit=manifest.samples
-    )
-    require_source(cache, source)
-    device = pick_device(flags.device)
-    teacher = cached_teacher(manifest, flags.weights, device)
-    cache = create_cache(flags.cache, manifest, source.labels, teacher.head)
-    units = sorted(damaged.keys() - {STATIC})
-    known_bad = any(cache.skips(*unit) for unit in cache.units() if unit not in damaged)
-    fill(cache, source, teacher, units, BATCH, default_workers(device), device, known_bad)
-    return find_damage(cache, source)
-
-
-def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:
-    try:
-        compared = require_pixels(cache, source)
-    except InputError as error:
-        return [str(error)]
-    print(f"pixels: {compared} checksummed views made again, all equal")
-    return []
+    return verify(flags)
 
 
 if __name__ == "__main__":

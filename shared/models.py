@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from shared.choices import STEMS
 from shared.errors import InputError
 
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -23,7 +24,6 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] 
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
     "resnet152": (Bottleneck, [3, 8, 36, 3]),
 }
-STEMS = ("imagenet", "cifar")
 
 
 class StagedResNet(ResNet):  # type: ignore[misc]  # torchvision has no type hints

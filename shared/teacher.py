@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from shared.choices import TEACHER_PRECISIONS
 from shared.errors import InputError
 from shared.models import StagedResNet, channel_means, load_weights, weights_digest
 from shared.normalise import Normalisation
 from shared.store.manifest import Manifest
 from shared.targets import Head, Targets
-
-PRECISIONS = ("fp32", "bf16")
 
 # Matrix products choose their kernel by the number of rows, and treat the rows past the last
 # multiple of its height with others, which sum in another order. Convolutions over whole multiples
@@ -27,7 +26,7 @@ _ROWS = 16
 class Teacher(nn.Module):
     def __init__(self, model: StagedResNet, normalisation: Normalisation, precision: str) -> None:
         super().__init__()
-        assert precision in PRECISIONS, precision
+        assert precision in TEACHER_PRECISIONS, precision
         self.model = model.requires_grad_(False).eval()
         self.normalisation = normalisation
         self.precision = precision

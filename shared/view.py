@@ -20,10 +20,10 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from shared.choices import POLICIES
 from shared.decode import decode, decode_rows
 from shared.errors import InputError
 
-POLICIES = ("random-resized-crop", "pad-crop", "center")
 INTERPOLATION = "bilinear"
 ANTIALIAS = True
 

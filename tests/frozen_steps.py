@@ -16,8 +16,9 @@ if not __package__:
 import torch
 
 from shared.distributed import disconnect, parallel, sum_over
+from train.flags import add_flags
 from train.input import open_input
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 from train.step import train_step
 
 

@@ -20,6 +20,7 @@ import torch
 import torchvision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import train.agreement
 import train.eval
 from shared.decode import BadImage, decode
 from shared.errors import InputError
@@ -225,7 +226,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     def evaluate(checkpoint: Path, *flags: object) -> str:
         arguments = ["eval.py", "--checkpoint", checkpoint, "--workers", 0, "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments), *map(str, flags)])
-        monkeypatch.setattr(train.eval, "BATCH", 8)
+        monkeypatch.setattr(train.agreement, "BATCH", 8)
         assert train.eval.main() == 0
         return capsys.readouterr().out
 
@@ -328,7 +329,7 @@ def test_it_runs_at_the_precision_of_its_run(
         used.append(name)
         return autocast(device, name)
 
-    monkeypatch.setattr(train.eval, "autocast", noted)
+    monkeypatch.setattr(train.agreement, "autocast", noted)
     evaluate(best)
     assert set(used) == {precision or "fp32"}
 

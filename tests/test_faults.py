@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from precompute.verify import find_damage
+from precompute.integrity import find_damage
 from shared.errors import InputError
 from shared.images import open_source
 from shared.store.cache import FORMATS, open_cache

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import precompute.plan
 import precompute.run
-from precompute import estimate, plan
+from precompute import estimate, measure
 from precompute.estimate import count_files, require_space
-from precompute.job import Job, add_flags, make_job
+from precompute.flags import add_flags
+from precompute.job import Job, make_job
 from shared.errors import InputError
 from shared.store.cache import Cache, open_cache
 from shared.store.files import LocalFiles
@@ -66,7 +68,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "SECONDS", 0.2)
+    monkeypatch.setattr(measure, "SECONDS", 0.2)
 
 
 def tables(
@@ -77,7 +79,7 @@ def tables(
 ) -> tuple[dict[str, str], dict[int, list[str]]]:
     """What the command prints: the value of each line, and the columns of each number of views."""
     monkeypatch.setattr(sys, "argv", ["plan.py", "--split", split, *map(str, flags)])
-    assert plan.main() == 0
+    assert precompute.plan.main() == 0
     return parse(capsys.readouterr().out)
 
 
@@ -177,7 +179,7 @@ def test_center_has_one_view(
 
 def test_the_warm_up_reads_images_from_the_whole_source(inputs: Inputs) -> None:
     source = inputs.job("zarr", "half").source
-    spread = plan._spread(source, 50)
+    spread = measure._spread(source, 50)
     places = [list(source.keys).index(key) for key in spread.keys]
     assert len(set(places)) == len(spread) == 50
     assert len({place // 60 for place in places[:8]}) == 4, "eight in a row miss a quarter"

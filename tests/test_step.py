@@ -15,8 +15,9 @@ from shared.targets import Targets
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
 from tests.runs import load, metrics
 from train.batch import Batch
+from train.flags import add_flags
 from train.recipes import DEFAULT_RECIPE, get_recipe
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 from train.state import TrainState, means, step_sums
 from train.step import train_step
 from train.student import Student, build_student

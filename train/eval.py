@@ -3,260 +3,55 @@
     python train/eval.py --checkpoint runs/X/best.pt
     python train/eval.py --checkpoint runs/X/best.pt --cache data/teacher_cache
 
-What the network is, and on which images it was trained, stands in the run.json beside the
-checkpoint. Agreement (share of images where student and teacher have the same top-1, and the mean
-KL(teacher || student) in nats) needs a cached val split: precompute/run.py --split val.
-
-An image that does not decode counts as wrong, and not at all for agreement. View shards hold no
-such image: those that precompute left out are told, and not counted.
-Shapes: B samples of a batch, S pixels, C classes.
+What is counted and how: train/agreement.py.
 """
 
-import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import torch
-from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
-from tqdm import tqdm
+from shared.commandline import Parser
+from shared.errors import run_command
 
-from shared.checks import require_pixels, require_source, require_targets
-from shared.codecs import CODECS
-from shared.device import default_workers, pick_device
-from shared.errors import InputError, run_command
-from shared.images import ImageSource, default_source
-from shared.loader import PixelLoader
-from shared.models import StagedResNet, load_weights
-from shared.normalise import Normalisation
-from shared.store.cache import Cache, has_split, open_cache
-from shared.store.stream import ShardLoader
-from train.average import plain_names
-from train.evaluate import correct, image_batches
-from train.folder import RUN_FILE, RunFolder, read_run
-from train.images import open_images
-from train.state import require_fits
-from train.step import autocast
-
-BATCH = 256
+EXAMPLES = (
+    "python train/eval.py --checkpoint runs/kd/best.pt",
+    "python train/eval.py --checkpoint runs/kd/best.pt --cache data/teacher_cache",
+)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What is right, and what the teacher said."""
-
-    pixels: Tensor  # (B, 3, S, S) uint8
-    labels: Tensor  # (B,) int64; -1: the image does not decode
-    logits: Tensor | None = None  # (B, C) float32: the teacher's, from the cache
-    pred: Tensor | None = None  # (B,) int64: its top-1; -1: precompute skipped the image
+def make_parser() -> Parser:
+    parser = Parser(
+        "Evaluates a run's checkpoint on the val split: top-1, top-5, and with a cached val split "
+        "how often it agrees with the teacher.",
+        EXAMPLES,
+    )
+    add = parser.add_argument_group("what to evaluate").add_argument
+    add("--checkpoint", type=Path, required=True, metavar="FILE",
+        help="best.pt or last.pt in a run folder; required")  # fmt: skip
+    add("--cache", metavar="DIR|URL", help="with a val split: also agreement (default: none)")
+    add(
+        "--images",
+        metavar="SOURCE",
+        help="where the images are now (default: as in the cache, else as in the run)",
+    )
+    add = parser.add_argument_group("speed").add_argument
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+    )
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+    return parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Evaluates a checkpoint on the val split.")
-    add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="FILE", help="a run's best.pt or last.pt")
-    add("--cache", metavar="DIR|URL", help="with a val split: agreement with the teacher")
-    add("--images", metavar="SOURCE", help="default: the cache's, else the run's")
-    add("--workers", type=int, help="decoding processes (default: by device)")
-    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
-    flags = parser.parse_args()
-    if flags.workers is not None and flags.workers < 0:
-        raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    run = run_of(flags.checkpoint)
-    facts = run["model"]
-    device = pick_device(flags.device)
-    workers = default_workers(device) if flags.workers is None else flags.workers
-    model = load_student(flags.checkpoint, facts).to(device).eval()
-    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
-    if flags.cache is None:
-        batches = _without_teacher(flags.images or _images_of(run), facts, workers)
-    else:
-        batches = _with_teacher(open_cache(flags.cache, "val"), flags.images, facts, workers)
-    precision = run["identity"].get("precision") or "fp32"
-    print(evaluate_with_teacher(model, normalise, batches, device, precision))
-    return 0
+    flags = make_parser().parse_args()
+    from train.agreement import evaluate_checkpoint  # here, as it brings torch
 
-
-def run_of(checkpoint: Path) -> dict[str, Any]:
-    """The run.json beside a checkpoint. InputError where one of the two is missing."""
-    if not checkpoint.is_file():
-        found = "is not a file" if checkpoint.exists() else "does not exist"
-        raise InputError(
-            f"--checkpoint must be a file, a run's best.pt or last.pt: {checkpoint} {found}; check "
-            f"the path"
-        )
-    if not (checkpoint.parent / RUN_FILE).exists():
-        raise InputError(
-            f"{checkpoint} has no run.json beside it, which says what network it is and on which "
-            f"images it was trained: give the best.pt in the run folder that train/run.py wrote, "
-            f"or copy that folder's run.json there"
-        )
-    return read_run(checkpoint.parent, "model", "flags")
-
-
-def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedResNet:
-    """A plain state dict; of last.pt the network that its run evaluates. `facts`: run.json's model.
-
-    InputError where the file holds no such network.
-    """
-    model = StagedResNet(facts["architecture"], facts["classes"], facts["stem"])
-    if checkpoint.name != "last.pt":
-        load_weights(model, str(checkpoint))
-        return model
-    saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
-    assert saved is not None
-    # Averaged weights, where the run keeps some, are what it evaluates.
-    weights = plain_names(saved["average"]) if saved.get("average") else None
-    if weights is None:
-        weights = {
-            name.removeprefix("backbone."): value
-            for name, value in saved["student"].items()
-            if name.startswith("backbone.")
-        }
-    try:
-        require_fits("weight", weights, model.state_dict())
-    except ValueError as error:
-        raise InputError(
-            f"{checkpoint} does not fit the run.json beside it: {error}; give a run folder as "
-            f"train/run.py wrote it"
-        ) from error
-    model.load_state_dict(weights)
-    return model
-
-
-@torch.no_grad()
-def evaluate_with_teacher(
-    model: StagedResNet,
-    normalise: Normalisation,
-    batches: Iterator[Answers],
-    device: torch.device,
-    precision: str = "fp32",
-) -> str:
-    """One line: top-1, top-5, and where the batches tell what the teacher said, agreement."""
-    right = torch.zeros(2, device=device)
-    agree = divergence = torch.zeros((), device=device)
-    seen = bad = judged = 0
-    for batch in tqdm(batches, leave=False, disable=None):
-        x = normalise(batch.pixels.to(device))
-        with autocast(device, precision):
-            logits = model(x)[0]
-        logits = logits.float()
-        right += correct(logits, batch.labels.to(device))
-        seen += len(batch.labels)
-        bad += int((batch.labels < 0).sum())
-        if batch.logits is not None and batch.pred is not None:
-            both = (batch.pred >= 0) & (batch.labels >= 0)
-            logits = logits[both.to(device)]
-            agree = agree + (logits.argmax(1) == batch.pred[both].to(device)).sum()
-            teacher = log_softmax(batch.logits[both].to(device), dim=1)
-            student = log_softmax(logits, dim=1)
-            divergence = divergence + kl_div(student, teacher, reduction="sum", log_target=True)
-            judged += int(both.sum())
-    top1, top5 = (100 * right / seen).tolist()
-    text = f"val: {seen:,} images, top-1 {top1:.2f}%, top-5 {top5:.2f}%"
-    if bad:
-        text += f" (undecodable, counted as wrong: {bad:,})"
-    if judged:
-        mean = max(0.0, divergence.item() / judged)  # below 0 by rounding alone
-        text += (
-            f"; agrees with the teacher's top-1 on {100 * agree.item() / judged:.2f}% of "
-            f"{judged:,}, KL(teacher || student) {mean:.4f} nats"
-        )
-    return text
-
-
-def _images_of(run: dict[str, Any]) -> str:
-    """The source that a run trained on."""
-    images, cache = (str(run["flags"].get(name)) for name in ("images", "cache"))
-    if images != "None":
-        return images
-    if cache == "None":
-        return default_source()
-    if not has_split(cache, "train"):
-        raise InputError(
-            f"the images are those of the run, which its cache names: {cache} holds no train "
-            f"split any more; give --images"
-        )
-    return open_cache(cache, "train").manifest.source.spec
-
-
-def _without_teacher(images: str, facts: dict[str, Any], workers: int) -> Iterator[Answers]:
-    source = open_images(images, "val")
-    _require_trained_for(facts, len(source.classes), facts["size"], source.spec)
-    loader = PixelLoader((source,), facts["size"], workers, pin_memory=False)
-    return (Answers(*batch) for batch in image_batches(loader, 0, source, BATCH))
-
-
-def _with_teacher(
-    cache: Cache, images: str | None, facts: dict[str, Any], workers: int
-) -> Iterator[Answers]:
-    manifest = cache.manifest
-    _require_trained_for(facts, manifest.teacher.classes, manifest.size, cache.where)
-    if manifest.policy != "center":
-        raise InputError(
-            f"the val split is seen in its centre views: {cache.where} holds those of policy "
-            f"{manifest.policy}; make it with precompute/run.py --split val"
-        )
-    cache.require_views()
-    require_targets(cache, frozenset({"logits"}), "eval")
-    if manifest.format == "webdataset":
-        if images is not None:
-            raise InputError(
-                f"view shards are evaluated on the pixels that they hold: {cache.where} has view "
-                f"shards, and --images is {images}; leave out one of the two"
-            )
-        require_pixels(cache, None)
-        if skipped := cache.skipped():
-            print(
-                f"NOTE: {cache.where} leaves out {len(skipped):,} of {manifest.samples:,} images, "
-                f"which did not decode, first {skipped[0][1]}",
-                file=sys.stderr,
-            )
-        return _from_shards(cache, workers)
-    source = open_images(images or manifest.source.spec, "val", limit=manifest.samples)
-    require_source(cache, source)
-    require_pixels(cache, source)
-    return _from_images(cache, source, workers)
-
-
-def _require_trained_for(facts: dict[str, Any], classes: int, size: int, where: str) -> None:
-    if (facts["classes"], facts["size"]) != (classes, size):
-        raise InputError(
-            f"a checkpoint is evaluated on what it was trained for: it has {facts['classes']} "
-            f"classes at {facts['size']} px, {where} has {classes} classes at {size} px; give the "
-            f"val split of the same data and size"
-        )
-
-
-def _from_shards(cache: Cache, workers: int) -> Iterator[Answers]:
-    codec = CODECS[cache.manifest.codec]
-    needed = codec.needed(frozenset({"logits"}))
-    stages, head = cache.manifest.teacher.channels, cache.head()
-    for batch in ShardLoader(cache, needed, BATCH, 0, workers, pin_memory=False).batches(0):
-        logits = codec.decode(batch.fields, stages, head).logits
-        yield Answers(batch.pixels, batch.label, logits, batch.pred)
-
-
-def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[Answers]:
-    """Centre views are the policy's only ones, so the source's own are those of the cache."""
-    codec = CODECS[cache.manifest.codec]
-    needed = codec.needed(frozenset({"logits"}))
-    stages, head = cache.manifest.teacher.channels, cache.head()
-    arrays = cache.read_view(0, [*needed, "pred"])
-    loader = PixelLoader((source,), cache.manifest.size, workers, pin_memory=False)
-    start = 0
-    for pixels, labels in image_batches(loader, 0, source, BATCH):
-        rows = slice(start, start + len(labels))
-        fields = {name: torch.from_numpy(arrays[name][rows]) for name in needed}
-        pred = torch.from_numpy(arrays["pred"][rows]).long()
-        yield Answers(pixels, labels, codec.decode(fields, stages, head).logits, pred)
-        start += len(labels)
+    return evaluate_checkpoint(flags)
 
 
 if __name__ == "__main__":

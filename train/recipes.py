@@ -16,12 +16,12 @@ its CE and KD are 0 while epoch <= 30, which is through 29 here.
 """
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Literal
 
 from shared.errors import InputError
 from train.guide import Guide, TeacherCorrect
 from train.losses import CE, KD, ChannelDistillation, GuidedKD, Loss
+from train.names import DEFAULT_RECIPE, unknown_recipe
 from train.schedule import Constant, Schedule, Steps, SwitchedOn
 
 
@@ -73,14 +73,11 @@ class Recipe:
 
 
 def get_recipe(name: str) -> Recipe:
-    """Raises InputError for a name that is not in RECIPES."""
+    """InputError for a name that is not in RECIPES."""
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    known = [recipe.name for recipe in RECIPES]
-    meant = get_close_matches(name, known, n=1)
-    hint = f"did you mean {meant[0]}? The names are" if meant else "the names are"
-    raise InputError(f"--recipe takes a known name, got {name!r}: {hint} {', '.join(known)}")
+    raise unknown_recipe(name)
 
 
 def _imagenet(name: str, top1_error: float | None, *terms: Term) -> Recipe:
@@ -135,8 +132,6 @@ _CIFAR_CD_DECAYING = replace(_CD, weight=Steps(6.0, factor=0.9, milestones=(59, 
 _CIFAR_CE_LATE = replace(_CE, weight=SwitchedOn(Constant(1.0), start=60))
 _CIFAR_GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(0.1), start=60))
 
-DEFAULT_RECIPE = "s_resnet18.t_resnet34.cd.kdv2.lrdv2"
-
 RECIPES = (
     # ImageNet, ResNet-34 (top-1 error 26.73) -> ResNet-18. The number after a name is the published
     # top-1 error in percent; the later README differs in two: 28.53 for cd.ce, 27.61 for the
@@ -153,8 +148,8 @@ RECIPES = (
     _imagenet("s_resnet18.t_resnet34.cd.kd.lrdv2", 27.99, _CE_LATE, _KD_LATE, _CD_DECAYING),
     _imagenet(DEFAULT_RECIPE, 27.68, _CE_LATE, _GKD_LATE, _CD_DECAYING),
     # CIFAR-100, ResNet-152 (top-1 error 19.09) -> ResNet-50; FILE holds that teacher's weights.
-    #   python precompute/run.py --split train --images cifar100 --teacher resnet152 \
-    #     --weights FILE --policy pad-crop --size 32
+    #   python precompute/run.py --split train --images cifar100 --teacher resnet152 --stem cifar \
+    #     --weights FILE
     #   python train/run.py --images cifar100 --cache data/teacher_cache --recipe NAME
     _cifar100("cifar.resnet50.ce", 22.02, _CE),
     # Not printed there either: the KD weight is that of the guided lists.

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from shared.models import ARCHITECTURES, STEMS
+from shared.choices import ARCHITECTURES, STEMS
 from train.schema import Optional, Values, count, one_of
 from train.step import AUTOCAST
 

@@ -14,14 +14,12 @@ from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
 from shared.images import ImageSource, default_source
-from shared.models import ARCHITECTURES
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.store.cache import Cache, has_split, open_cache
 from shared.teacher import Teacher, cached_teacher
 from train.images import open_images
-from train.recipes import DEFAULT_RECIPE, Recipe, get_recipe
+from train.recipes import Recipe, get_recipe
 from train.run_views import with_views_of_run
-from train.step import AUTOCAST
 from train.student import Student, build_student
 
 
@@ -48,32 +46,6 @@ class Setup:
     folder: Path  # of the run
     identity: dict[str, Any]  # what changes the numbers
     facts: dict[str, Any]  # for run.json and the report
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--recipe", default=DEFAULT_RECIPE, help=f"default: {DEFAULT_RECIPE}")
-    add("--cache", metavar="DIR|URL", help="what precompute/run.py wrote")
-    add("--images", metavar="SOURCE", help="as for precompute/run.py (default: the cache's)")
-    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
-    add("--student", choices=ARCHITECTURES, help="default: the recipe's")
-    add("--teacher", choices=["cached", "live", "none"], default="cached")
-    add("--weights", metavar="NAME|FILE", help="of the live teacher (default: the cache's)")
-    add("--epochs", type=int, help="fewer or more than the recipe's; milestones move along")
-    add("--batch-size", type=int, help="default: the recipe's")
-    add("--lr", type=float, help="default: the recipe's")
-    add("--seed", type=int, default=0, help="of initial weights and sample order")
-    add("--workers", type=int, help="decoding processes (default: by device)")
-    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there is)")
-    add("--precision", choices=AUTOCAST, default="fp32", help="of the student's forward pass")
-    add("--ema", type=float, metavar="DECAY", help="judge and keep averaged weights, like 0.9999")
-    add("--accumulate", type=int, default=1, metavar="N", help="pieces a step's batch is cut into")
-    add("--sync-batchnorm", action="store_true", help="statistics over all processes (GPU)")
-    add("--compile", action="store_true", help="torch.compile the student")
-    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help="default: 1000")
-    add("--log-every", type=int, default=50, metavar="STEPS", help="looks at the loss, default: 50")
-    add("--tensorboard", action="store_true", help="events into the run folder, too")
-    add("--dry-run", action="store_true", help="show recipe, cache, steps and time, and stop")
 
 
 def make_setup(flags: argparse.Namespace) -> Setup:

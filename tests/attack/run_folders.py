@@ -35,10 +35,11 @@ import train.report
 from shared.errors import InputError, StorageError
 from tests.attack.tally import Tally, attempts_wanted
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from train.flags import add_flags
 from train.folder import RunFolder
 from train.input import open_input
 from train.resume import resume
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 from train.state import TrainState
 
 SECONDS = 60  # an attempt may take so long; one that reads a FIFO would take forever

@@ -17,8 +17,9 @@ if not __package__:
 import torch
 from torch import Tensor
 
+from train.flags import add_flags
 from train.input import open_input
-from train.setup import Setup, add_flags, make_setup
+from train.setup import Setup, make_setup
 
 
 def main() -> None:

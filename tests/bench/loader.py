@@ -33,11 +33,13 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from precompute import flags as precompute_flags
 from precompute import job as precompute_job
 from precompute.fill import fill
 from shared.models import StagedResNet
 from shared.normalise import NORMALISATIONS
 from shared.store.cache import create_cache
+from train import flags as train_flags
 from train import setup as train_setup
 from train.input import open_input
 
@@ -90,7 +92,7 @@ def make_caches(folder: Path, size: int) -> None:
     torch.save(StagedResNet("resnet18", classes).state_dict(), folder / "teacher.pt")
     for store in ("zarr", "webdataset"):
         parser = argparse.ArgumentParser()
-        precompute_job.add_flags(parser)
+        precompute_flags.add_flags(parser)
         flags = parser.parse_args(
             f"--split train --images {folder / 'images'} --weights {folder / 'teacher.pt'} "
             f"--teacher resnet18 --views 2 --size {size} --format {store} --block 64 "
@@ -146,7 +148,7 @@ def ours(
     folder: Path, store: str, workers: int, recipe: str = "", teacher: str = "cached"
 ) -> Epoch:
     parser = argparse.ArgumentParser()
-    train_setup.add_flags(parser)
+    train_flags.add_flags(parser)
     flags = f"--cache {folder / store} --batch-size {BATCH} --workers {workers} --teacher {teacher}"
     flags += f" --device cpu {f'--recipe {recipe}' if recipe else ''}"
     feed = open_input(train_setup.make_setup(parser.parse_args(flags.split())))

@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from precompute.fill import fill
-from precompute.job import Job, add_flags, make_job
+from precompute.flags import add_flags
+from precompute.job import Job, make_job
 from shared.models import StagedResNet
 from shared.store.cache import FORMATS, create_cache
 from shared.view import new_batch

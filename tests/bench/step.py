@@ -27,7 +27,8 @@ if not __package__:
 import torch
 
 from precompute.blocks import compute_blocks
-from precompute.job import add_flags, make_job
+from precompute.flags import add_flags
+from precompute.job import make_job
 from shared.distributed import World
 from shared.models import StagedResNet
 from shared.store.cache import create_cache

@@ -1,0 +1,106 @@
+"""The flags of precompute/run.py and precompute/plan.py. Imports nothing that takes time."""
+
+import argparse
+from collections.abc import Iterable
+
+from shared import choices
+from shared.commandline import Parser
+
+DEFAULT_VIEWS = 4
+
+
+def make_parser(description: str, examples: Iterable[str]) -> Parser:
+    meanings = {
+        "SOURCE, where images come from": choices.SOURCES,
+        "--format": choices.FORMATS,
+        "--policy": choices.POLICIES,
+        "--codec": choices.CODECS,
+        "--stem": choices.STEMS,
+    }
+    parser = Parser(description, examples, meanings)
+    add_flags(parser)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("images").add_argument
+    add("--split", required=True, metavar="NAME", help="train or val; required")
+    add(
+        "--images",
+        metavar="SOURCE",
+        help="where the images are (default: data/imagenet where it exists, else digits)",
+    )
+    add("--limit", type=int, metavar="N", help="only N images, evenly spread (default: all)")
+    add("--skip-bad", action="store_true", help="go on past images that do not decode")
+
+    add = parser.add_argument_group("views").add_argument
+    add(
+        "--views",
+        type=int,
+        metavar="K",
+        help=f"views an image; epoch e trains on view e mod K (default: {DEFAULT_VIEWS}; 1 for "
+        "center)",
+    )
+    add(
+        "--policy",
+        choices=choices.POLICIES,
+        metavar="POLICY",
+        help="how views are drawn (default: random-resized-crop, pad-crop for small built-in sets, "
+        "center for val)",
+    )
+    add(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="side of what the network sees (default: 224, 32 for small built-in sets)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the views")
+
+    add = parser.add_argument_group("teacher").add_argument
+    add(
+        "--teacher",
+        choices=choices.ARCHITECTURES,
+        default="resnet34",
+        metavar="NAME",
+        help=f"one of {', '.join(choices.ARCHITECTURES)} (default: resnet34)",
+    )
+    add("--stem", choices=choices.STEMS, default="imagenet", metavar="STEM", help="of the teacher")
+    add(
+        "--weights",
+        metavar="NAME|FILE",
+        help="torchvision's name or a state dict (default: IMAGENET1K_V1; for digits a teacher "
+        "that is trained first)",
+    )
+    add(
+        "--precision",
+        choices=choices.TEACHER_PRECISIONS,
+        default="fp32",
+        metavar="TYPE",
+        help="of the teacher's convolutions, fp32 or bf16 (default: fp32)",
+    )
+
+    add = parser.add_argument_group("cache").add_argument
+    add(
+        "--cache",
+        default="data/teacher_cache",
+        metavar="DIR|URL",
+        help="where it goes: a folder or s3://bucket/path",
+    )
+    add("--format", choices=choices.FORMATS, default="zarr", metavar="FORMAT", help="see below")
+    add("--codec", choices=choices.CODECS, default="half", metavar="CODEC", help="see below")
+    add(
+        "--block",
+        type=int,
+        metavar="N",
+        help="images a block, the unit of resuming (default: 8192 for zarr, 1024 for webdataset)",
+    )
+
+    add = parser.add_argument_group("speed").add_argument
+    add("--batch-size", type=int, default=256, metavar="N", help="images a forward pass")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+    )
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")

@@ -1,0 +1,55 @@
+"""What precompute/run.py does, from its flags to a complete cache.
+
+Steps: open the source, load the teacher, open or create the cache, list the blocks that are not
+there or not intact, make them.
+"""
+
+import argparse
+import time
+
+from tqdm import tqdm
+
+from precompute.banner import banner
+from precompute.estimate import require_space
+from precompute.fill import fill
+from precompute.job import make_job
+from shared.distributed import read_world
+from shared.store.cache import create_cache
+
+
+def make(flags: argparse.Namespace) -> int:
+    world = read_world()
+    job = make_job(flags, world.local_rank)
+    cache = create_cache(flags.cache, job.manifest, job.source.labels, job.teacher.head)
+    manifest = cache.manifest
+    # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
+    units = list(cache.units())[world.rank :: world.size]
+    checking = tqdm(units, "checking", leave=False, disable=None)
+    todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
+    print(banner(job, cache, len(todo), len(units), world), flush=True)
+    require_space(cache, job.source, todo, world.size)
+    started = time.perf_counter()
+    images = fill(
+        cache,
+        job.source,
+        job.teacher,
+        todo,
+        flags.batch_size,
+        job.workers,
+        job.device,
+        flags.skip_bad,
+    )
+    cache.files.remove_stale()
+    seconds = time.perf_counter() - started
+    speed = f"{images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s)"
+    if not cache.is_complete():
+        print(f"done here: {speed}; other processes' blocks are still to come")
+        return 0
+    skipped = cache.skipped()
+    print(
+        f"done: {speed}; {cache.num_bytes() / manifest.samples:,.0f} bytes a view on disk; "
+        f"{len(skipped)} images skipped"
+    )
+    for _, key, reason in skipped:
+        print(f"  skipped {key}: {reason}")
+    return 0

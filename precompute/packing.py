@@ -1,0 +1,137 @@
+"""What precompute/pack.py does: a source as WebDataset tars of small JPEGs.
+
+The folder then is a source itself, with the same order, labels and classes. It has other pixels,
+so a cache is made from the one or the other.
+
+1. Settings are written to DIR/.pack/train.json; a DIR that holds others is refused.
+2. Worker processes make whole shards (pack_shard.py). What a receipt proves is kept, so that the
+   same command resumes. The result does not depend on their number.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+import PIL
+from tqdm import tqdm
+
+from precompute.pack_shard import (
+    FOLDER,
+    Packing,
+    Receipt,
+    make_shard,
+    make_shard_here,
+    packed_key,
+    start_worker,
+)
+from shared.decode import DECODER
+from shared.errors import InputError
+from shared.images import default_source, open_source
+from shared.store.files import LocalFiles
+
+
+def pack(flags: argparse.Namespace) -> int:
+    for name, least, most in (("shorter_side", 1, 2**16 - 1), ("quality", 1, 100),
+                              ("shard_size", 1, 10**6), ("workers", 0, 10**3)):  # fmt: skip
+        value = getattr(flags, name)
+        if value is not None and not least <= value <= most:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} must be {least} to {most:,}: got {value}")
+    source = open_source(flags.images or default_source(), flags.split)
+    to = flags.to.expanduser().absolute()
+    packing = Packing(
+        source, to, flags.shorter_side, flags.quality, flags.shard_size, flags.skip_bad
+    )
+    _require_distinct(packing)
+    _write_settings(packing)
+    workers = len(os.sched_getaffinity(0)) if flags.workers is None else flags.workers
+    started = time.perf_counter()
+    receipts = []
+    with tqdm(total=len(source), unit="img", desc="packing", leave=False, disable=None) as bar:
+        for receipt in _make_all(packing, min(workers, packing.shards)):
+            receipts.append(receipt)
+            bar.update(receipt.samples + len(receipt.skipped))
+    LocalFiles(to).remove_stale()
+    num_bytes = sum(receipt.num_bytes for receipt in receipts)
+    skipped = sorted(pair for receipt in receipts for pair in receipt.skipped)
+    print(
+        f"done: {sum(r.samples for r in receipts):,} images in {len(receipts):,} tars, "
+        f"{num_bytes / 1e6:,.1f} MB in {time.perf_counter() - started:.1f} s, "
+        f"{len(skipped)} images skipped; use them with --images {flags.to}"
+    )
+    for key, reason in skipped:
+        print(f"  skipped {key}: {reason}")
+    return 0
+
+
+def _make_all(packing: Packing, workers: int) -> Iterator[Receipt]:
+    """In any order."""
+    if workers == 0:
+        yield from (make_shard(packing, shard) for shard in range(packing.shards))
+        return
+    # Not forked: the parent may hold threads and connections of a remote source.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, start_worker, (packing,))
+    try:
+        for done in as_completed([pool.submit(make_shard_here, s) for s in range(packing.shards)]):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a packing process ended without a word, mostly for lack of memory: nothing that was "
+            "finished is lost; start the same command again, with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _require_distinct(packing: Packing) -> None:
+    seen: dict[str, str] = {}
+    for key in packing.source.keys:
+        other = seen.setdefault(packed_key(key), key)
+        if other is not key:
+            raise InputError(
+                f"names must differ before their extension, dots counting as _: got {other} and "
+                f"{key} in {packing.source.spec}; rename one"
+            )
+
+
+def _write_settings(packing: Packing) -> None:
+    """Raises: InputError where the folder holds shards of another packing."""
+    split = packing.source.split
+    settings = {
+        "version": 1,
+        "source": packing.source.digest,
+        "shorter-side": packing.shorter_side,
+        "quality": packing.quality,
+        "shard-size": packing.shard_size,
+        "decoder": DECODER,
+        "pillow": PIL.__version__,
+    }
+    files = LocalFiles(packing.to)
+    names = "".join(f"{name}\n" for name in packing.source.classes)
+    if names.count("\n") != len(packing.source.classes):
+        raise InputError("names of classes must be one line each: rename the folders")
+    for path, text, what in (
+        (f"{FOLDER}/{split}.json", json.dumps(settings, indent=1) + "\n", "settings"),
+        ("classes.txt", names, "class names"),
+    ):
+        data = text.encode(errors="surrogateescape")
+        if not files.write_new(path, data) and (found := files.read(path)) != data:
+            raise InputError(
+                f"a folder holds one packing of each split, and all have the same classes: other "
+                f"{what} are in {packing.to / path}: {_difference(found, data)}; give the former "
+                f"flags, or another --to"
+            )
+
+
+def _difference(found: bytes, data: bytes) -> str:
+    """The first line that differs."""
+    old, new = (content.decode(errors="replace").splitlines() for content in (found, data))
+    pairs = ((a, b) for a, b in zip(old, new, strict=False) if a != b)
+    a, b = next(pairs, (f"{len(old)} lines", f"{len(new)} lines"))
+    return f"{a.strip(' ,')}, now {b.strip(' ,')}"

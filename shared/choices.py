@@ -1,0 +1,46 @@
+"""The names that flags take, each with its meaning in one line. Imports nothing that takes time, so
+that `--help` and a mistyped flag are answered at once; the code behind each name is checked against
+these tables by tests/test_flags.py."""
+
+ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+STEMS = {
+    "imagenet": "7x7 convolution of stride 2, then max-pool: the one of torchvision's weights",
+    "cifar": "3x3 convolution of stride 1, no max-pool: for images of 32 px",
+}
+
+FORMATS = {
+    "zarr": "targets only, 1 to 4 kB a view; training decodes the source's images",
+    "webdataset": "view shards: targets and the pixels as JPEG, about 25 kB a view at 224 px; "
+    "training needs no source images",
+}
+
+POLICIES = {
+    "random-resized-crop": "a box of 8 to 100 % of the area, resized, flipped half the time",
+    "pad-crop": "mirrored by 4 px at the edges, cropped, flipped half the time: CIFAR's",
+    "center": "one view an image, the central square: for val",
+}
+
+# Bytes a view of ResNet-34 and 1000 classes in the format zarr: shared/codecs.py.
+CODECS = {
+    "exact": "6.6 kB a view; float32, the live teacher's bits",
+    "half": "3.1 kB; float16, logits relative to their row's maximum",
+    "compact": "1.5 kB; float16 means, logits derived from the last stage's",
+    "tiny": "0.8 kB; 8-bit means, logits derived from the last stage's",
+}
+
+TEACHER_PRECISIONS = ("fp32", "bf16")
+STUDENT_PRECISIONS = ("fp32", "bf16", "fp16")
+
+TEACHERS = {
+    "cached": "targets come from the cache",
+    "live": "the cache's views, but the teacher runs at every step: to compare",
+    "none": "plain training; needs no cache",
+}
+
+SOURCES = {
+    "FOLDER": "an ImageFolder root with train/ and val/, ImageNet's archives, or tars",
+    "PATTERN": "WebDataset tars, local or at a URL, like DIR/{train-{000..099},val-{00..07}}.tar",
+    "digits": "1,797 handwritten digits, 32 px; built in, needs no network",
+    "imagenette, cifar10, cifar100": "downloaded by torchvision",
+}

@@ -1,0 +1,119 @@
+"""The flags of train/run.py. Imports nothing that takes time."""
+
+import argparse
+from pathlib import Path
+
+from shared import choices
+from shared.commandline import Parser
+from train.names import DEFAULT_RECIPE, RECIPES
+
+EXAMPLES = (
+    "python train/run.py --cache data/teacher_cache",
+    "python train/run.py --cache data/teacher_cache --recipe s_resnet18.t_resnet34.kd.ce \\\n"
+    "      --epochs 30 --out runs/kd",
+    "python train/run.py --images /data/imagenet --recipe resnet18.ce --teacher none",
+    "torchrun --nproc-per-node 8 train/run.py --cache data/teacher_cache --workers 16",
+)
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        "Trains a student from a cache: the losses of the recipe run on the cached targets, "
+        "without a forward pass of the teacher. Interrupted at any point, the same command "
+        "resumes.",
+        EXAMPLES,
+        {
+            "--recipe, with the published top-1 error in percent": RECIPES,
+            "--teacher": choices.TEACHERS,
+        },
+    )
+    add_flags(parser)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to train").add_argument
+    add(
+        "--recipe",
+        default=DEFAULT_RECIPE,
+        metavar="NAME",
+        help="losses, schedules and all that changes the numbers; see below (default: %(default)s)",
+    )
+    add(
+        "--student",
+        choices=choices.ARCHITECTURES,
+        metavar="NAME",
+        help=f"one of {', '.join(choices.ARCHITECTURES)} (default: the recipe's)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="milestones move in proportion (default: the recipe's)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="of a step, over all processes (default: the recipe's)",
+    )
+    add("--lr", type=float, metavar="RATE", help="learning rate (default: the recipe's)")
+    add("--seed", type=int, default=0, metavar="N", help="of initial weights and sample order")
+    add(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="evaluate and keep averaged weights, like 0.9999 (default: the weights themselves)",
+    )
+
+    add = parser.add_argument_group("from what, to where").add_argument
+    add(
+        "--cache",
+        metavar="DIR|URL",
+        help="what precompute/run.py wrote (default: no cache, for --teacher none)",
+    )
+    add("--images", metavar="SOURCE", help="where the images are now (default: as in the cache)")
+    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    add(
+        "--teacher",
+        choices=choices.TEACHERS,
+        default="cached",
+        metavar="WHERE",
+        help="cached, live or none, see below (default: cached)",
+    )
+    add(
+        "--weights",
+        metavar="NAME|FILE",
+        help="of the live teacher (default: as in the cache)",
+    )
+
+    add = parser.add_argument_group("memory and speed").add_argument
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+    )
+    add(
+        "--precision",
+        choices=choices.STUDENT_PRECISIONS,
+        default="fp32",
+        metavar="TYPE",
+        help="of the student's forward pass: fp32, bf16 or fp16 (default: fp32)",
+    )
+    add(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="pieces that a step's batch is cut into, for a small memory",
+    )
+    add("--sync-batchnorm", action="store_true", help="statistics over all processes (GPUs only)")
+    add("--compile", action="store_true", help="torch.compile the student")
+
+    add = parser.add_argument_group("saving and looking").add_argument
+    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help="besides every epoch")
+    add("--log-every", type=int, default=50, metavar="STEPS", help="how often the loss is read")
+    add("--tensorboard", action="store_true", help="write events into the run folder, too")
+    add("--dry-run", action="store_true", help="show recipe, cache, steps and time, then stop")

@@ -1,0 +1,174 @@
+"""The training loop of train/run.py.
+
+Each epoch: the view e mod K is loaded, its boxes are replayed on the images in loader workers, its
+targets gathered by sample index; forward, losses, step; then the val split, a line of metrics, a
+checkpoint. Between two steps it looks for a request to stop, saves and leaves.
+"""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from shared.distributed import any_of, disconnect, from_first, parallel, share_buffers
+from shared.errors import InputError
+from shared.stop import StopRequest
+from train.banner import banner, time_left
+from train.dry_run import describe
+from train.evaluate import evaluate
+from train.events import Events, open_events
+from train.folder import RunFolder
+from train.input import Input, open_input
+from train.plots import draw_curves
+from train.resume import resume
+from train.setup import Setup, make_setup
+from train.state import TrainState, means, step_sums
+from train.step import train_step
+
+
+def run(flags: argparse.Namespace) -> int:
+    setup = make_setup(flags)
+    feed = open_input(setup)
+    if flags.dry_run:
+        text = describe(setup, feed)
+        if setup.world.is_first:
+            print(text)
+        feed.close()
+        disconnect(setup.world)
+        return 0
+    folder = RunFolder(setup.folder)
+    events = open_events(flags.tensorboard and setup.world.is_first, folder.path)
+    from_first(lambda: folder.open(setup.identity, setup.facts), setup.world)
+    stop = StopRequest().listen()
+    train(setup, feed, folder, stop, events, flags)
+    feed.close()
+    events.close()
+    disconnect(setup.world)
+    return 0 if stop.signal is None else 128 + stop.signal
+
+
+def train(
+    setup: Setup,
+    feed: Input,
+    folder: RunFolder,
+    stop: StopRequest,
+    events: Events,
+    flags: argparse.Namespace,
+) -> None:
+    recipe, student, optimizer = setup.recipe, setup.student, setup.optimizer
+    world, device = setup.world, setup.device
+    state = TrainState(setup, feed.layout)
+    at, records = resume(setup, feed, folder, state)
+    if world.is_first and at.epoch < recipe.epochs:
+        print(banner(setup, feed), flush=True)
+    if flags.compile:
+        state.compile()
+    network = parallel(student, world, device)
+
+    told_bad = False  # of images that do not decode, once
+
+    def save() -> None:
+        saved = state.save(at)
+        if world.is_first:
+            folder.save("last.pt", saved)
+
+    while at.epoch < recipe.epochs:
+        weights, learning_rate = recipe.weights(at.epoch), recipe.learning_rate(at.epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        student.train()
+        steps = feed.steps(at.epoch)
+        batches = feed.batches(at.epoch, at.step) if at.step < steps else iter(())
+        with tqdm(
+            batches, f"epoch {at.epoch}", steps, initial=at.step, leave=False, unit="step",
+            disable=None if world.is_first else True,
+        ) as progress:  # fmt: skip
+            before, started = at.seconds, time.perf_counter()
+            for pixels, batch in progress:
+                logits, losses = train_step(
+                    network, optimizer, recipe, weights, setup.normalisation(pixels), batch,
+                    setup.precision, state.scaler, setup.accumulate,
+                )  # fmt: skip
+                if state.average is not None:
+                    state.average.update(student.backbone)
+                with torch.no_grad():
+                    at.sums += step_sums(recipe, batch, logits, losses)
+                at.step += 1
+                at.seconds = before + time.perf_counter() - started
+                saves = at.step % flags.checkpoint_every == 0 or at.step == steps
+                alone = world.size == 1 and stop.signal is not None
+                # Only here does the host wait for the device, and do processes agree to stop.
+                if saves or alone or at.step % flags.log_every == 0:
+                    *now, seen = means(at.sums, recipe, at.epoch, world)
+                    _require_finite(now, recipe.terms, at.epoch, at.step)
+                    speed = f"{seen / at.seconds:.0f}/s"
+                    progress.set_postfix(loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed)
+                    stopping = any_of(bool(stop.signal), world, device)
+                    if saves or stopping:
+                        save()
+                    if stopping:
+                        break
+        if any_of(bool(stop.signal), world, device):
+            break
+
+        *now, seen = means(at.sums, recipe, at.epoch, world)
+        record: dict[str, Any] = {
+            "epoch": at.epoch, "split": "train", "top1": 100 * now[-2], "top5": 100 * now[-1],
+            "loss": {term.name: mean for term, mean in zip(recipe.terms, now, strict=False)},
+            "weight": weights, "total": now[-3], "learning_rate": learning_rate,
+            "view": None if setup.cache is None else at.epoch % setup.cache.manifest.views,
+            "images_per_second": seen / at.seconds, "seconds": at.seconds,
+        }  # fmt: skip
+        started = time.perf_counter()
+        share_buffers(student, world, device)
+        if state.average is not None:
+            share_buffers(state.average.module, world, device)
+        found = evaluate(
+            state.judged, feed.val_batches(), setup.normalisation, device, feed.val_world,
+            setup.precision,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        val = {
+            "epoch": at.epoch, "split": "val", "top1": found.top1, "top5": found.top5,
+            "precision": setup.precision, "undecodable": found.undecodable,
+            "images_per_second": found.samples / seconds, "seconds": seconds,
+        }  # fmt: skip
+        records += [record, val]
+        if world.is_first:
+            if found.undecodable and not told_bad:
+                told_bad = True
+                print(found.note(), file=sys.stderr)
+            if found.top1 > at.best_top1:
+                folder.save("best.pt", state.judged.state_dict())
+            folder.write_metrics(records)
+            events.write(record, val)
+            print(
+                f"epoch {at.epoch}: loss {now[-3]:.4f}, train top-1 {now[-2]:.2%}, val top-1 "
+                f"{found.top1:.2f}% top-5 {found.top5:.2f}%, "
+                f"{record['images_per_second']:.0f} images/s{time_left(records, recipe.epochs)}"
+            )
+        at.epoch, at.step, at.sums, at.seconds = at.epoch + 1, 0, state.no_sums(), 0.0
+        at.best_top1 = max(found.top1, at.best_top1)
+        save()
+    if not world.is_first:
+        return
+    if at.epoch < recipe.epochs:
+        print(f"{folder.path}: stopped in epoch {at.epoch}, step {at.step}; start again to go on")
+        return
+    draw_curves({folder.path.name: [folder.path]}, folder.path / "curves.png")
+    folder.finish()
+    print(f"{folder.path}: best val top-1 {at.best_top1:.2f}%")
+
+
+def _require_finite(means: list[float], terms: tuple[Any, ...], epoch: int, step: int) -> None:
+    if not np.isfinite(means[-3]):
+        each = ", ".join(f"{t.name} {mean:.4g}" for t, mean in zip(terms, means, strict=False))
+        raise InputError(
+            f"the loss must stay finite: in epoch {epoch}, by step {step}, it is not (mean so far: "
+            f"{each}); lower --lr or use --precision fp32, then start again: last.pt holds the "
+            f"state before it"
+        )

@@ -1,0 +1,31 @@
+"""The recipes' names with their losses in one line, and the published ImageNet or CIFAR-100 top-1
+error. For `--help` and mistyped names; train/recipes.py says what each is made of, and
+tests/test_flags.py compares the two."""
+
+from shared.commandline import did_you_mean
+from shared.errors import InputError
+
+DEFAULT_RECIPE = "s_resnet18.t_resnet34.cd.kdv2.lrdv2"
+
+RECIPES = {
+    "resnet18.ce": "CE: plain training (30.43)",
+    "s_resnet18.t_resnet34.kd.ce": "CE + KD (29.50)",
+    "s_resnet18.t_resnet34.cd.ce": "CE + 6 CD (28.38)",
+    "s_resnet18.t_resnet34.cd.ce.lrdv1": "CE + 6 CD, its weight decaying (28.34)",
+    "s_resnet18.t_resnet34.cd.ce.lrdv2": "CD first, CE from epoch 30: EDT (28.00)",
+    "s_resnet18.t_resnet34.cd.ce.kdv2": "CE + guided KD + 6 CD, decaying (28.26)",
+    "s_resnet18.t_resnet34.cd.kd.lrdv2": "CD first, CE + KD from epoch 30 (27.99)",
+    DEFAULT_RECIPE: "CD first, CE + guided KD from epoch 30 (27.68); the default",
+    "cifar.resnet50.ce": "CIFAR-100, plain training (22.02)",
+    "cifar.s_resnet50.t_resnet152.kd.ce": "CIFAR-100, CE + 0.1 KD (20.36)",
+    "cifar.s_resnet50.t_resnet152.cd.ce": "CIFAR-100, CE + 6 CD (20.08)",
+    "cifar.s_resnet50.t_resnet152.cd.ce.kdv2": "CIFAR-100, CE + 0.1 guided KD + 6 CD (19.49)",
+    "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": "CIFAR-100, CD first, the rest from epoch 60 "
+    "(18.63)",
+    "digits.resnet34.ce": "the teacher of the built-in digits: CE, 8 epochs",
+}
+
+
+def unknown_recipe(name: str) -> InputError:
+    near = did_you_mean(name, RECIPES)
+    return InputError(f"there is no recipe {name!r}{near} --help lists all recipes")

@@ -1,0 +1,100 @@
+"""What train/report.py prints: a table of any number of runs, and a picture of their curves.
+
+Runs that differ in nothing but their seed share a row: mean and sample deviation over the seeds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from shared.errors import InputError
+from train.comparable import not_comparable
+from train.difference import needs_teacher
+from train.folder import read_metrics, read_run
+from train.plots import draw_curves
+
+COLUMNS = (
+    "run", "seeds", "teacher", "epochs", "val top-1, last", "best", "val top-5, last",
+    "train images/s", "cache bytes/view",
+)  # fmt: skip
+FACTS = ("identity.recipe", "identity.teacher", "identity.seed", "epochs")
+
+
+def report(flags: argparse.Namespace) -> int:
+    print(table(flags.runs))
+    draw_curves(by_kind(flags.runs), flags.out)
+    print(f"\ncurves: {flags.out}")
+    return 0
+
+
+def table(runs: list[Path]) -> str:
+    """Markdown, a row for the runs of one kind. InputError where a folder has no finished epoch."""
+    rows = [COLUMNS, tuple("---" if i in (0, 2) else "---:" for i in range(len(COLUMNS)))]
+    kinds = by_kind(runs)
+    marks, footnotes = not_comparable([read_run(group[0], *FACTS) for group in kinds.values()])
+    rows += [
+        _row(name + mark, group) for (name, group), mark in zip(kinds.items(), marks, strict=True)
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, *(["", *footnotes] if footnotes else [])])
+
+
+def by_kind(runs: list[Path]) -> dict[str, list[Path]]:
+    """Runs that are the same but for their seed, under what their names have in common."""
+    kinds: dict[str, list[Path]] = {}
+    for run in runs:
+        identity = {k: v for k, v in read_run(run, *FACTS)["identity"].items() if k != "seed"}
+        kinds.setdefault(json.dumps(identity, sort_keys=True), []).append(run)
+    named: dict[str, list[Path]] = {}
+    for group in kinds.values():
+        name = _common_start([run.name for run in group]).rstrip("-_. ") or group[0].name
+        # Two kinds may be called the same, as a/run and b/run are.
+        named[name if name not in named else str(group[0])] = group
+    return named
+
+
+def _common_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    same = [mine == theirs for mine, theirs in zip(first, last, strict=False)]
+    return first[: [*same, False].index(False)]
+
+
+def _row(name: str, runs: list[Path]) -> tuple[str, ...]:
+    val = [[r for r in _records(run) if r["split"] == "val"] for run in runs]
+    speeds = [
+        median(r["images_per_second"] for r in _records(run) if r["split"] == "train")
+        for run in runs
+    ]
+    facts = read_run(runs[0], *FACTS)
+    cache = facts.get("cache")
+    seeds = {read_run(run, *FACTS)["identity"]["seed"] for run in runs}
+    done = min(map(len, val))
+    return (
+        name,
+        str(len(seeds)),
+        facts["identity"]["teacher"] if needs_teacher(facts["identity"]["recipe"]) else "none",
+        f"{done} of {facts['epochs']}",
+        _spread([records[-1]["top1"] for records in val]),
+        _spread([max(record["top1"] for record in records) for records in val]),
+        _spread([records[-1]["top5"] for records in val]),
+        f"{mean(speeds):.0f}",
+        f"{cache['bytes_per_view']:,.0f} ({cache['codec']})" if cache else "-",
+    )
+
+
+def _records(run: Path) -> list[dict[str, Any]]:
+    records = read_metrics(run)
+    if not records:
+        raise InputError(
+            f"a report is about finished epochs: {run} has none; wait until train/run.py has "
+            f"finished one"
+        )
+    return records
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}%"
+    return f"{mean(values):.2f} ± {stdev(values):.2f}%"
