@@ -295,10 +295,10 @@ def forge_state(path: Path, draw: random.Random) -> None:
         forge_value(state, draw)
     else:
         tensors = state
-        inside = [name for name in ("student", "average") if name in state]
+        inside = [name for name in ("student", "average") if state.get(name)]
         if inside:
             tensors = state[draw.choice(inside)]
-        elif kind > 0.9:
+        if kind > 0.9 and "optimizer" in state:
             tensors = state["optimizer"]["state"][0]
         tensors[draw.choice(list(tensors))] = draw.choice(TENSORS)()
     try:
