@@ -8,9 +8,10 @@ import pytest
 
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
 from train.banner import banner, leaves_chance, time_left
+from train.flags import add_flags
 from train.input import open_input
 from train.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 
 
 def record(epoch: int, seconds: float) -> dict[str, object]:

@@ -355,7 +355,7 @@ def test_places_that_cannot_be_used(caches: Path, tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     old, nowhere = caches / "exact", tmp_path / "nowhere"
     for done, text in (
-        (convert(nowhere, tmp_path / "new", "half"), f"{nowhere} does not; make the cache with"),
+        (convert(nowhere, tmp_path / "new", "half"), f"{nowhere} does not exist; check"),
         (convert(old, tmp_path / "file", "half"), f"folder must be writable: {tmp_path}/file/"),
         (convert(old, tmp_path / "other", "half"), "other/train has seed 8, this run asks for 7"),
         (convert(old, "tape://x", "half"), "there is none for tape://x"),

@@ -329,7 +329,7 @@ def test_it_runs_at_the_precision_of_its_run(
         used.append(name)
         return autocast(device, name)
 
-    monkeypatch.setattr(train.eval, "autocast", noted)
+    monkeypatch.setattr(train.agreement, "autocast", noted)
     evaluate(best)
     assert set(used) == {precision or "fp32"}
 

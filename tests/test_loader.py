@@ -204,10 +204,7 @@ class Failing:
         (StorageError("the server says 503"), StorageError("the server says 503")),
         (
             MemoryError(),
-            InputError(
-                "memory ran out while 2 images were decoded: use fewer --workers or a smaller "
-                "--batch-size"
-            ),
+            MemoryError(),
         ),
     ],
 )

@@ -307,6 +307,7 @@ def test_texts_that_are_no_recipes(old: str, new: str) -> None:
     assert " -> " in difference(old, new)
     assert difference("(" * 10**4, repr(RECIPES[0])).startswith("((((")
     assert needs_teacher(old)
+    assert "\n" not in difference(f"{old}\n", new) and "\x1b" not in difference("\x1b[0m", new)
 
 
 # The schema itself
@@ -331,6 +332,7 @@ def test_texts_that_are_no_recipes(old: str, new: str) -> None:
         ({"a": {"b": [1, None]}}, {"a": {"b": [int]}}, "a.b[1] must be int, it is None"),
         ({"a": 1, "b": "x"}, Values(int), "b must be int, it is 'x'"),
         ({1: 1}, Values(int), "must be an object"),
+        ({"a\nb": "x"}, Values(int), "a\\nb must be int, it is 'x'"),
         ([], {"a": int}, "the whole must be an object, it is list"),
     ],
 )

@@ -682,7 +682,7 @@ def test_any_damage_to_the_head_is_found_and_mended(tmp_path: Path) -> None:
 
 def test_open_where_there_is_none(tmp_path: Path) -> None:
     text = refused(lambda: open_cache(tmp_path / "none", "val"))
-    assert f"{tmp_path / 'none'} does not; make the cache with" in text
+    assert f"{tmp_path / 'none'} does not exist; check the path, or make the cache with" in text
     assert "val/manifest.json" in text
     assert not (tmp_path / "none").exists()
 

@@ -10,6 +10,8 @@ import ast
 import warnings
 from collections.abc import Iterator
 
+from train.schema import printable
+
 LONGEST = 40  # characters of a value
 MOST = 6  # fields that are shown
 
@@ -59,11 +61,11 @@ def _pairs(name: str, old: dict[str, ast.expr], new: dict[str, ast.expr]) -> Ite
     for field in [*old, *(field for field in new if field not in old)]:
         full = f"{name}.{field}" if name else field
         if field not in new:
-            yield f"{full} is gone"
+            yield printable(f"{full} is gone")
         elif field not in old:
-            yield f"{full} is new"
+            yield printable(f"{full} is new")
         else:
-            yield from _walk(full, old[field], new[field])
+            yield from _walk(printable(full), old[field], new[field])
 
 
 def _kind(call: ast.Call) -> str:
@@ -86,4 +88,5 @@ def _items(node: ast.Tuple) -> dict[str, ast.expr] | None:
 
 
 def _short(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -27,7 +27,7 @@ from shared.store.files import LocalFiles
 from train.difference import difference
 from train.reading import open_regular
 from train.run_schema import CHECKPOINT, IDENTITY, LATER, RUN, TRAIN, VAL
-from train.schema import mismatch
+from train.schema import mismatch, printable
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_FILE = "run.json"
@@ -53,7 +53,7 @@ class RunFolder:
                 continue
             if (old := there["identity"].get(name)) != value:
                 recipes = name == "recipe" and isinstance(old, str)
-                told = difference(old, value) if recipes else f"{old} -> {value}"
+                told = difference(old, value) if recipes else printable(f"{old} -> {value}")
                 raise InputError(
                     f"{self.path} holds another run: its {name} differs ({told}); give the same "
                     f"flags to go on with it, or another --out"

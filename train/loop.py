@@ -17,7 +17,7 @@ from tqdm import tqdm
 from shared.distributed import any_of, disconnect, from_first, parallel, share_buffers
 from shared.errors import InputError
 from shared.stop import StopRequest
-from train.banner import time_left
+from train.banner import banner, time_left
 from train.dry_run import describe
 from train.evaluate import evaluate
 from train.events import Events, open_events
@@ -63,6 +63,8 @@ def train(
     world, device = setup.world, setup.device
     state = TrainState(setup, feed.layout)
     at, records = resume(setup, feed, folder, state)
+    if world.is_first and at.epoch < recipe.epochs:
+        print(banner(setup, feed), flush=True)
     if flags.compile:
         state.compile()
     network = parallel(student, world, device)

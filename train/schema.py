@@ -77,8 +77,14 @@ def _is_finite(value: float) -> bool:
         return False
 
 
+def printable(text: str) -> str:
+    """On one line: control characters as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def _join(name: str, field: str) -> str:
-    return f"{name}.{field}" if name else str(field)[:80]
+    field = printable(field[:80])
+    return f"{name}.{field}" if name else field
 
 
 def _wrong(value: Any, name: str, wanted: str) -> str:

@@ -35,10 +35,11 @@ import train.report
 from shared.errors import InputError, StorageError
 from tests.attack.tally import Tally, attempts_wanted
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from train.flags import add_flags
 from train.folder import RunFolder
 from train.input import open_input
 from train.resume import resume
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 from train.state import TrainState
 
 SECONDS = 60  # an attempt may take so long; one that reads a FIFO would take forever
@@ -294,10 +295,10 @@ def forge_state(path: Path, draw: random.Random) -> None:
         forge_value(state, draw)
     else:
         tensors = state
-        inside = [name for name in ("student", "average") if name in state]
+        inside = [name for name in ("student", "average") if state.get(name)]
         if inside:
             tensors = state[draw.choice(inside)]
-        elif kind > 0.9:
+        if kind > 0.9 and "optimizer" in state:
             tensors = state["optimizer"]["state"][0]
         tensors[draw.choice(list(tensors))] = draw.choice(TENSORS)()
     try:
