@@ -8,7 +8,7 @@ the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels,
 orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,8 +35,10 @@ def compute_blocks(
     workers: int,
     device: torch.device,
     skips: Skips,
+    on_batch: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Block]:
-    """Yields the block of each (view, block) of `units`, in order.
+    """Yields the block of each (view, block) of `units`, in order; `on_batch` is told the number of
+    images of every batch that is through the teacher.
 
     InputError at an image that does not decode and is one more than `skips` allows, and at targets
     that are not finite.
@@ -61,6 +63,7 @@ def compute_blocks(
                 skips.add(index, source.keys[index], source.spec, reason)
             targets = teacher(batch.pixels.to(device, non_blocking=True))
             parts.append(_rows(manifest, source, batch, targets))
+            on_batch(len(batch.index))
         yield _join(manifest, source, view, block, parts, arithmetic)
 
 

@@ -38,7 +38,6 @@ def fill(
     Raises: Stopped between two batches; what was finished before is written.
     """
     manifest = cache.manifest
-    blocks = compute_blocks(manifest, source, teacher, units, batch_size, workers, device, skips)
     total = sum(len(manifest.rows(block)) for _, block in units)
     waiting: deque[Future[None]] = deque()
     with (
@@ -46,12 +45,14 @@ def fill(
         tqdm(total=total, unit="img", desc="teacher", disable=None) as progress,
         ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
     ):
+        blocks = compute_blocks(
+            manifest, source, teacher, units, batch_size, workers, device, skips, progress.update
+        )
         for block in blocks:
             keys = key_digest(source.keys, manifest.samples_of(block.index))
             waiting.append(writer.submit(cache.write, block, keys))
             if len(waiting) > WAITING_BLOCKS:
                 waiting.popleft().result()
-            progress.update(len(block.pred))
         for write in waiting:
             write.result()
     keep_views(cache)

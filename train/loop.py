@@ -17,6 +17,7 @@ from tqdm import tqdm
 from shared.distributed import any_of, disconnect, from_first, parallel, share_buffers
 from shared.errors import InputError
 from shared.stop import StopRequest
+from shared.units import duration
 from train.banner import banner, time_left
 from train.dry_run import describe
 from train.evaluate import evaluate
@@ -109,7 +110,11 @@ def train(
                     *now, seen = means(at.sums, recipe, at.epoch, world)
                     _require_finite(now, recipe.terms, at.epoch, at.step)
                     speed = f"{seen / at.seconds:.0f}/s"
-                    progress.set_postfix(loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed)
+                    left = recipe.epochs * steps - at.epoch * steps - at.step
+                    progress.set_postfix(
+                        loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed,
+                        run_left=duration(left * at.seconds / at.step),
+                    )  # fmt: skip
                     stopping = any_of(bool(stop.signal), world, device)
                     if saves or stopping:
                         save()
