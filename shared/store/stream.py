@@ -23,9 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset import shuffle
 
-from shared.decode import BadImage
 from shared.errors import InputError
-from shared.jpeg import decode_pixels
 from shared.stop import leave_stopping_to_parent
 from shared.store import webdataset_format
 from shared.store.cache import Cache
@@ -218,13 +216,7 @@ class _Shards(IterableDataset[StreamBatch | None]):
         table = np.stack(records)
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
-            try:
-                pixels[row] = decode_pixels(sample.jpeg)
-            except BadImage as error:
-                raise InputError(
-                    f"a view shard's JPEG must decode: sample {sample.index} does not "
-                    f"({error}); is this Pillow able to read JPEG?"
-                ) from error
+            pixels[row] = self.cache.pixels(sample.index, sample.jpeg)
         return StreamBatch(
             index=torch.tensor([sample.index for sample in samples]),
             pixels=pixels,
