@@ -127,7 +127,7 @@ def stored_views(
         inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
         if manifest.format == "webdataset":
             images = cache.images(view, block)
-            found = {index: decode_pixels(images[index]) for index in inside}
+            found = {index: cache.pixels(index, images[index]) for index in inside}
         else:
             assert source is not None, "views of a zarr cache are replayed on the images"
             stored = cache.read_block(view, block, ["box", "flip"])

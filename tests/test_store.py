@@ -22,18 +22,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.checks import note_arithmetic
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.images import open_source
+from shared.listing import Keys
 from shared.store import zarr_format
-from shared.store.block import Block, Receipt, make_receipt, receipt_path, sha256
+from shared.store.block import Arithmetic, Block, Receipt, make_receipt, receipt_path, sha256
 from shared.store.cache import FORMATS, open_cache
 from shared.store.files import LocalFiles
-from shared.store.keys import key_digest
+from shared.store.keys import decode_keys, encode_keys, key_digest
 from shared.store.manifest import FORMAT_VERSION, Manifest
 from shared.store.sealed import seal, unseal
 from tests.helpers import snapshot
 from tests.small_cache import (
+    ARITHMETIC,
     make_block,
     make_cache,
     make_head,
@@ -42,6 +45,7 @@ from tests.small_cache import (
     make_manifest,
     open_empty,
     put,
+    version_1,
 )
 
 NAMES = ["box", "flip", "pred"]
@@ -458,6 +462,126 @@ def test_two_processes_that_write_the_same_at_once(tmp_path: Path) -> None:
     assert bytes_below(tmp_path / "shared") == bytes_below(tmp_path / "alone")
     cache = open_cache(tmp_path / "shared", "train")
     assert all(cache.is_done(*unit) for unit in cache.units())
+
+
+# ---- keys, and words for readers with plain zarr
+
+name = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        name | st.sampled_from(["a\nb", "a\\nb", "\\", "\n", "\\\\n", "\udcff.jpg"]), max_size=5
+    )
+)
+def test_any_key_comes_back(names: list[str]) -> None:
+    keys = Keys.pack(names)
+    data = encode_keys(keys)
+    assert data.count(b"\n") == len(names)
+    again = decode_keys(data)
+    assert list(again) == names
+    assert again.text == keys.text and again.ends.tolist() == keys.ends.tolist()
+
+
+@pytest.mark.parametrize("data", [b"a", b"a\nb", b"a\\\n", b"\\x\n"])
+def test_what_is_not_a_file_of_keys_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_keys(data)
+
+
+def test_keys_are_plain_lines(tmp_path: Path) -> None:
+    make_cache(tmp_path, make_manifest())
+    lines = (tmp_path / "train/keys.txt").read_text().splitlines()
+    assert lines == [f"class{index % 3}/{index:05d}.jpg" for index in range(10)]
+    cache = open_cache(tmp_path, "train")
+    keys = cache.keys()
+    assert keys is not None and list(keys) == lines
+    for lost in (b"", "\n".join(lines[1:]).encode() + b"\n", b"x" * 9 + b"\n" * 10):
+        (tmp_path / "train/keys.txt").write_bytes(lost)
+        assert "keys.txt is missing or damaged" in refused(cache.keys)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_reader_with_plain_zarr_is_told_everything(tmp_path: Path, codec: str) -> None:
+    """And what it is told is so: what it decodes by these words is what the codec decodes."""
+    manifest = make_manifest(codec=codec)
+    cache = make_cache(tmp_path, manifest)
+    group = zarr.open_group(tmp_path / "train" / "targets.zarr", mode="r")
+    assert "keys.txt" in group.attrs["axes"] and codec in group.attrs["codec"]
+    words = {name: array.attrs["meaning"] for name, array in group.arrays()}
+    assert all(array.attrs["axes"] for _, array in group.arrays())
+    assert "top, left, height, width" in words["box"] and "pixels of the source" in words["box"]
+    assert "-1" in words["pred"] and "source.classes" in words["label"]
+    assert "spatial means" in words["channels"] and "after their last ReLU" in words["channels"]
+    stored = {name: np.asarray(array[:])[1] for name, array in group.arrays() if name != "label"}
+    fields = {name: torch.from_numpy(values) for name, values in stored.items()}
+    decoded = CODECS[codec].decode(fields, (4, 3, 2, 5), cache.head())
+    channels = stored["channels"].astype(np.float32)
+    if codec == "tiny":
+        assert (
+            "(channels / 255)**2 * s, with s = numpy.repeat(scale, stages, axis=-1)"
+            in (words["channels"])
+        )
+        stages = group["channels"].attrs["stages"]
+        channels = (channels / 255) ** 2 * np.repeat(stored["scale"], stages, axis=-1)
+    np.testing.assert_allclose(channels, torch.cat(decoded.channels, 1).numpy(), rtol=1e-5)
+    if codec in ("compact", "tiny"):
+        assert "head.npy" in group.attrs["logits"]
+        table = np.load(tmp_path / "train" / "head.npy")
+        logits = channels[:, -5:] @ table[:, :-1].T + table[:, -1]
+    else:
+        logits = stored["logits"].astype(np.float32)
+        if codec == "half":
+            assert "minus the largest of their row" in words["logits"]
+            assert logits.max(1).tolist() == [0.0] * 10
+    np.testing.assert_allclose(logits, decoded.logits.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_arrays_of_version_1_keep_their_metadata(tmp_path: Path) -> None:
+    make_cache(tmp_path, version_1(make_manifest()))
+    group = zarr.open_group(tmp_path / "train" / "targets.zarr", mode="r")
+    assert dict(group.attrs) == {"cache_id": version_1(make_manifest()).cache_id()}
+    assert dict(group["channels"].attrs) == {"stages": [4, 3, 2, 5]}
+    assert dict(group["box"].attrs) == {}
+
+
+# ---- the arithmetic of a block
+
+
+def test_a_receipt_names_the_arithmetic_and_nothing_else_does(tmp_path: Path) -> None:
+    manifest = make_manifest()
+    gpu = Arithmetic("NVIDIA H200", "2.15.0", False, True, 256)
+    for name, way in (("cpu", ARITHMETIC), ("gpu", gpu)):
+        cache = open_empty(tmp_path / name, manifest)
+        for unit in cache.units():
+            put(cache, replace(make_block(manifest, *unit), arithmetic=way))
+    one, other = (bytes_below(tmp_path / name) for name in ("cpu", "gpu"))
+    differing = {path for path in one if one[path] != other[path]}
+    assert differing == {f"train/{receipt_path(*unit)}" for unit in cache.units()}
+    for path in differing:
+        facts = [unseal(tree[path]) for tree in (one, other)]
+        assert facts[0].pop("arithmetic") == asdict(ARITHMETIC)
+        assert facts[1].pop("arithmetic") == asdict(gpu)
+        assert facts[0] == facts[1]
+
+
+def test_blocks_of_several_arithmetics_are_one_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = make_manifest()
+    cache = make_cache(tmp_path, manifest)
+    note_arithmetic(open_cache(tmp_path, "train"))
+    assert capsys.readouterr().err == ""
+    gpu = Arithmetic("NVIDIA H200", "2.15.0", False, True, 256)
+    put(cache, replace(make_block(manifest, 1, 2), arithmetic=gpu))
+    for some in (cache, open_cache(tmp_path, "train")):  # by who wrote it, and by who reads it
+        note_arithmetic(some)
+        assert capsys.readouterr().err == (
+            f"NOTE: the blocks of {tmp_path}/train were made in 2 ways, so that the last bits of "
+            f"their numbers may differ: 5 blocks by cpu, torch 2, no TF32, batches of 4; 1 blocks "
+            f"by NVIDIA H200, torch 2.15.0, TF32 in cudnn, batches of 256\n"
+        )
 
 
 # ---- damage

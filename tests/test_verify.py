@@ -36,11 +36,12 @@ class World:
     teacher: Path
     cache: Path  # zarr, half: 3 blocks of 8, 2 views
 
-    def precompute(self, cache: Path, *flags: object) -> Finished:
+    def precompute(self, cache: Path, *flags: object, check: bool = True) -> Finished:
         return run_precompute(
             *("--images", self.source.spec, "--weights", self.teacher, "--teacher", "resnet18"),
             *("--size", 32, "--block", 8, "--batch-size", 7, "--views", 2, "--cache", cache),
             *flags,
+            check=check,
         )
 
 
@@ -120,7 +121,10 @@ def test_so_many_views_are_compared(world: World, asked: int, compared: int) -> 
 
 def test_without_samples_only_the_files_are_checked(world: World, spare: Cache) -> None:
     done = verify(spare.files.root.parent, "--samples", 0)
-    assert done.returncode == 0 and "intact" in done.stdout and "live" not in done.stdout
+    assert done.returncode == 0 and "live" not in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.endswith(": intact; not compared with the teacher (--samples 0)")
+    assert "verified" not in done.stdout
 
 
 # Damaged files
@@ -247,6 +251,44 @@ def test_a_teacher_that_sees_nothing_proves_nothing(world: World, tmp_path: Path
     done = verify(tmp_path / "cache")
     require_failed(done, "negative control: 40 of 40 wrong views pass as right")
     assert len(done.stderr.splitlines()) == 1
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("store", ["zarr", "webdataset"])
+def test_a_cache_is_not_gone_on_with_over_other_pixels(
+    world: World, tmp_path: Path, store: str
+) -> None:
+    """Names and sizes are the same, so that no listing shows it."""
+    images, cache = tmp_path / "images", tmp_path / "cache"
+    shutil.copytree(world.source.spec, images)
+    flags = ("--images", images, "--format", store)
+    world.precompute(cache, *flags)
+    whole = snapshot(cache)
+    (cache / "train/receipts/v0001-b000002.json").unlink()
+    lost = snapshot(cache)
+    for path in (images / "train").rglob("*.jpg"):
+        turn_upside_down(path)
+    done = world.precompute(cache, *flags, check=False)
+    require_refused(done, "a cache is never mixed: ", "has other pixels than when receipts/v000")
+    assert snapshot(cache) == lost, "nothing is lost or written"
+    shutil.rmtree(images)
+    shutil.copytree(world.source.spec, images)
+    world.precompute(cache, *flags)
+    assert snapshot(cache) == whole
+
+
+def test_other_batches_are_said(world: World, tmp_path: Path) -> None:
+    """By precompute when it ends, and by verify; the cache is good."""
+    world.precompute(tmp_path)
+    assert "made in" not in world.precompute(tmp_path).stderr
+    (tmp_path / "train/receipts/v0001-b000002.json").unlink()
+    for done in (world.precompute(tmp_path, "--batch-size", 3), verify(tmp_path)):
+        assert done.returncode == 0
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("NOTE: ")]
+        assert "were made in 2 ways" in line and "5 blocks by cpu, torch " in line
+        assert "batches of 7; 1 blocks by cpu" in line and line.endswith("batches of 3")
 
 
 # Wrong input

@@ -280,7 +280,7 @@ def _permutations(seed: int, samples: int) -> tuple[NDArray[np.int64], NDArray[n
 _SOURCE = schema.record(
     {
         "spec": schema.text,
-        "samples": schema.integer(1, 10**9),
+        "samples": schema.integer(1, 10**8),
         "digest": schema.sha256,
         "classes": schema.many(schema.text, 1, 10**6),
     }

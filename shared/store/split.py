@@ -21,10 +21,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shared.codecs import CODECS
+from shared.decode import BadImage
 from shared.errors import InputError, StorageError
 from shared.images import ImageSource
+from shared.jpeg import decode_pixels
 from shared.listing import Keys
 from shared.store import webdataset_format, zarr_format
 from shared.store.block import (
@@ -206,6 +209,24 @@ class Cache:
     def images(self, view: int, block: int) -> dict[int, bytes]:
         """Sample index -> JPEG of its view; of a cache in the format webdataset."""
         return {sample.index: sample.jpeg for sample in self.shard(view, block)}
+
+    def pixels(self, index: int, jpeg: bytes) -> Tensor:
+        """(3, S, S) uint8 of a stored view of sample `index`. InputError where it is not that."""
+        size = self.manifest.size
+        try:
+            pixels = decode_pixels(jpeg)
+        except BadImage as error:
+            raise InputError(
+                f"a view shard's JPEG must decode: sample {index} in {self.where} does not "
+                f"({error}); is this Pillow able to read JPEG?"
+            ) from error
+        if pixels.shape != (3, size, size):
+            raise InputError(
+                f"a view has the size in the manifest, {size} px: sample {index} in {self.where} "
+                f"has {pixels.shape[2]} x {pixels.shape[1]}; {AGAIN}, it makes what is damaged "
+                f"again"
+            )
+        return pixels
 
     def samples_of_blocks(self) -> NDArray[np.int64]:
         """Number of usable samples in each block of a view."""

@@ -24,9 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset import shuffle
 
-from shared.decode import BadImage
 from shared.errors import InputError
-from shared.jpeg import decode_pixels
 from shared.shm import require_room
 from shared.store import webdataset_format
 from shared.store.cache import Cache
@@ -226,13 +224,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         table = np.stack(records)
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
-            try:
-                pixels[row] = decode_pixels(sample.jpeg)
-            except BadImage as error:
-                raise InputError(
-                    f"a view shard's JPEG must decode: sample {sample.index} does not "
-                    f"({error}); is this Pillow able to read JPEG?"
-                ) from error
+            pixels[row] = self.cache.pixels(sample.index, sample.jpeg)
         return StreamBatch(
             index=torch.tensor([sample.index for sample in samples]),
             pixels=pixels,

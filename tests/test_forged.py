@@ -1,0 +1,220 @@
+"""Every field of every file of a cache with other contents: one line, or what is read is right."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.errors import InputError
+from shared.store.block import Receipt, receipt_path
+from shared.store.cache import FORMATS, open_cache
+from shared.store.manifest import Manifest
+from shared.store.sealed import MOST_BYTES, seal, unseal
+from tests.forging import (
+    RAW,
+    VALUES,
+    changed,
+    everything,
+    fields,
+    make_small,
+    problem,
+    random_forgery,
+    written,
+)
+from tests.small_cache import make_manifest, version_1
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    make_small(folder, request.param)
+    return folder
+
+
+def test_what_is_not_forged_is_read(made: Path) -> None:
+    """Or the tests below would hold for a reader that refuses everything."""
+    expected = everything(made)
+    assert problem(made, expected) is None
+    # Negative control: numbers that read as others are noticed.
+    text = problem(made, {**expected, "labels": expected["labels"] + 1})
+    assert text == "labels reads as something else, and nothing says so"
+
+
+def refusal(read: Callable[[], object]) -> str | None:
+    """The one line, None where it is read."""
+    try:
+        read()
+    except InputError as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return None
+
+
+VERSIONS = [make_manifest(), version_1(make_manifest()), make_manifest(store="webdataset")]
+
+
+@pytest.mark.parametrize("manifest", VERSIONS, ids=["zarr", "version 1", "webdataset"])
+def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
+    """With a right seal: what is read is a manifest of right types, and can be written again."""
+    facts = unseal(manifest.to_json())
+    refused = 0
+    for at in fields(facts):
+        for how, values in (("set", VALUES), ("remove", VALUES[:1]), ("add", VALUES[:2])):
+            for value in values:
+                data = written(changed(facts, at, value, how), sealed=True)
+                if refusal(lambda data=data: Manifest.from_json(data, "here")) is None:
+                    again = Manifest.from_json(data, "here")
+                    assert Manifest.from_json(again.to_json(), "here") == again
+                    assert again.views >= 1 and again.samples >= 1 and again.block >= 1
+                else:
+                    refused += 1
+    assert refused > 1000
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "part"),
+    [
+        (("views",), 0, "views must be a whole number, 1 to 10,000: got 0"),
+        (("views",), True, "views must be a whole number, 1 to 10,000: got True"),
+        (("block",), 0, "block must be a whole number, 1 to 2,147,483,647: got 0"),
+        (("source", "samples"), 0, "source.samples must be a whole number"),
+        (("codec",), "octal", "codec must be exact or half or compact or tiny: got 'octal'"),
+        (("codec_version",), 2, "codec_version of half must be 1: got 2"),
+        (("format",), "tape", "format must be zarr or webdataset: got 'tape'"),
+        (("order",), "permuted", "order must be source in the format zarr: got permuted"),
+        (("order",), "random", "order must be source or permuted: got 'random'"),
+        (("policy",), "crop", "policy must be random-resized-crop or pad-crop or center: got"),
+        (("precision",), "fp8", "precision must be fp32 or bf16: got 'fp8'"),
+        (("source", "digest"), "D1" * 32, "source.digest must be 64 hexadecimal digits: got"),
+        (("teacher", "channels"), [1, 2, 3], "teacher.channels must be a list of 4: got a list"),
+        (("std",), [1, 1, 0], "std[2] must be a number above 0, at most 1000: got 0"),
+        (("mean",), [0.5, 0.5], "mean must be a list of 3: got a list of 2"),
+        (("converted_from",), "half", "converted_from must be empty for codec half: got half"),
+        (("cache_id",), "0" * 12, "cache_id must be "),
+        (("versions",), {"python": 3}, "versions['python'] must be a text"),
+    ],
+)
+def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> None:
+    data = seal(changed(unseal(make_manifest().to_json()), at, value, "set"))
+    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    assert text is not None and "/some/manifest.json does not (" in text and part in text
+
+
+@pytest.mark.parametrize("data", RAW, ids=lambda data: repr(data[:12]))
+def test_json_is_bounded_in_depth_and_numbers(data: bytes) -> None:
+    text = refusal(lambda: Manifest.from_json(data, "here"))
+    assert text is not None and "starts with a manifest in JSON: here does not hold one" in text
+    with pytest.raises(ValueError) as caught:
+        Receipt.from_json(data)
+    assert type(caught.value) is not InputError and "\n" not in str(caught.value)
+
+
+def test_json_is_bounded_in_size() -> None:
+    data = b'{"a": "' + b"x" * MOST_BYTES + b'"}'
+    with pytest.raises(ValueError, match="bytes, more than 67,108,864"):
+        unseal(data)
+
+
+def test_every_field_of_a_receipt_with_every_value(made: Path) -> None:
+    cache = open_cache(made, "train")
+    data = cache.files.read(receipt_path(1, 1))
+    facts = unseal(data)
+    path = made / "train" / receipt_path(1, 1)
+    try:
+        for at in fields(facts):
+            for how, values in (("set", VALUES), ("remove", VALUES[:1]), ("add", VALUES[:2])):
+                for value in values:
+                    forged = changed(facts, at, value, how)
+                    path.write_bytes(written(forged, sealed=True))
+                    if refusal(lambda: cache.receipt(1, 1)) is None:
+                        receipt = cache.receipt(1, 1)
+                        assert Receipt.from_json(receipt.to_json()) == receipt
+                        assert set(receipt.files) == set(Receipt.from_json(data).files)
+    finally:
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "other", ["../../outside", "/etc/passwd", "manifest.json", "receipts/v0000-b000000.json"]
+)
+def test_a_receipt_names_files_of_its_own_block_alone(made: Path, other: str) -> None:
+    """Another path would be read, and with it whatever lies there."""
+    cache = open_cache(made, "train")
+    path = made / "train" / receipt_path(1, 1)
+    data = path.read_bytes()
+    facts = unseal(data)
+    first = next(iter(facts["files"]))
+    try:
+        for files in (
+            {**facts["files"], other: [0, "0" * 64]},
+            {other if name == first else name: entry for name, entry in facts["files"].items()},
+            {name: entry for name, entry in facts["files"].items() if name != first},
+        ):
+            path.write_bytes(seal({**facts, "files": files}))
+            text = refusal(lambda: cache.check_block(1, 1))
+            assert text is not None and "its files are not those of its block" in text
+    finally:
+        path.write_bytes(data)
+
+
+def test_samples_of_a_receipt_lie_in_its_block(made: Path) -> None:
+    cache = open_cache(made, "train")
+    path = made / "train" / receipt_path(1, 1)
+    data = path.read_bytes()
+    facts = unseal(data)
+    (inside,) = facts["pixels"]
+    outside = str(int(cache.manifest.samples_of(0)[0]))
+    try:
+        for change, part in (
+            ({"pixels": {outside: "f" * 64}, "targets": {outside: "f" * 64}}, "not in its block"),
+            ({"pixels": {"5": "f" * 64}, "targets": {"5": "f" * 64}}, "sample 5 is not one of 5"),
+            ({"pixels": {}}, "of different samples"),
+            ({"skipped": [[int(outside), "a", "b"]]}, "not in its block"),
+            ({"skipped": [[int(inside), "a", "b"]]}, "in it twice"),
+            ({"view": 0}, "is for block 1 of view 0"),
+            ({"stop": 4}, "is for block"),
+        ):
+            path.write_bytes(seal({**facts, **change}))
+            text = refusal(lambda: cache.receipt(1, 1))
+            assert text is not None and part in text
+    finally:
+        path.write_bytes(data)
+
+
+_expected: dict[Path, Any] = {}  # what is read of each cache as it was made
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_whatever_a_file_holds(made: Path, seed: int) -> None:
+    """JSON with a right seal or without one, arrays' metadata, keys and head."""
+    rng = random.Random(seed)
+    root = made / "train"
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    path = rng.choice([path for path in files if path.suffix in (".json", ".npy", ".txt")])
+    whole = path.read_bytes()
+    expected = _expected.setdefault(made, None) or everything(made)
+    _expected[made] = expected
+    what, data = random_forgery(whole, str(path.relative_to(root)), rng)
+    try:
+        path.write_bytes(data)
+        assert problem(made, expected) is None, (path.name, what)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_a_manifest_of_another_split_is_refused(made: Path) -> None:
+    path = made / "train/manifest.json"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(make_manifest(split="val").to_json())
+        text = refusal(lambda: open_cache(made, "train"))
+        assert text is not None and "is of the split 'val'" in text
+    finally:
+        path.write_bytes(whole)

@@ -1,0 +1,134 @@
+"""Two processes that start one cache, or add views to it, in the same moment."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.store import cache as cache_module
+from shared.store.cache import FORMATS, Cache, keep_views, open_cache
+from shared.store.files import LocalFiles
+from shared.store.manifest import Manifest
+from tests.helpers import finish, snapshot, start, write_image_folder, write_teacher
+from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
+
+ARRAYS = ("logits", "channels", "box", "flip", "pred")
+
+
+@dataclass
+class Halting:
+    """The files of writer A, who stops before operation `at` until another has run to its end."""
+
+    files: LocalFiles
+    at: int
+    other: Callable[[], object]
+    operations: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return self.files.root
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.files, name)
+
+        def operation(*arguments: Any) -> Any:
+            self.operations.append(f"{name} {arguments[0] if arguments else ''}")
+            if len(self.operations) - 1 == self.at:
+                self.other()
+            return real(*arguments)
+
+        return operation
+
+
+def require_whole(folder: Path, views: int) -> None:
+    """Manifest and arrays agree on the number of views, and nothing else was lost."""
+    cache = open_cache(folder, "train")
+    assert cache.manifest.views == views
+    if cache.manifest.format == "zarr":
+        for name in ARRAYS:
+            facts = json.loads(cache.files.read(f"targets.zarr/{name}/zarr.json"))
+            assert facts["shape"][0] == views, name
+    cache.check_static(make_labels(), make_keys())
+
+
+def interleaved(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, mine: Manifest, theirs: Manifest
+) -> tuple[list[str], Cache, Cache]:
+    """Operations of A, who wants `mine`, and both caches; B wants `theirs` and runs inside."""
+    real = cache_module.open_files
+    others: list[Cache] = []
+
+    def run_other() -> None:
+        with monkeypatch.context() as inner:
+            inner.setattr(cache_module, "open_files", real)
+            others.append(open_empty(folder, theirs))
+
+    halting = Halting(LocalFiles(folder / "train"), at, run_other)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "open_files", lambda *_: halting)
+        made = open_empty(folder, mine)
+    if not others:
+        run_other()
+    return halting.operations, made, others[0]
+
+
+@pytest.mark.parametrize("store", FORMATS)
+@pytest.mark.parametrize(("first", "mine", "theirs"), [(0, 1, 2), (0, 2, 1), (1, 2, 3), (1, 3, 2)])
+def test_wherever_one_stops_the_other_may_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+    first: int,
+    mine: int,
+    theirs: int,
+) -> None:
+    """`first`: views there before, 0: no cache."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of them
+    open_empty(tmp_path / "alone", make_manifest(store=store, views=max(mine, theirs)))
+    alone = snapshot(tmp_path / "alone")
+    at, count = 0, 1
+    while at < count:
+        folder = tmp_path / str(at)
+        if first:
+            open_empty(folder, make_manifest(store=store, views=first))
+        operations, made, other = interleaved(
+            monkeypatch,
+            folder,
+            at,
+            make_manifest(store=store, views=mine),
+            make_manifest(store=store, views=theirs),
+        )
+        found = open_cache(folder, "train").manifest.views
+        require_whole(folder, found)
+        assert found >= mine and made.manifest.views >= mine
+        # A manifest that was written last by the one with fewer views is raised when blocks are
+        # done; then nothing of either is missing.
+        for cache in (made, other):
+            cache.files = LocalFiles(folder / "train")
+            keep_views(cache)
+        require_whole(folder, max(mine, theirs))
+        assert snapshot(folder) == alone
+        at, count = at + 1, len(operations)
+    assert at >= (10 if store == "zarr" else 4)
+
+
+def test_processes_with_other_numbers_of_views(tmp_path: Path) -> None:
+    """Real ones, at once, on one new cache: it ends as if it had been made with the most views."""
+    write_image_folder(tmp_path / "images", classes=3, train=4, val=1)
+    write_teacher(tmp_path / "teacher.pt", "resnet18", 3)
+
+    def flags(cache: str, views: int) -> tuple[object, ...]:
+        return (
+            *("precompute/run.py", "--split", "train", "--images", tmp_path / "images"),
+            *("--teacher", "resnet18", "--weights", tmp_path / "teacher.pt", "--size", 32),
+            *("--block", 4, "--batch-size", 4, "--workers", 0),
+            *("--cache", tmp_path / cache, "--views", views),
+        )
+
+    finish([start(*flags("shared", views)) for views in (1, 3, 2)])  # type: ignore[arg-type]
+    finish([start(*flags("alone", 3))])  # type: ignore[arg-type]
+    assert snapshot(tmp_path / "shared") == snapshot(tmp_path / "alone")
