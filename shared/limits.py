@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 AGAIN = "nothing that was finished is lost: start the same command again"
 LESS = "with fewer --workers or a smaller --batch-size"
-WORKER_LOST = f"a loader worker was killed or ended, mostly for lack of memory or of open files: {AGAIN} {LESS}"
+WORKER_LOST = (
+    f"a loader worker was killed or ended, mostly for lack of memory or of open files: {AGAIN} "
+    f"{LESS}"
+)
 SHM_FULL = (
     f"a loader worker found no room in shared memory (/dev/shm): {AGAIN} {LESS}; in Docker, give "
     f"it more with --shm-size"
