@@ -56,6 +56,8 @@ def _run(main: Callable[[], int]) -> int:
         if found is None:
             raise
         line = found
+        # What else goes wrong for the same reason on the way out is told nowhere.
+        sys.unraisablehook = lambda unraisable: None
     print(f"error: {printable(line)}", file=sys.stderr)
     return 2
 

@@ -1,7 +1,8 @@
 """What a machine refuses (memory, processes, open files, disk), told in one line each.
 
 The same lack comes up in many ways: as MemoryError, as an OSError with its number, as a
-RuntimeError or ImportError of torch, or as a loader worker that the kernel has killed.
+RuntimeError or ImportError of torch, or as a loader worker that the kernel has killed or that ended
+itself, its exit code being the number (shared/worker.py).
 """
 
 import errno
@@ -9,18 +10,29 @@ import re
 from collections.abc import Iterator
 
 AGAIN = "nothing that was finished is lost: start the same command again"
-
-MEMORY = re.compile(
-    r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory"
-    r"|cannot allocate|errno 12\b",
-    re.IGNORECASE,
+LESS = "with fewer --workers or a smaller --batch-size"
+WORKER_LOST = (
+    f"a loader worker was killed or ended, mostly for lack of memory or of open files: {AGAIN} "
+    f"{LESS}"
 )
-WORKER = re.compile(r"DataLoader worker \(pid.*(is killed by signal: (?P<by>[^.]*)|exited)", re.S)
-FILES = re.compile(r"too many open files|items of ancdata|errno 24\b", re.IGNORECASE)
-PROCESSES = re.compile(r"can't start new thread|resource temporarily unavailable", re.IGNORECASE)
+SHM_FULL = (
+    f"a loader worker found no room in shared memory (/dev/shm): {AGAIN} {LESS}; in Docker, give "
+    f"it more with --shm-size"
+)
 
-ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-RIGHTS = (errno.EROFS, errno.EACCES, errno.EPERM)
+WORKER = re.compile(r"DataLoader worker \(pid.*?(killed by signal|exited unexpectedly)", re.S)
+EXIT_CODE = re.compile(r"exited unexpectedly with exit code (\d+)")
+TEXTS = {  # of torch and the linker, which have no number
+    errno.ENOMEM: re.compile(
+        r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory",
+        re.IGNORECASE,
+    ),
+    errno.EMFILE: re.compile(r"too many open files|items of ancdata", re.IGNORECASE),
+    errno.EAGAIN: re.compile(r"can't start new thread|resource temporarily unavail", re.IGNORECASE),
+    errno.ENOSPC: re.compile(r"no space left on device", re.IGNORECASE),
+}
+SAME = {errno.ENFILE: errno.EMFILE, errno.EDQUOT: errno.ENOSPC, errno.EFBIG: errno.ENOSPC,
+        errno.EACCES: errno.EROFS, errno.EPERM: errno.EROFS}  # fmt: skip
 
 
 def limit_line(error: BaseException) -> str | None:
@@ -31,48 +43,45 @@ def limit_line(error: BaseException) -> str | None:
     return None
 
 
-def _line(error: BaseException) -> str | None:
-    text = str(error)
-    number = error.errno if isinstance(error, OSError) else None
-    if (worker := WORKER.search(text)) is not None:
-        if worker["by"] and "Bus error" in worker["by"]:
-            return (
-                f"a loader worker found no room in shared memory (/dev/shm): {AGAIN} with fewer "
-                f"--workers or a smaller --batch-size; in Docker, give it more with --shm-size"
-            )
-        return (
-            f"a loader worker was killed, mostly for lack of memory: {AGAIN} with fewer --workers "
-            f"or a smaller --batch-size"
-        )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or _says(error, MEMORY):
-        return (
-            f"there is not enough memory ({_first_line(error)}): {AGAIN} with a smaller "
-            f"--batch-size or fewer --workers"
-        )
-    if number in (errno.EMFILE, errno.ENFILE) or _says(error, FILES):
-        return (
-            f"there are too many open files ({_first_line(error)}): {AGAIN} with a higher limit "
-            f"(ulimit -n) or fewer --workers"
-        )
-    if number == errno.EAGAIN or _says(error, PROCESSES):
-        return (
-            f"no more processes or threads can be started ({_first_line(error)}): {AGAIN} with a "
-            f"higher limit (ulimit -u) or fewer --workers"
-        )
-    if isinstance(error, OSError) and number in (*ROOM, *RIGHTS):
-        what = "make room" if number in ROOM else "give it the rights to write there"
-        return f"a file cannot be written: {error}: {AGAIN} after you {what}"
+def limit_number(error: BaseException) -> int | None:
+    """ENOMEM, EMFILE, EAGAIN, ENOSPC or EROFS; None where the error is about something else."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, OSError) and error.errno is not None:
+        number = SAME.get(error.errno, error.errno)
+        return number if number in TEXTS or number == errno.EROFS else None
+    if isinstance(error, RuntimeError | ImportError | OSError):
+        return next((n for n, text in TEXTS.items() if text.search(str(error))), None)
     return None
 
 
-def _says(error: BaseException, pattern: re.Pattern[str]) -> bool:
-    """Only of those errors that torch and the linker use for it."""
-    kinds = (RuntimeError, ImportError, OSError)
-    return isinstance(error, kinds) and pattern.search(str(error)) is not None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line), type(error).__name__)
+def _line(error: BaseException) -> str | None:
+    text = str(error)
+    first = next((line for line in text.splitlines() if line), type(error).__name__)
+    number = limit_number(error)
+    if isinstance(error, RuntimeError) and WORKER.search(text):
+        code = EXIT_CODE.search(text)
+        number, first = int(code[1]) if code else 0, "in a loader worker"
+        if "Bus error" in text or number == errno.ENOSPC:
+            return SHM_FULL
+        if number not in TEXTS:
+            return WORKER_LOST
+    if number == errno.ENOMEM:
+        return f"there is not enough memory ({first}): {AGAIN} {LESS}"
+    if number == errno.EMFILE:
+        return (
+            f"there are too many open files ({first}): {AGAIN} with a higher limit (ulimit -n) or "
+            f"fewer --workers"
+        )
+    if number == errno.EAGAIN:
+        return (
+            f"no more processes or threads can be started ({first}): {AGAIN} with a higher limit "
+            f"(ulimit -u) or fewer --workers"
+        )
+    if number in (errno.ENOSPC, errno.EROFS):
+        what = "make room" if number == errno.ENOSPC else "give it the rights to that file"
+        return f"a file cannot be used ({first}): {AGAIN} after you {what}"
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -24,7 +24,7 @@ from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.shm import require_room
 from shared.view import TooSmall, View, apply, apply_to_image, draw_view, new_batch
-from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
+from shared.worker import CARRIED, Failed, begin_worker, held_signals, received
 
 
 @dataclass(frozen=True)
@@ -175,4 +175,4 @@ class PixelLoader:
         self._requests.requests = requests
         with held_signals(multiprocessing.get_context()):
             batches = iter(self._loader)
-        return map(unwrapped, batches)
+        return received(batches)

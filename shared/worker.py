@@ -20,9 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import BaseContext
+from multiprocessing.queues import Queue
 from typing import TypeVar
 
 from shared.errors import InputError, StorageError
+from shared.limits import WORKER_LOST, limit_number
 from shared.stop import SIGNALS
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -45,6 +47,9 @@ def begin_worker(number: int = 0) -> None:
     """First in every worker process. `number` is what DataLoader passes."""
     _end_with_parent()
     _leave_stopping_to_parent()
+    # The two ways in which multiprocessing tells what its threads stumble over, and goes on.
+    Queue._on_queue_feeder_error = staticmethod(lambda error, item: _give_up(error))  # type: ignore[attr-defined]
+    sys.excepthook = lambda kind, error, where: _give_up(error)
 
 
 def _end_with_parent() -> None:
@@ -112,11 +117,30 @@ CARRIED = (InputError, StorageError, MemoryError, OSError)
 Batch = TypeVar("Batch")
 
 
-def unwrapped(batch: Batch | Failed) -> Batch:
-    """Raises the error that a worker met, as it was there."""
-    if isinstance(batch, Failed):
-        raise batch.error
-    return batch
+def received(batches: Iterator[Batch | Failed]) -> Iterator[Batch]:
+    """What workers send. Raises the error that one met, as it was there; InputError where one ended
+    while it handed something over."""
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (EOFError, ConnectionError, FileNotFoundError) as error:
+            raise InputError(WORKER_LOST) from error
+        if isinstance(batch, Failed):
+            raise batch.error
+        yield batch
+
+
+def _give_up(error: BaseException) -> None:
+    """A thread of a worker that sends a batch could not: its parent would wait for it for ever.
+
+    The exit code tells why (limits.py); else nothing is known there but that it ended.
+    """
+    number = limit_number(error)
+    if number is None:
+        traceback.print_exception(error)
+    os._exit(number or 1)
 
 
 def _ignore_once(number: int, frame: object) -> None:

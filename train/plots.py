@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from shared.errors import printable
 from train.folder import read_metrics
 
 matplotlib.use("Agg")
@@ -22,6 +23,7 @@ def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
     styles: dict[str, str] = {}
     for number, (kind, runs) in enumerate(kinds.items()):
         colour = f"C{number}"
+        kind = printable(kind).replace("$", r"\$")  # else it is taken for a formula
         for position, run in enumerate(runs):
             label = kind if position == 0 else None
             records = read_metrics(run)

@@ -30,7 +30,7 @@ from shared.store import webdataset_format
 from shared.store.cache import Cache
 from shared.store.webdataset_format import Sample
 from shared.view import new_batch
-from shared.worker import CARRIED, Failed, begin_worker, held_signals, unwrapped
+from shared.worker import CARRIED, Failed, begin_worker, held_signals, received
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
 
@@ -275,4 +275,4 @@ class ShardLoader:
         self._shards.start.copy_(torch.tensor([epoch, first]))
         with held_signals(multiprocessing.get_context()):
             batches = iter(self._loader)
-        return (unwrapped(batch) for batch in batches if batch is not None)
+        return (batch for batch in received(batches) if batch is not None)

@@ -24,7 +24,7 @@ if not __package__:
 
 from shared.decode import MAX_PIXELS, BadImage, decode, image_size
 from shared.view import View, apply
-from tests.attack.limits import problem_in
+from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.test_complete import chunk, png, rle_bmp, saved
 

@@ -1,62 +1,131 @@
-"""Bounds for one attempt inside a process: seconds, and memory that it may add.
+"""Too little memory, too few files, threads or bytes of disk, and workers that the kernel kills.
 
-A hang ends by SIGALRM, which raises in the main thread; one inside a C function that never returns
-ends the process by faulthandler, with a traceback that says where.
+    python tests/attack/limits.py [ATTEMPTS]
+
+Each must end in one line and exit code 2 (or well, where there was enough), within a minute and
+without a process left. With enough of everything the same command goes on to the same bytes.
 """
 
-import faulthandler
-import resource
+import contextlib
+import json
+import os
+import random
+import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Iterator
+from pathlib import Path
 
-from shared.errors import InputError, StorageError
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-SECONDS = 10
-MEMORY = 1 << 29  # bytes
+from tests.attack.small_inputs import Inputs, small_inputs
+from tests.attack.tally import Tally, attempts_wanted, problem_of
+from tests.helpers import Started, run, snapshot, start, wait_until
+from tests.runs import load
 
-
-class TookTooLong(BaseException):
-    """No Exception: what catches all of those must not catch this."""
-
-
-def _too_long(number: int, frame: FrameType | None) -> None:
-    raise TookTooLong
+MB = 10**6
+KINDS = ("AS", "killed worker", "FSIZE", "NOFILE", "full disk", "read-only", "NPROC")
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def main() -> int:
+    tally, attempts = Tally("limits"), attempts_wanted(30)
+    kinds = KINDS if os.getuid() else KINDS[:-1]  # root has no limit on processes
+    with small_inputs() as inputs:
+        whole = snapshot(Path(str(inputs.train[1])))
+        for number in range(attempts):
+            draw = random.Random(number)
+            kind = kinds[number % len(kinds)]
+            trains = number // len(kinds) % 2 == 1
+            workers = 2 if kind == "killed worker" else draw.choice((0, 2))
+            name = f"{number}: {kind}, {'train' if trains else 'precompute'}, {workers} workers"
+            tally.record(name, attack(inputs, draw, kind, trains, workers, whole))
+    return tally.finish()
 
 
-def problem_in(
-    act: Callable[[], object],
-    allowed: tuple[type[Exception], ...] = (InputError, StorageError),
-    memory: int = MEMORY,
+def attack(
+    inputs: Inputs,
+    draw: random.Random,
+    kind: str,
+    trains: bool,
+    workers: int,
+    whole: dict[str, bytes | None],
 ) -> str | None:
-    """What is wrong with `act()`: None where it returned, or raised an `allowed` error of one line,
-    within SECONDS and with at most `memory` bytes more than the process ever had."""
-    before, started = peak_bytes(), time.monotonic()
-    signal.signal(signal.SIGALRM, _too_long)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
-    signal.alarm(SECONDS)
-    problem = None
+    out = inputs.folder / ("run" if trains else "cache")
+    shutil.rmtree(out, ignore_errors=True)
+    if kind in ("full disk", "read-only"):
+        with small_disk(out, draw.randrange(30_000, 300_000)) as there:
+            if not there:
+                kind = "FSIZE"  # no rights to mount
+            else:
+                command = command_of(inputs, out, trains, workers)
+                process = start(str(command[0]), *command[1:])
+                if kind == "read-only":
+                    first = out / ("run.json" if trains else "train/receipts")
+                    wait_until(lambda: first.exists() or not process.alive)
+                    subprocess.run(["mount", "-o", "remount,ro,size=1g", out], check=False)
+                return ended_well(process)
+    command = command_of(inputs, out, trains, workers)
+    if kind == "killed worker":
+        process = start(str(command[0]), *command[1:])
+        wait_until(lambda: len(process.processes()) >= 3 or not process.alive)
+        time.sleep(draw.uniform(0, 0.5))
+        for worker in [pid for pid in process.processes() if pid != process.pid][:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    else:
+        room = {
+            "AS": draw.randrange(0, 300 * MB), "FSIZE": draw.randrange(5_000, 200_000),
+            "NOFILE": draw.randrange(2, 40), "NPROC": draw.randrange(0, 8),
+        }  # fmt: skip
+        process = start("tests/limited.py", json.dumps({kind: room[kind]}), *command)
+    if problem := ended_well(process):
+        return problem
+    return goes_on_well(command, out, trains, whole)
+
+
+def command_of(inputs: Inputs, out: Path, trains: bool, workers: int) -> tuple[object, ...]:
+    if trains:
+        return ("train/run.py", *inputs.train, "--out", out, "--workers", workers)
+    return ("precompute/run.py", *inputs.precompute, "--cache", out, "--workers", workers)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, num_bytes: int) -> Iterator[bool]:
+    """A file system of that size at `folder`; False without the rights to mount one."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     try:
-        act()
-    except allowed as error:
-        text = str(error)
-        if not text or "\n" in text or len(text) > 2000:
-            problem = f"no single line: {text[:300]!r}"
-    except TookTooLong:
-        problem = f"more than {SECONDS} s"
-    except BaseException as error:
-        problem = f"{type(error).__name__}: {str(error)[:200]}"
+        yield mounted
     finally:
-        signal.alarm(0)
-        faulthandler.cancel_dump_traceback_later()
-    if problem is None and peak_bytes() - before > memory:
-        problem = (
-            f"{(peak_bytes() - before) >> 20} MiB of memory, {time.monotonic() - started:.1f} s"
-        )
-    return problem
+        if mounted:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+def ended_well(process: Started) -> str | None:
+    try:
+        done = process.wait(90)
+        process.require_none_left()
+    except AssertionError as error:
+        left = process.processes()
+        process.signal_group(signal.SIGKILL)
+        return f"{error}: processes {left}"
+    return problem_of(done.returncode, done.stderr, frozenset({0, 2}))
+
+
+def goes_on_well(
+    command: tuple[object, ...], out: Path, trains: bool, whole: dict[str, bytes | None]
+) -> str | None:
+    done = run(str(command[0]), *command[1:], check=False)
+    if done.returncode != 0:
+        return f"it does not go on: {done.stderr[-200:]!r}"
+    if trains:
+        return None if load(out / "last.pt")["epoch"] == 2 else "the run is not finished"
+    return None if snapshot(out) == whole else "the cache has other bytes"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

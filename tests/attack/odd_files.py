@@ -27,7 +27,7 @@ from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet, load_weights
-from tests.attack.limits import problem_in
+from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
 from tests.helpers import start, write_image_folder, write_teacher
 from tests.test_tar_source import write_tar
