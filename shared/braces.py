@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from braceexpand import braceexpand
 
 from shared.errors import InputError
+from shared.listing import shown
 
 MAX_PATHS = 100_000
 MAX_TEXT = 1 << 28  # characters of all paths together
@@ -25,7 +26,6 @@ def expand(pattern: str) -> list[str]:
 
     Raises: InputError where the braces do not match, or stand for more than MAX_PATHS paths.
     """
-    shown = pattern if len(pattern) <= 200 else f"{pattern[:200]}..."
     depth = 0
     for at in _unescaped(pattern):
         depth += {"{": 1, "}": -1}.get(pattern[at], 0)
@@ -33,22 +33,24 @@ def expand(pattern: str) -> list[str]:
             break
     if depth:
         raise InputError(
-            f"braces do not come in pairs, or more than {MAX_DEPTH} deep: --images {shown}; close "
-            f"each {{ with a }}"
+            f"braces do not come in pairs, or more than {MAX_DEPTH} deep: --images "
+            f"{shown(pattern)}; close each {{ with a }}"
         )
     count = _count(pattern)
     if count is None:
-        raise InputError(f"a range has too many digits: --images {shown}; correct it")
+        raise InputError(f"a range has too many digits: --images {shown(pattern)}; correct it")
     if count > MAX_PATHS or count * len(pattern) > MAX_TEXT:
         number = f"{count:,}" if count < 10**15 else "more than 10^15"
         raise InputError(
             f"a pattern of {number} tars is more than the {MAX_PATHS:,} that are taken: --images "
-            f"{shown}; correct its ranges"
+            f"{shown(pattern)}; correct its ranges"
         )
     try:
         return list(braceexpand(pattern))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"braces cannot be expanded: --images {shown}; correct them") from error
+        raise InputError(
+            f"braces cannot be expanded: --images {shown(pattern)}; correct them"
+        ) from error
 
 
 def _unescaped(text: str) -> Iterator[int]:

@@ -22,7 +22,7 @@ from shared.errors import InputError
 from shared.folder_source import is_flat, list_folder, scan
 from shared.ilsvrc_source import list_official, official_tar
 from shared.kept_listing import kept_listing
-from shared.listing import Keys, Listing
+from shared.listing import Keys, Listing, shown
 from shared.ranges import absolute
 from shared.readers import FolderReader, TarReader
 from shared.tar_source import folder_shards, is_pattern, list_shards, pattern_shards
@@ -135,7 +135,7 @@ def _list_root(spec: str, root: Path, split: str) -> Listing:
     if not os.path.isdir(root):  # False also where its name is too long, or not allowed to be seen
         raise InputError(
             f"--images must be a folder that holds train/ and val/, a pattern of tars, imagenette, "
-            f"cifar10, cifar100 or digits; got {spec}: no such folder"
+            f"cifar10, cifar100 or digits; got {shown(spec)}: no such folder"
         )
     splits, files = scan(root)
     if split in splits:

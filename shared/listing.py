@@ -112,13 +112,20 @@ def is_image(name: str) -> bool:
 def unreadable(path: str, error: OSError) -> InputError:
     missing = "no such file" if isinstance(error, FileNotFoundError) else str(error)
     return InputError(
-        f"{path} cannot be read: {error.strerror or missing}; put it back, or allow it to be read"
+        f"{shown(path)} cannot be read: {error.strerror or missing}; put it back, or allow it to "
+        f"be read"
     )
+
+
+def shown(name: str) -> str:
+    """A name in one short line: it may hold anything."""
+    name = name if name.isprintable() else repr(name)[1:-1]
+    return name if len(name) <= 200 else f"{name[:200]}..."
 
 
 def shortened(names: Sequence[str]) -> str:
     """Five of them at most, for messages."""
-    return ", ".join([*names[:5], "..."] if len(names) > 5 else names)
+    return ", ".join([*map(shown, names[:5]), *(["..."] if len(names) > 5 else [])])
 
 
 def _digest(classes: Sequence[str], keys: Keys, labels: Ints, sizes: Ints) -> str:

@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from shared.choices import STEMS
 from shared.errors import InputError
+from shared.listing import shown
 from shared.weights import read_state
 
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -100,7 +101,7 @@ def load_weights(model: StagedResNet, weights: str) -> None:
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in state.items()}
     wrong = [
-        f"{_shown(name)} is {got.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
+        f"{shown(name)} is {got.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
         for name in [*expected, *(name for name in got if name not in expected)]
         if expected.get(name) != got.get(name)
     ]
@@ -139,11 +140,6 @@ def _read_state(architecture: str, weights: str) -> dict[str, Tensor]:
             f"download it elsewhere and give the file with --weights FILE"
         ) from error
     return state
-
-
-def _shown(name: str) -> str:
-    """A file may call its entries anything."""
-    return name if name.isprintable() and len(name) <= 100 else repr(name[:100])
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -177,6 +177,8 @@ def _ask(
             if path.startswith("http") and (cause := error.__cause__) is not None:
                 if status := getattr(cause, "status", None):
                     raise _http_error(status) from error
+                if isinstance(cause, ValueError):  # no address at all
+                    raise OSError(errno.EINVAL, one_line(cause)) from error
                 raise OSError(errno.EIO, one_line(cause)) from error
             raise
 

@@ -15,6 +15,7 @@ bytes of a name that is too long (GNU: type L; K for a link) or with "LENGTH KEY
 import io
 import os
 import re
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -106,12 +107,12 @@ def _read_header(file: BinaryIO, at: int, start: int, stop: int) -> bytes:
     if not header.strip(b"\0"):
         return b""
     rest = header[:148] + b" " * 8 + header[156:]
-    signed = sum(rest) - 256 * sum(byte > 127 for byte in rest)  # as some old writers did
     try:
         said = _number(header[148:156], at)
     except _Damaged:
         said = -1
-    if said < 0 or said not in (sum(rest), signed):
+    # Or of signed bytes, as some old writers summed
+    if said != sum(rest) and said != sum(struct.unpack("512b", rest)):
         raise _Damaged(f"no header at byte {at:,}")
     return header
 

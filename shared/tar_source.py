@@ -31,7 +31,7 @@ from tqdm import tqdm
 from shared.braces import expand
 from shared.errors import InputError
 from shared.kept_listing import Stamps
-from shared.listing import Keys, Listing, Places, shortened, unreadable
+from shared.listing import Keys, Listing, Places, shortened, shown, unreadable
 from shared.ranges import absolute, is_url, open_ranges, read_whole
 from shared.regular import regular_size
 from shared.store.object_files import require_driver
@@ -77,7 +77,7 @@ def pattern_shards(spec: str, split: str) -> list[str]:
     if not paths or not all(path.endswith(".tar") for path in paths):
         raise InputError(
             f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
-            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {spec}"
+            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {shown(spec)}"
         )
     paths = [path if is_url(path) else str(absolute(path)) for path in paths]
     found = {path: _local_size(path) for path in paths if not is_url(path)}
@@ -85,7 +85,7 @@ def pattern_shards(spec: str, split: str) -> list[str]:
     if missing:
         raise InputError(
             f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
-            f"{missing[0]}; correct the range in {spec}"
+            f"{shown(missing[0])}; correct the range in {shown(spec)}"
         )
     return paths
 
@@ -97,7 +97,8 @@ def _local_size(path: str) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:  # also a name that no file can have
-        raise InputError(f"{path[:200]} cannot be read: {error}; correct --images") from error
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise InputError(f"{shown(path)} cannot be read: {reason}; correct --images") from error
 
 
 def list_shards(paths: list[str], stamps: Stamps) -> Listing:
@@ -161,15 +162,15 @@ def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
         images = [part for suffix, part in by_suffix.items() if suffix in IMAGES]
         label = next((by_suffix[suffix] for suffix in ("cls", "json") if suffix in by_suffix), None)
         if len(images) != 1 or len(by_suffix) != len(parts) or label is None:
-            found = shortened([_suffix(part) for part in parts])
+            found = shortened([shown(_suffix(part)) for part in parts])
             raise InputError(
                 f"a sample holds one image ({', '.join(IMAGES)}) and its label (cls or json): got "
-                f"{found} for {name} in {path}"
+                f"{found} for {shown(name)} in {path}"
             )
         if label.size > MAX_LABEL:
             raise InputError(
-                f"{label.name} of {path} has {label.size:,} bytes, which is no label: it is an "
-                f"integer in cls, or json with an integer label or cls, or the name of a class"
+                f"{shown(label.name)} of {path} has {label.size:,} bytes, which is no label: it is "
+                f"an integer in cls, or json with an integer label or cls, or the name of a class"
             )
         file.seek(label.offset)
         yield Sample(
@@ -195,7 +196,7 @@ def _label(data: bytes, member: Member, path: str) -> int | str:
         pass
     raise InputError(
         f"a label is an integer in cls, or json with an integer label or cls, or with the name of "
-        f"a class: got {data[:40]!r} in {member.name} of {path}"
+        f"a class: got {data[:40]!r} in {shown(member.name)} of {path}"
     )
 
 
@@ -259,6 +260,6 @@ def _labels(
             known = f"the {len(classes)} of classes.txt" if names else "there is no classes.txt"
             raise InputError(
                 f"a label must be one of the classes beside the first tar ({known}): got "
-                f"{sample.label!r} for {sample.key}, tars from {path} on"
+                f"{sample.label!r} for {shown(sample.key)}, tars from {path} on"
             )
     return labels, classes

@@ -10,24 +10,27 @@ Loading runs no code of the file (weights_only), and nothing is allocated that i
 may hold little bytes that unpack to many, a tensor may claim a billion numbers and hold one.
 """
 
+import io
 import os
 import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 from shared.errors import InputError
-from shared.listing import unreadable
+from shared.listing import shown, unreadable
 from shared.regular import NotRegular, open_regular
 from shared.store.retry import patiently_local
 
 WRAPPERS = ("state_dict", "model", "student", "model_ema", "ema")  # the first that is there counts
 PREFIXES = ("module.", "_orig_mod.")
 MAX_BYTES = 1 << 34
+MAX_NAMES = 1 << 22  # bytes of the names and shapes in a file; ResNet-152's take 200 thousand
+MAX_READS = 2_000_000  # of a file from before PyTorch 1.6; ResNet-152's takes 50 thousand
 DTYPES = frozenset({
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -53,14 +56,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if problem := _problem(value):
             raise InputError(
-                f"{path} holds {problem} under {name[:100]!r}: weights are plain tensors of "
+                f"{path} holds {problem} under '{shown(name)}': weights are plain tensors of "
                 f"real numbers; save model.state_dict() and give that"
             )
     return state
 
 
 def _load(path: Path) -> Any:
-    with open_regular(path) as file:
+    with _CountedReads(cast(io.FileIO, open_regular(path, buffered=False))) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise InputError(f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
@@ -70,12 +73,27 @@ def _load(path: Path) -> Any:
             with warnings.catch_warnings():  # torch's opinions of what is refused below
                 warnings.simplefilter("ignore")
                 return torch.load(file, map_location="cpu", weights_only=True)
+        except InputError:
+            raise
         except OSError as error:
             if error.errno is not None:  # the disk's; torch raises some without a number
                 raise
             raise _not_loaded(error) from error
         except Exception as error:  # on other bytes torch raises whatever it stumbles over
             raise _not_loaded(error) from error
+
+
+class _CountedReads(io.BufferedReader):
+    """torch follows a pickle byte by byte, in Python: one of nothing but marks would take for ever
+    and hundreds of times its size. Numbers are read past this, or many at once."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise InputError(f"it has more than {MAX_READS:,} parts")
+        return super().read(size)
 
 
 def _not_loaded(error: Exception) -> InputError:
@@ -89,9 +107,13 @@ def _require_stored(file: BinaryIO, size: int) -> None:
         if not zipfile.is_zipfile(file):
             return
         with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
     except Exception:  # torch says what is wrong with it
         return
+    unpacked = sum(entry.file_size for entry in entries)
+    names = max((e.file_size for e in entries if e.filename.endswith(".pkl")), default=0)
+    if names > MAX_NAMES:
+        raise InputError(f"its names take {names:,} bytes, more than the limit of {MAX_NAMES:,}")
     if unpacked > size:
         raise InputError(f"it unpacks from {size:,} to {unpacked:,} bytes")
 
