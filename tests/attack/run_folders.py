@@ -299,7 +299,7 @@ def forge_state(path: Path, draw: random.Random) -> None:
         if inside:
             tensors = state[draw.choice(inside)]
         if kind > 0.9 and "optimizer" in state:
-            tensors = state["optimizer"]["state"][0]
+            tensors = state["optimizer"]["state"].setdefault(0, {"momentum_buffer": None})
         tensors[draw.choice(list(tensors))] = draw.choice(TENSORS)()
     try:
         torch.save(state, path)
