@@ -34,7 +34,7 @@ from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.models import StagedResNet, load_weights
 from shared.val_labels import DEVKIT, META, TRUTH
-from tests.attack.limits import problem_in
+from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.helpers import write_teacher
 from tests.test_braces import BOMBS
