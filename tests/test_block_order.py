@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.checks import stored_views
+from shared.images import open_source
 from shared.store import cache as cache_module
 from shared.store import webdataset_format
 from shared.store.block import sha256
-from shared.store.cache import Cache, open_cache
+from shared.store.cache import Cache, create_cache, open_cache
 from shared.store.manifest import Manifest, permutation
 from shared.store.sealed import unseal
 from shared.store.stream import Place, ShardLoader, draw_batches, plan
@@ -266,7 +267,8 @@ def test_a_key_takes_no_more_room_than_a_label(tmp_path: Path) -> None:
 
 CLASSES = 8
 EACH = 400  # 3,200 images: more than the buffer holds
-TOLERANCE = 6.0  # points of top-1 on 400 images, whose deviation is about 2
+EPOCHS, LR = 2, 0.01
+TOLERANCE = 4.0  # points of top-1 on 400 images; measured: 99.8, 100.0, and 86.8 in sorted order
 
 
 @pytest.mark.slow
@@ -274,23 +276,29 @@ def test_students_of_arrays_and_of_shards_learn_equally(tmp_path: Path) -> None:
     """On images sorted by class, more than the shuffle buffer holds."""
     write_sorted_images(tmp_path / "images")
     write_teacher(tmp_path / "teacher.pt", "resnet18", CLASSES)
+    source = open_source(str(tmp_path / "images"), "train")
     top1 = {}
-    for store in ("zarr", "webdataset"):
+    for name, store in (("arrays", "zarr"), ("shards", "webdataset"), ("sorted", "webdataset")):
+        if name == "sorted":  # negative control: version 1, which precompute goes on with
+            manifest = version_1(open_cache(tmp_path / "shards", "train").manifest)
+            create_cache(tmp_path / name, manifest, source.labels, source.keys, None)
         run_precompute(
             *("--images", tmp_path / "images", "--weights", tmp_path / "teacher.pt"),
             *("--teacher", "resnet18", "--size", 32, "--views", 1, "--format", store),
-            *("--policy", "pad-crop", "--block", 256, "--cache", tmp_path / store),
+            *("--policy", "pad-crop", "--block", 200, "--cache", tmp_path / name),
         )
         run_train(
-            *("--cache", tmp_path / store, "--images", tmp_path / "images", "--epochs", 3),
-            *("--recipe", "resnet18.ce", "--batch-size", 64, "--lr", 0.05, "--workers", 2),
-            *("--out", tmp_path / f"run {store}"),
+            *("--cache", tmp_path / name, "--images", tmp_path / "images", "--epochs", EPOCHS),
+            *("--recipe", "resnet18.ce", "--batch-size", 64, "--lr", LR, "--workers", 4),
+            *("--out", tmp_path / f"run {name}"),
         )
-        top1[store] = [
-            line["top1"] for line in metrics(tmp_path / f"run {store}") if line["split"] == "val"
+        found = [
+            line["top1"] for line in metrics(tmp_path / f"run {name}") if line["split"] == "val"
         ]
-    assert top1["zarr"][-1] > 3 * 100 / CLASSES, top1
-    assert abs(top1["zarr"][-1] - top1["webdataset"][-1]) <= TOLERANCE, top1
+        top1[name] = found[-1]
+    assert top1["arrays"] > 4 * 100 / CLASSES, top1
+    assert abs(top1["arrays"] - top1["shards"]) <= TOLERANCE, top1
+    assert top1["arrays"] - top1["sorted"] > 2 * TOLERANCE, top1
 
 
 def write_sorted_images(root: Path) -> None:
