@@ -404,7 +404,7 @@ def test_a_damaged_receipt_and_manifest(spare: World, tmp_path: Path) -> None:
     facts = json.loads(manifest.read_text())
     for changed, rule in (
         ("{", "a cache starts with a manifest in JSON"),
-        (json.dumps({**facts, "format_version": 99}), "caches of format version 1"),
+        (json.dumps({**facts, "format_version": 99}), "caches of format versions 1 to 2"),
         (json.dumps({**facts, "seed": 1}), "a manifest is never edited"),
     ):
         manifest.write_text(changed)

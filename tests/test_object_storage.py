@@ -696,8 +696,6 @@ def test_the_commands_do_on_s3_what_they_do_on_disk(
     done = run_on_s3(proxy, "precompute/run.py", *job, "--format", store, "--cache", url)
     assert f"to       {url}/train: {store}, codec half, 2 views" in done.stdout
     assert done.stderr == ""
-        f"to       {url}/train: {store}, codec half, 2 views" in done.stdout and done.stderr == ""
-    )
     assert stored(server, url) == on_disk(whole[store])
     verified = run_on_s3(proxy, "precompute/verify.py", "--cache", url)
     assert f"{url}/train: verified" in verified.stdout
