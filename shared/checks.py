@@ -85,7 +85,7 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
         wanted += [(view, block, index, checksum) for index, checksum in pixels.items()]
     wanted = wanted[:: -(-len(wanted) // RESUMED) or 1]
     for view, block, index, checksum in wanted:
-        stored = cache.read_block(view, block, ["box", "flip"])
+        stored = cache.read_block(view, block, ["box", "flip"], alone=True)
         row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
         drawn = _view(stored, row)
         found = _replayed(cache, source, index, drawn)

@@ -24,7 +24,7 @@ from torch import Tensor
 from shared.errors import InputError
 from shared.listing import shown, unreadable
 from shared.regular import NotRegular, open_regular
-from shared.store.retry import patiently_local
+from shared.store.retry import PASSING, patiently_local
 
 WRAPPERS = ("state_dict", "model", "student", "model_ema", "ema")  # the first that is there counts
 PREFIXES = ("module.", "_orig_mod.")
@@ -76,7 +76,7 @@ def _load(path: Path) -> Any:
         except InputError:
             raise
         except OSError as error:
-            if error.errno is not None:  # the disk's; torch raises some without a number
+            if error.errno in PASSING:  # the disk's; of other bytes torch seeks where nothing is
                 raise
             raise _not_loaded(error) from error
         except Exception as error:  # on other bytes torch raises whatever it stumbles over

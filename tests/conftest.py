@@ -1,10 +1,21 @@
 """Fixtures that several test files share; the functions that make them are in helpers.py."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import write_image_folder
+
+# Whoever starts the tests may ignore signals (nohup, `&` in a script), and processes that the tests
+# start and signal would inherit that.
+for number, default in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path, inputs: tuple[obje
     done = process.wait()
     assert done.returncode == 128 + signal.SIGINT, done.stderr
     (line,) = done.stderr.splitlines()
-    kept = r"finished blocks are kept, \d+ samples of this one are not"
+    kept = r"finished blocks are kept, \d+ images of the open one are not"
     assert re.fullmatch(
         rf"stopped by Ctrl-C: {kept}; the same command goes on where it stood", line
     )
@@ -176,14 +176,14 @@ def test_stopped_before_every_file_operation(
 
 
 def remember(encode: Callable[..., dict[str, bytes]]) -> Callable[..., dict[str, bytes]]:
-    """`encode` of a block or of labels, what it gave kept by number of views and by block."""
+    """`encode` of a block or of labels and keys, what it gave kept by number of views and block."""
     results: dict[object, dict[str, bytes]] = {}
 
-    def encode_once(manifest: Manifest, what: object) -> dict[str, bytes]:
+    def encode_once(manifest: Manifest, what: object, *more: object) -> dict[str, bytes]:
         block = (what.view, what.index) if isinstance(what, Block) else None
         key = (manifest.views, block)
         if key not in results:
-            results[key] = encode(manifest, what)
+            results[key] = encode(manifest, what, *more)
         return results[key]
 
     return encode_once

@@ -175,7 +175,7 @@ def test_a_name_hides_no_rule_and_ends_no_run(odd_names: Path, workers: int) -> 
     )
     done = run_precompute(*flags, check=False)
     require_refused(done, "every image must decode", r"class0/\x1b[31m\udcff\nerror: all is well")
-    done = run_precompute(*flags, "--skip-bad", check=False)
+    done = run_precompute(*flags, "--skip-bad", 0.2, check=False)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
     assert r"skipped class0/\x1b[31m\udcff\nerror: all is well.jpg: " in done.stdout
     packed = run(

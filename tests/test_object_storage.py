@@ -694,7 +694,8 @@ def test_the_commands_do_on_s3_what_they_do_on_disk(
     proxy.faults += [Fault("status", 503, ALWAYS, every=23), Fault("drop", 99, ALWAYS, every=19)]
     url = new_url()
     done = run_on_s3(proxy, "precompute/run.py", *job, "--format", store, "--cache", url)
-    assert f"{url}/train: 12 images x 2 views" in done.stdout and done.stderr == ""
+    assert f"to       {url}/train: {store}, codec half, 2 views" in done.stdout
+    assert done.stderr == ""
     assert stored(server, url) == on_disk(whole[store])
     verified = run_on_s3(proxy, "precompute/verify.py", "--cache", url)
     assert f"{url}/train: verified" in verified.stdout

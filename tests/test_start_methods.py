@@ -25,8 +25,9 @@ from tests.helpers import (
 )
 from tests.runs import require_same_run
 from train.feed import CachedViews, LoadedView
+from train.flags import add_flags
 from train.input import Replayed
-from train.setup import add_flags, make_setup
+from train.setup import make_setup
 
 METHODS = ("fork", "spawn", "forkserver")
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shared.choices import TEACHER_PRECISIONS as PRECISIONS
 from shared.errors import InputError
 from shared.models import StagedResNet, load_weights
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.targets import Targets
-from shared.teacher import PRECISIONS, Teacher, load_teacher
+from shared.teacher import Teacher, load_teacher
 from tests.helpers import write_teacher
 
 CPU = torch.device("cpu")
