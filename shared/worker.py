@@ -32,7 +32,8 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 @contextlib.contextmanager
 def held_signals(context: BaseContext) -> Iterator[None]:
-    """Signals that come meanwhile are delivered at its end."""
+    """What is started inside begins with the signals blocked. This process still gets them, where
+    it has other threads: then at once."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         if context.get_start_method() != "fork":

@@ -116,12 +116,13 @@ class Started:
     def processes(self) -> list[int]:
         """Of its session, itself among them; not those that have ended."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 # pid (name) state ppid pgrp session; a name may hold anything
-                state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                state, _, _, session = stat.rpartition(")")[2].split()[:4]
                 if state not in "ZX" and int(session) == self._process.pid:
-                    found.append(int(path.parent.name))
+                    found.append(int(pid))
         return found
 
     def require_none_left(self) -> None:

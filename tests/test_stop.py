@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from shared.images import open_source
 from shared.loader import PixelLoader
 from shared.stop import Stopped, StopRequest, check, told
-from shared.worker import held_signals
 from tests.helpers import (
     ROOT,
     start,
@@ -248,17 +246,35 @@ def kill_from_outside(pid: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_signals_to_the_parent_are_held_while_workers_start(
-    method: str, handlers: list[object]
+def test_what_is_started_meanwhile_begins_with_the_signals_blocked(
+    tmp_path: Path, method: str
 ) -> None:
-    context = multiprocessing.get_context(method)
-    with StopRequest() as stop:
-        with held_signals(context):
-            context.Event()  # under spawn it starts a process that tracks it
-            # To this thread: torch's others do not hold them, but start no workers either.
-            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-            assert stop.signal is None
-        wait_until(lambda: stop.signal == signal.SIGTERM)
+    """The mask before its first line is what it inherits; the parent's own is put back."""
+    script = tmp_path / "parent.py"
+    script.write_text(MASKS.format(method=method))
+    done = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[1, 2, 15] []\n", "")
+
+
+MASKS = """
+import multiprocessing, signal
+from shared.worker import held_signals
+def mask():
+    return sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+def work(sender):
+    sender.send(mask())
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    receiver, sender = context.Pipe(duplex=False)
+    with held_signals(context):
+        process = context.Process(target=work, args=(sender,))
+        process.start()
+    print(receiver.recv(), mask())
+    process.join()
+"""
 
 
 PARENT = """
