@@ -10,6 +10,7 @@ Loading runs no code of the file (weights_only), and nothing is allocated that i
 may hold little bytes that unpack to many, a tensor may claim a billion numbers and hold one.
 """
 
+import errno
 import io
 import os
 import sys
@@ -76,7 +77,8 @@ def _load(path: Path) -> Any:
         except InputError:
             raise
         except OSError as error:
-            if error.errno is not None:  # the disk's; torch raises some without a number
+            # Of the disk; torch raises some without a number, or seeks to where nothing can be
+            if error.errno not in (None, errno.EINVAL):
                 raise
             raise _not_loaded(error) from error
         except Exception as error:  # on other bytes torch raises whatever it stumbles over
