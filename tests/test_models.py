@@ -382,6 +382,15 @@ def test_what_is_no_regular_file_is_no_weights(
     assert found in refused(staged(), "odd.pt")
 
 
+def test_a_download_that_was_cut_off(tmp_path: Path) -> None:
+    """Wherever: what torch then asks of the file is no fault of the disk."""
+    whole = Path(save(tmp_path / "whole.pt", randomised(staged()))).read_bytes()
+    path = tmp_path / "cut.pt"
+    for stop in (100, 5000, 10**6, len(whole) // 2, len(whole) - 1000):
+        path.write_bytes(whole[:stop])
+        assert "it does not load with weights_only=True" in refused(staged(), str(path))
+
+
 def test_a_zip_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
     whole = save(tmp_path / "whole.pt", randomised(staged()))
     with (
