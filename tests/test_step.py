@@ -2,12 +2,14 @@
 
 import argparse
 import math
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 
 from shared.distributed import World
 from shared.models import StagedResNet
@@ -17,7 +19,7 @@ from tests.runs import load, metrics
 from train.batch import Batch
 from train.flags import add_flags
 from train.recipes import DEFAULT_RECIPE, get_recipe
-from train.setup import make_setup
+from train.setup import make_optimizer, make_setup
 from train.state import TrainState, means, step_sums
 from train.step import train_step
 from train.student import Student, build_student
@@ -88,6 +90,34 @@ def test_a_step_in_pieces_is_that_of_the_whole(rows: int, parts: int) -> None:
     torch.testing.assert_close(cut_losses, losses, rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(cut.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpus_optimizer_leaves_out_a_step_that_overflows(precision: str) -> None:
+    """The first one above all, which finds no momenta there. Only fp16 has a scaler, and an
+    overflow is how that finds its scale."""
+    plain = torch.nn.Linear(4, 3)
+    mine = deepcopy(plain)
+    optimizers = [
+        make_optimizer(plain, RECIPE, torch.device("cpu"), "fp32"),
+        make_optimizer(mine, RECIPE, torch.device("cuda"), precision),
+    ]
+    losses = [1.0, 2.0, 3.0] if precision != "fp16" else [math.inf, 1.0, 2.0, math.inf, 3.0]
+    scaler = GradScaler("cpu") if precision == "fp16" else None
+    for loss in losses:
+        for model, optimizer in zip((plain, mine), optimizers, strict=True):
+            optimizer.zero_grad()
+            total = loss * model(torch.ones(2, 4)).sum()
+            if scaler is None or model is plain:
+                total.backward()
+                if math.isfinite(loss):
+                    optimizer.step()
+            else:
+                scaler.scale(total).backward()
+                scaler.step(optimizer)
+                scaler.update()
+    torch.testing.assert_close(mine.weight, plain.weight)
+    assert optimizers[1].defaults["fused"] == (scaler is None), "one kernel a step on a GPU"
 
 
 def test_pieces_of_a_batch_are_its_rows_with_its_counts() -> None:
