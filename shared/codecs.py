@@ -235,9 +235,11 @@ class Tiny:
     def decode(
         self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
     ) -> Targets:
-        widths = torch.tensor(stages, device=fields["scale"].device)
-        total = sum(stages)  # given, so that a GPU need not be asked
-        scale = fields["scale"].repeat_interleave(widths, dim=1, output_size=total)
+        # Widened a stage at a time: a tensor of widths would have to be copied to a GPU, and the
+        # host would wait for all that the GPU has still to do.
+        scales = fields["scale"].split(1, dim=1)
+        wide = [one.expand(-1, width) for one, width in zip(scales, stages, strict=True)]
+        scale = torch.cat(wide, dim=1)
         channels = (fields["channels"].float() * (1 / 255)).square() * scale
         return _derive_logits(channels, stages, head)
 
