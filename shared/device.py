@@ -23,16 +23,20 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     if name == "cuda" and torch.cuda.is_available():
         name = f"cuda:{local_rank % torch.cuda.device_count()}"
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
+        device = torch.empty(1, device=name).device  # as tensors have it: cpu:0 is cpu
+        make_current(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"--device must be one that torch can use here: {name} is not "
             f"({str(error).splitlines()[0]}); leave it out to take the best there is"
         ) from error
     return device
+
+
+def make_current(device: torch.device) -> None:
+    """In this thread; each begins with the first GPU."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def set_arithmetic() -> None:

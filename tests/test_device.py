@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from threading import current_thread, main_thread
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +14,9 @@ from torch import Tensor, distributed
 import shared.device
 from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
+from tests.small_cache import make_cache, make_manifest
 from train import feed
+from train.recipes import get_recipe
 
 GPU = torch.device("cuda:0")
 
@@ -91,9 +96,43 @@ def test_a_gpu_that_is_picked_is_the_current_one(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    monkeypatch.setattr(shared.device.torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(
+        shared.device.torch,
+        "empty",
+        lambda *_, device: SimpleNamespace(device=torch.device(device)),
+    )
     device = pick_device(name, local_rank=7)
     assert current == [device] == [torch.device("cuda", picked)]
+
+
+def test_a_device_is_named_as_tensors_name_theirs() -> None:
+    assert pick_device("cpu:0") == torch.empty(1).device == torch.device("cpu")
+
+
+def test_the_thread_that_reads_views_uses_the_gpu_of_its_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A thread begins with GPU 0: every process of eight would take half a gigabyte of it."""
+    calls: list[object] = []
+
+    def set_device(device: torch.device) -> None:
+        assert current_thread() is not main_thread()
+        calls.append(device)
+
+    def read(self: feed.CachedViews, view: int) -> str:
+        calls.append("read")
+        return "rows"
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(feed, "_home", lambda device, num_bytes: device)
+    monkeypatch.setattr(feed.CachedViews, "_read", read)
+    gpu = torch.device("cuda:1")
+    cache = make_cache(tmp_path, make_manifest())
+    recipe = get_recipe("resnet18.ce")
+    views = feed.CachedViews(cache, recipe, torch.zeros(10, dtype=torch.int64), True, gpu)
+    views.load(0)
+    views.close()
+    assert calls == [gpu, "read"]
 
 
 def test_nccl_is_told_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

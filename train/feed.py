@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.codecs import CODECS
-from shared.device import side_stream
+from shared.device import make_current, side_stream
 from shared.distributed import World, sum_over
 from shared.store.cache import Cache
 from shared.targets import Head, Targets
@@ -56,7 +56,10 @@ class CachedViews:
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
         self._home = _home(device, self._num_bytes())  # where a view's rows lie
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="views")
+        # A new thread's current GPU is the first one, whatever its parent's: every process would
+        # take memory of that.
+        prepare = partial(make_current, device)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="views", initializer=prepare)
         self._loaded: dict[int, Future[LoadedView]] = {}
 
     def load(self, epoch: int) -> LoadedView:
