@@ -22,23 +22,31 @@ def require_room(workers: int, batch_size: int, num_bytes: int) -> None:
         found = os.statvfs(SHM)
     except OSError:
         return
-    free = found.f_bavail * found.f_frsize
-    if (line := lacking(workers, batch_size, num_bytes, processes_here(), free)) is not None:
+    total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    line = lacking(workers, batch_size, num_bytes, processes_here(), total, free)
+    if line is not None:
         raise InputError(line)
 
 
-def lacking(workers: int, batch_size: int, num_bytes: int, processes: int, free: int) -> str | None:
-    """What to tell the user; None where it fits. `free` are bytes."""
-    if workers == 0:
+def lacking(
+    workers: int, batch_size: int, num_bytes: int, processes: int, total: int, free: int
+) -> str | None:
+    """What to tell the user; None where it fits. `total` and `free` are bytes.
+
+    All processes must fit into the whole, and this one into what is free: by now the others may
+    have batches in flight, which must not count twice.
+    """
+    needed = (PREFETCH * workers + 1) * batch_size * num_bytes  # 1: that is being used
+    if workers == 0 or (needed <= free and processes * needed <= total):
         return None
-    batches = processes * (PREFETCH * workers + 1)  # and the one that is being used
-    needed = batches * batch_size * num_bytes
+    here = f"{workers} workers"
     if needed <= free:
-        return None
-    here = f"{processes} processes with {workers} workers each" if processes > 1 else ""
+        here = f"{processes} processes with {workers} workers each"
+        needed, room = processes * needed, f"{size(total)}"
+    else:
+        room = f"{size(free)} free"
     return (
-        f"shared memory is too small: {SHM} has {size(free)} free, and "
-        f"{here or f'{workers} workers'} with batches of {batch_size} need {size(needed)}; in "
-        f"Docker start the container with --shm-size, else use fewer --workers or a smaller "
-        f"--batch-size"
+        f"shared memory is too small: {SHM} has {room}, and {here} with batches of {batch_size} "
+        f"need {size(needed)}; in Docker start the container with --shm-size, else use fewer "
+        f"--workers or a smaller --batch-size"
     )

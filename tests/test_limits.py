@@ -213,15 +213,25 @@ def test_default_workers_are_this_processs_part(monkeypatch: pytest.MonkeyPatch)
 
 def test_room_in_shared_memory() -> None:
     sample = 3 * 224**2
-    assert shm.lacking(0, 256, sample, 8, 0) is None
+    assert shm.lacking(0, 256, sample, 8, 0, 0) is None
     needed = (2 * 16 + 1) * 256 * sample
-    assert shm.lacking(16, 256, sample, 1, needed) is None
-    line = shm.lacking(16, 256, sample, 1, 64 * 2**20)
-    assert line is not None and shm.lacking(16, 256, sample, 1, needed - 1) is not None
+    assert shm.lacking(16, 256, sample, 1, needed, needed) is None
+    line = shm.lacking(16, 256, sample, 1, 64 * 2**20, 64 * 2**20)
+    assert line is not None and shm.lacking(16, 256, sample, 1, needed, needed - 1) is not None
     assert "/dev/shm has 67.1 MB free, and 16 workers with batches of 256 need 1.27 GB" in line
     assert "--shm-size" in line and "fewer --workers" in line and "--batch-size" in line
-    assert shm.lacking(16, 256, sample, 8, 8 * needed) is None
-    assert "8 processes with 16 workers each" in str(shm.lacking(16, 256, sample, 8, needed))
+    assert shm.lacking(16, 256, sample, 8, 8 * needed, 8 * needed) is None
+    line = str(shm.lacking(16, 256, sample, 8, 8 * needed - 1, needed))
+    assert "/dev/shm has 10.2 GB, and 8 processes with 16 workers each" in line
+    assert "need 10.2 GB" in line
+
+
+def test_what_the_other_processes_have_in_flight_does_not_count_twice() -> None:
+    """The last of eight looks when seven have filled their part, at any epoch of a long run."""
+    sample = 3 * 224**2
+    needed = (2 * 16 + 1) * 256 * sample
+    for others in range(8):
+        assert shm.lacking(16, 256, sample, 8, 8 * needed, (8 - others) * needed) is None
 
 
 def test_the_loaders_ask_for_room(
