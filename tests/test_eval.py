@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import re
 import shutil
 import sys
@@ -26,7 +27,7 @@ from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource, open_source
 from shared.jpeg import decode_pixels, encode_pixels
-from shared.store.cache import open_cache
+from shared.store.cache import Arrays, Cache, open_cache
 from shared.view import apply_to_image, draw_view
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import (
@@ -240,6 +241,23 @@ def test_numbers_are_those_of_the_slow_computation(
     got = seen(evaluate(world.best, "--cache", world.cache(store)))
     assert got.images == {"zarr": 24, "webdataset": 23}[store] and got.judged == 23
     require_same(got, slow(world, world.best, store))
+
+
+def test_workers_start_before_a_view_is_in_memory(
+    world: World, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forked later they would keep its pages until the last image."""
+    workers: list[int] = []
+    read = Cache.read_view
+
+    def noted(self: Cache, view: int, names: list[str]) -> Arrays:
+        workers.append(len(multiprocessing.active_children()) - before)
+        return read(self, view, names)
+
+    monkeypatch.setattr(Cache, "read_view", noted)
+    before = len(multiprocessing.active_children())
+    evaluate(world.folder / "run" / "best.pt", "--cache", world.cache("zarr"), "--workers", 1)
+    assert workers == [1]
 
 
 def test_without_a_cache(world: World, evaluate: Evaluate) -> None:

@@ -234,8 +234,9 @@ def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[An
     codec = CODECS[cache.manifest.codec]
     needed = codec.needed(frozenset({"logits"}))
     stages, head = cache.manifest.teacher.channels, cache.head()
-    arrays = cache.read_view(0, [*needed, "pred"])
     loader = PixelLoader((source,), cache.manifest.size, workers, pin_memory=False)
+    loader.start()  # before a view is in memory, whose pages workers would keep
+    arrays = cache.read_view(0, [*needed, "pred"])
     start = 0
     for pixels, labels in image_batches(loader, 0, source, BATCH):
         rows = slice(start, start + len(labels))

@@ -33,6 +33,7 @@ if not __package__:
 import numpy as np
 import torch
 
+from shared.device import pick_device
 from shared.distributed import World
 from shared.models import StagedResNet
 from shared.normalise import NORMALISATIONS
@@ -65,7 +66,7 @@ def main() -> None:
     add("--images", type=int, default=4096, help="photographs")
     add("--workers", type=int, default=16)
     flags = parser.parse_args()
-    device = torch.device(flags.device)
+    device = pick_device(flags.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}, {flags.size} px, {time.strftime('%Y-%m-%d')}\n")
     with tempfile.TemporaryDirectory() as folder:
