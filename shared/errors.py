@@ -9,10 +9,11 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from shared.limits import limit_line
+from shared.limits import CUT_OFF, PINNING, limit_line
 from shared.stop import SIGNALS, Stopped, obey_signals
 
 
@@ -35,12 +36,20 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """Ends the process with main's exit code; 2 and one line on bad input or where the machine
     refuses something; 128 + signal and one line where it was asked to stop."""
     obey_signals()
+    threading.excepthook = _told_by_main_thread
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not end a run
             stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     _end_with(code)
     sys.exit(code)
+
+
+def _told_by_main_thread(failure: threading.ExceptHookArgs) -> None:
+    """What ends torch's pinning thread with a worker comes up in the main thread at once."""
+    name = failure.thread.name if failure.thread else ""
+    if not (PINNING in name and isinstance(failure.exc_value, CUT_OFF)):
+        threading.__excepthook__(failure)
 
 
 def _run(main: Callable[[], int]) -> int:

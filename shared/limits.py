@@ -20,7 +20,13 @@ SHM_FULL = (
     f"it more with --shm-size"
 )
 
-WORKER = re.compile(r"DataLoader worker \(pid.*?(killed by signal|exited unexpectedly)", re.S)
+# Beside a GPU a thread of torch's takes what workers hand over, and ends where one ends meanwhile.
+PINNING = "_pin_memory_loop"  # in its name
+CUT_OFF = (EOFError, ConnectionError, FileNotFoundError)  # a worker ended while it handed over
+WORKER = re.compile(
+    r"DataLoader worker \(pid.*?(killed by signal|exited unexpectedly)|Pin memory thread exited",
+    re.S,
+)
 EXIT_CODE = re.compile(r"exited unexpectedly with exit code (\d+)")
 TEXTS = {  # of torch and the linker, which have no number
     errno.ENOMEM: re.compile(

@@ -24,7 +24,7 @@ from multiprocessing.queues import Queue
 from typing import TypeVar
 
 from shared.errors import InputError, StorageError
-from shared.limits import WORKER_LOST, limit_number
+from shared.limits import CUT_OFF, WORKER_LOST, limit_number
 from shared.stop import SIGNALS
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -126,7 +126,7 @@ def received(batches: Iterator[Batch | Failed]) -> Iterator[Batch]:
             batch = next(batches)
         except StopIteration:
             return
-        except (EOFError, ConnectionError, FileNotFoundError) as error:
+        except CUT_OFF as error:
             raise InputError(WORKER_LOST) from error
         if isinstance(batch, Failed):
             raise batch.error

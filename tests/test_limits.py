@@ -4,19 +4,21 @@ import errno
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from shared import device, shm
 from shared.device import default_workers
-from shared.errors import InputError, StorageError, printable
+from shared.errors import InputError, StorageError, _told_by_main_thread, printable
 from shared.images import open_source
 from shared.limits import limit_line
 from shared.loader import Draw, PixelLoader, Request
-from shared.worker import Failed, received
+from shared.worker import Failed, begin_worker, received
 from tests.helpers import require_refused, run, run_precompute, write_image_folder, write_teacher
 from tests.test_loader import indices
 
@@ -47,6 +49,7 @@ def torch_error() -> Exception:
             RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
             ["a loader worker was killed"],
         ),
+        (RuntimeError("Pin memory thread exited unexpectedly"), ["a loader worker was killed"]),
         (
             RuntimeError("DataLoader worker (pid 1) is killed by signal: Bus error. It is\\nmore"),
             ["no room in shared memory (/dev/shm)", "--shm-size"],
@@ -130,6 +133,47 @@ def test_a_worker_that_ended_while_it_handed_over() -> None:
 
     with pytest.raises(InputError, match="a loader worker was killed"):
         list(received(batches()))
+
+
+class CutOff:
+    """What a worker hands over and no parent can take."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _end_of_file, ()
+
+
+def _end_of_file() -> object:
+    raise EOFError
+
+
+class Cuts(Dataset[CutOff]):
+    def __getitem__(self, index: int) -> CutOff:
+        return CutOff()
+
+    def __len__(self) -> int:
+        return 4
+
+
+def test_a_worker_that_ended_while_torchs_thread_took_its_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That thread runs beside a GPU only, of which torch is told here."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: CUDA)
+    for name in ("current_device_index", "set_device_index"):
+        monkeypatch.setattr(torch.accelerator, name, lambda *index: 0)
+    monkeypatch.setattr(threading, "excepthook", _told_by_main_thread)
+    loader = DataLoader(
+        Cuts(), batch_size=None, num_workers=1, pin_memory=True, worker_init_fn=begin_worker
+    )
+    with pytest.raises(RuntimeError, match="Pin memory thread exited") as found:
+        list(received(iter(loader)))
+    assert "a loader worker was killed or ended" in str(limit_line(found.value))
+    assert capsys.readouterr().err == ""
+    thread = threading.Thread(target=_end_of_file)
+    thread.start()
+    thread.join()
+    assert "EOFError" in capsys.readouterr().err, "of any other thread it is told"
 
 
 class Odd:
