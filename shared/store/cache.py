@@ -15,6 +15,7 @@ from shared.store.files import Files
 from shared.store.head import HEAD, encode_head, head_digest
 from shared.store.manifest import MANIFEST, Manifest
 from shared.store.object_files import open_files
+from shared.store.sealed import MOST_BYTES
 from shared.store.split import FORMATS, Arrays, Cache
 from shared.targets import Head
 
@@ -48,7 +49,7 @@ def open_cache(location: str | Path, split: str) -> Cache:
 def read_manifest(files: Files, split: str) -> Manifest:
     """FileNotFoundError where there is none, InputError where it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
-    manifest = Manifest.from_json(files.read(MANIFEST), where)
+    manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)
     if manifest.split != split:
         raise InputError(
@@ -121,17 +122,18 @@ def keep_views(cache: Cache) -> None:
 
 def _write(files: Files, static: dict[str, bytes]) -> bool:
     """False where all was there."""
-    other = {path: data for path, data in static.items() if _read(files, path) != data}
+    other = {path: data for path, data in static.items() if not _holds(files, path, data)}
     for path, data in other.items():
         files.write(path, data)
     return bool(other)
 
 
-def _read(files: Files, path: str) -> bytes | None:
+def _holds(files: Files, path: str, data: bytes) -> bool:
+    """False also for what nobody wrote there: a FIFO, far too many bytes."""
     try:
-        return files.read(path)
-    except FileNotFoundError:
-        return None
+        return files.read(path, max(len(data), MOST_BYTES)) == data
+    except (FileNotFoundError, InputError):
+        return False
 
 
 def _raise_views(files: Files, manifest: Manifest) -> Manifest:
