@@ -191,6 +191,8 @@ class Cache:
         arrays: Arrays = self.format.decode(
             self.manifest, view, block, names, lambda path: self._read_checked(path, receipt)
         )
+        if "pred" in names:
+            self._require_classes(view, block, arrays["pred"], receipt)
         return arrays
 
     def read_view(self, view: int, names: list[str]) -> Arrays:
@@ -210,7 +212,7 @@ class Cache:
         receipt = self._usable_receipt(view, block)
         self._require_shapes([])
         data = self._read_checked(path, receipt)
-        return webdataset_format.samples(self.manifest, block, data)
+        return webdataset_format.samples(self.manifest, block, data, receipt.skipped_samples)
 
     def images(self, view: int, block: int) -> dict[int, bytes]:
         """Sample index -> JPEG of its view; of a cache in the format webdataset."""
@@ -353,6 +355,20 @@ class Cache:
         if view > 0:
             self._require_same_skips(receipt, 0, self._skipped_of(block))
         return receipt
+
+    def _require_classes(
+        self, view: int, block: int, pred: NDArray[np.int32], receipt: Receipt
+    ) -> None:
+        """InputError unless every sample has a class that the teacher knows, or was skipped."""
+        classes = self.manifest.teacher.classes
+        kept = ~np.isin(self.manifest.samples_of(block), list(receipt.skipped_samples))
+        wrong = kept & ((pred < 0) | (pred >= classes))
+        if wrong.any():
+            raise InputError(
+                f"pred is one of the teacher's {classes:,} classes: block {block} of view {view} "
+                f"in {self.where} holds {pred[int(wrong.argmax())]}; delete "
+                f"{receipt_path(view, block)} and {AGAIN}"
+            )
 
     def _require_shapes(self, names: list[str]) -> None:
         """InputError unless the arrays are of the types and shapes that follow from the manifest:
