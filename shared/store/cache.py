@@ -1,6 +1,5 @@
 """A cache's split, opened for reading or for writing. What is in it: split.py."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from shared.codecs import CODECS
 from shared.distributed import read_world
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.listing import Keys
 from shared.no_cache import no_cache
 from shared.store.files import Files
@@ -67,11 +66,9 @@ def _note_order(manifest: Manifest, where: str) -> None:
     if (manifest.format, manifest.order, manifest.split) != ("webdataset", "source", "train"):
         return
     if where not in _noted and read_world().is_first:
-        print(
-            f"NOTE: {where} was made by version 1, whose shards follow the order of the source: "
-            f"if that is sorted by class, batches are biased; make it again with "
-            f"precompute/run.py",
-            file=sys.stderr,
+        note(
+            f"{where} was made by version 1, whose shards follow the order of the source: if that "
+            f"is sorted by class, batches are biased; make it again with precompute/run.py"
         )
     _noted.add(where)
 
