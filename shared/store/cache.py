@@ -108,13 +108,16 @@ def create_cache(
 
 
 def keep_views(cache: Cache) -> None:
-    """Gives the cache on disk all views that `cache` has, should another process that added fewer
-    in the same moment have written last."""
-    manifest = cache.manifest
-    there = read_manifest(cache.files, manifest.split)
-    while there.views < manifest.views:
-        _write(cache.files, cache.format.array_metadata(manifest))
-        there = _raise_views(cache.files, manifest)
+    """Gives the cache on disk all views that `cache` has, in manifest and arrays, should another
+    process that added fewer in the same moment have written last, or been killed between the two.
+    """
+    mine = cache.manifest
+    there = read_manifest(cache.files, mine.split)
+    while True:
+        wanted = there.with_views(max(mine.views, there.views))
+        if not _write(cache.files, cache.format.array_metadata(wanted)) and wanted == there:
+            return
+        there = _raise_views(cache.files, wanted)
 
 
 def _write(files: Files, static: dict[str, bytes]) -> bool:
