@@ -120,7 +120,8 @@ def _join(
 ) -> Block:
     samples = manifest.samples_of(block)
     bad = {int(b.index[row]): reason for b, _, _ in parts for row, reason in b.bad}
-    checked = {int(samples[0]), int(samples[len(samples) // 2])} - bad.keys()
+    good = [index for index in samples.tolist() if index not in bad]
+    checked = {good[0], good[len(good) // 2]} if good else set()
     pixels = {
         int(index): sha256(batch.pixels[row].numpy().tobytes())
         for batch, _, _ in parts

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from shared.checks import stored_views
+from shared.checks import now_bad, stored_views
 from shared.codecs import CODECS, bound_of, relative_to_maximum
-from shared.decode import image_size
+from shared.decode import BadImage, image_size
 from shared.images import ImageSource
 from shared.store.cache import Arrays, Cache
 from shared.store.manifest import Manifest
@@ -107,6 +107,11 @@ def check_targets(
             f"cached equals live: pred is another class in {other} of {count} views than the "
             f"teacher's best, beyond {manifest.precision} noise: the guided mask would be wrong"
         )
+    if not controls:
+        failures.append(
+            f"negative control: none of the {count} views has a wrong view that looks otherwise, "
+            f"so this comparison proves nothing; give more --samples"
+        )
     if passed:
         failures.append(
             f"negative control: {passed} of {controls} wrong views pass as right; the teacher "
@@ -168,7 +173,10 @@ def _wrong_views(
     views = {}
     for sample in index:
         data = source.read(sample)
-        views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
+        try:
+            views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
+        except BadImage as error:  # further down than the stored view reaches
+            raise now_bad(cache, source, sample, error) from error
     return _stack(views)
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from precompute.compare import BATCH, check_targets
 from precompute.fill import fill
 from precompute.skips import Skips
-from shared.checks import note_arithmetic, require_pixels, require_source
+from shared.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
 from shared.images import ImageSource, open_source
@@ -103,7 +103,9 @@ def repair(
     teacher = cached_teacher(manifest, flags.weights, device)
     cache = create_cache(flags.cache, manifest, source.labels, source.keys, teacher.head)
     units = sorted(damaged.keys() - {STATIC})
-    intact = [cache.receipt(*unit) for unit in cache.units() if unit not in damaged]
+    kept = [unit for unit in cache.units() if unit not in damaged]
+    require_same_pixels(cache, source, kept)
+    intact = [cache.receipt(*unit) for unit in kept]
     # Images that were skipped may be in what is damaged, too.
     skips = Skips(1.0 if any(receipt.skipped for receipt in intact) else None, manifest.samples)
     # As the blocks around were made, so that the same bits come out.
@@ -118,5 +120,11 @@ def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:
         compared = require_pixels(cache, source)
     except InputError as error:
         return [str(error)]
+    if not compared:
+        return [
+            "pixels are compared with their checksums: the first and the last block of the first "
+            "and the last view carry none; delete their receipts and run the same "
+            "precompute/run.py command again"
+        ]
     print(f"pixels: {compared} checksummed views made again, all equal")
     return []

@@ -1,6 +1,5 @@
 """What must hold before a cache is used: same listing, same pixels, the targets that are needed."""
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from shared.codecs import CODECS
 from shared.decode import BadImage
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.store.block import receipt_path, sha256
@@ -106,10 +105,9 @@ def note_arithmetic(cache: Cache) -> None:
     if len(found) > 1:
         ways = "; ".join(f"{count:,} blocks by {way}" for way, count in found.most_common(4))
         more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
-        print(
-            f"NOTE: the blocks of {cache.where} were made in {len(found)} ways, so that the last "
-            f"bits of their numbers may differ: {ways}{more}",
-            file=sys.stderr,
+        note(
+            f"the blocks of {cache.where} were made in {len(found)} ways, so that the last bits of "
+            f"their numbers may differ: {ways}{more}"
         )
 
 
@@ -150,7 +148,12 @@ def _replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tens
     try:
         return apply(view, source.read(index), cache.manifest.size)
     except BadImage as error:
-        raise InputError(
-            f"every image must decode: {source.keys[index]} in {source.spec} did when "
-            f"{cache.where} was made and does not now ({error}); restore the file"
-        ) from error
+        raise now_bad(cache, source, index, error) from error
+
+
+def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
+    """Of an image that was in the cache's source and does not decode any more."""
+    return InputError(
+        f"every image must decode: {source.keys[index]} in {source.spec} did when {cache.where} "
+        f"was made and does not now ({error}); restore the file"
+    )

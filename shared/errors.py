@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def note(text: str) -> None:
+    """One line on stderr: what a user should know, though nothing fails."""
+    print(f"NOTE: {printable(text)}", file=sys.stderr)
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Ends the process with main's exit code; 2 and one line on bad input or where the machine
     refuses something; 128 + signal and one line where it was asked to stop."""

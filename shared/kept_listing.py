@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.listing import Keys, Listing, Places, unreadable
 from shared.ranges import is_url, stamp
 from shared.readers import FolderReader
@@ -70,7 +69,7 @@ def kept_listing(
             LocalFiles(folder).write(path.name, _to_bytes(listing, stamps))
         except InputError as error:
             reason = error.__cause__
-            print(f"NOTE: the listing of {name} is not kept: {reason}", file=sys.stderr)
+            note(f"the listing of {name} is not kept: {reason}")
     return listing
 
 
@@ -91,7 +90,7 @@ def _read(path: Path) -> tuple[Listing, Stamps] | None:
                 return _from_bytes(content)
             except Exception:  # somebody made this file, and NumPy raises just about anything
                 pass
-    print(f"NOTE: the kept listing {path} is damaged: the source is listed again", file=sys.stderr)
+    note(f"the kept listing {path} is damaged: the source is listed again")
     return None
 
 

@@ -14,6 +14,8 @@ import stat
 from io import BufferedReader, FileIO
 from typing import BinaryIO
 
+PIECE = 1 << 20  # bytes
+
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -38,10 +40,13 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # One more than allowed, because a file may grow, and those of /proc say that they are empty
-        data = file.read(limit + 1) if size <= limit else b""
-        if size > limit or len(data) > limit:
-            size = max(size, len(data))
+        # As many bytes as are asked for are allocated first
+        data = file.read(size + 1) if size <= limit else b""
+        if len(data) > size:  # it grows, or is of /proc, whose files say that they are empty
+            while len(data) <= limit and (more := file.read(PIECE)):
+                data += more
+        size = max(size, len(data))
+        if size > limit:
             text = f"{size:,} bytes are more than the limit of {limit:,}"
             raise TooLarge(errno.EFBIG, text, os.fspath(path))
     return data

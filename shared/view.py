@@ -21,7 +21,7 @@ import torch
 from torchvision.transforms.v2.functional import resize
 
 from shared.choices import POLICIES
-from shared.decode import decode, decode_rows
+from shared.decode import MAX_PIXELS, decode, decode_rows
 from shared.errors import InputError
 
 INTERPOLATION = "bilinear"
@@ -83,8 +83,13 @@ def apply(view: View, data: bytes, size: int) -> torch.Tensor:
 
     Channels lie last in memory, as in `new_batch`.
 
-    Raises: BadImage if the bytes do not decode.
+    Raises: BadImage if the bytes do not decode, InputError for a box that no policy draws.
     """
+    if min(view.height, view.width) < 1 or view.height * view.width > MAX_PIXELS:
+        raise InputError(
+            f"a view is a box of 1 to {MAX_PIXELS:,} pixels: got {view.height} x {view.width}; the "
+            f"cache that says so is damaged: make it again with precompute/run.py"
+        )
     if view.top < 0:  # rows from anywhere may be mirrored into the box
         return apply_to_image(view, decode(data), size)
     return apply_to_image(view, decode_rows(data, view.top + view.height), size)

@@ -12,7 +12,6 @@ may hold little bytes that unpack to many, a tensor may claim a billion numbers 
 
 import io
 import os
-import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.listing import shown, unreadable
 from shared.regular import NotRegular, open_regular
 from shared.store.retry import PASSING, patiently_local
@@ -126,7 +125,7 @@ def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
     ]
     if found and not _is_state(loaded):
         if len(found) > 1:
-            print(f"NOTE: {path} holds {', '.join(found)}: {found[0]} is taken", file=sys.stderr)
+            note(f"{path} holds {', '.join(found)}: {found[0]} is taken")
         loaded = loaded[found[0]]
     if not _is_state(loaded):
         if isinstance(loaded, dict):

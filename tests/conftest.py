@@ -4,8 +4,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers import write_image_folder
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Whoever starts the tests may ignore signals (nohup, `&` in a script), and processes that the tests
 # start and signal would inherit that.

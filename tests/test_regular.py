@@ -100,3 +100,15 @@ def test_a_name_that_changes_in_between(tmp_path: Path, monkeypatch: pytest.Monk
         open_regular(path)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[0])  # closed
+
+
+def test_no_more_memory_than_the_file_has_bytes(tmp_path: Path) -> None:
+    """`read` allocates what it is asked for, and the limit is no more than a limit."""
+    (tmp_path / "file").write_bytes(b"x" * 7)
+    assert read_regular(tmp_path / "file", 1 << 60) == b"x" * 7
+
+
+def test_files_that_say_that_they_are_empty() -> None:
+    assert read_regular("/proc/self/mountinfo", 1 << 30).endswith(b"\n")
+    with pytest.raises(TooLarge, match="are more than the limit of 3"):
+        read_regular("/proc/self/mountinfo", 3)

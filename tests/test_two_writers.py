@@ -19,6 +19,10 @@ from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
 ARRAYS = ("logits", "channels", "box", "flip", "pred")
 
 
+class KilledError(Exception):
+    """In place of kill -9."""
+
+
 @dataclass
 class Halting:
     """The files of writer A, who stops before operation `at` until another has run to its end."""
@@ -26,6 +30,7 @@ class Halting:
     files: LocalFiles
     at: int
     other: Callable[[], object]
+    end: int | None = None  # the operation before which A is killed
     operations: list[str] = field(default_factory=list)
 
     @property
@@ -39,6 +44,8 @@ class Halting:
             self.operations.append(f"{name} {arguments[0] if arguments else ''}")
             if len(self.operations) - 1 == self.at:
                 self.other()
+            if len(self.operations) - 1 == self.end:
+                raise KilledError
             return real(*arguments)
 
         return operation
@@ -114,6 +121,43 @@ def test_wherever_one_stops_the_other_may_run(
         assert snapshot(folder) == alone
         at, count = at + 1, len(operations)
     assert at >= (10 if store == "zarr" else 4)
+
+
+def test_one_is_killed_and_the_other_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wants fewer views, has seen a manifest of as many, and ends between two of its writes."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    fewer, more = make_manifest(views=1), make_manifest(views=2)
+    real = cache_module.open_files
+    end, killed = 10, True  # those before only read
+    while killed:
+        folder = tmp_path / str(end)
+        open_empty(folder, fewer)
+        others: list[Cache] = []
+
+        def run_other(folder: Path = folder, others: list[Cache] = others) -> None:
+            with monkeypatch.context() as inner:
+                inner.setattr(cache_module, "open_files", real)
+                others.append(open_empty(folder, more))
+
+        halting = Halting(LocalFiles(folder / "train"), 3, run_other, end=4 + end)
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_module, "open_files", lambda *_, files=halting: files)
+            try:
+                open_empty(folder, fewer)
+                killed = False
+            except KilledError:
+                pass
+        assert halting.operations[:3] == [
+            "remove_stale ",
+            "write_new manifest.json",
+            "read manifest.json",
+        ]
+        keep_views(others[0])
+        require_whole(folder, 2)
+        end += 1
+    assert end > 15
 
 
 def test_processes_with_other_numbers_of_views(tmp_path: Path) -> None:

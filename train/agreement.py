@@ -10,7 +10,6 @@ Shapes: B samples of a batch, S pixels, C classes.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from shared.checks import require_pixels, require_source, require_targets
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.images import ImageSource, default_source
 from shared.loader import PixelLoader
 from shared.models import StagedResNet, load_weights
@@ -199,10 +198,9 @@ def _with_teacher(
             )
         require_pixels(cache, None)
         if skipped := cache.skipped():
-            print(
-                f"NOTE: {cache.where} leaves out {len(skipped):,} of {manifest.samples:,} images, "
-                f"which did not decode, first {skipped[0][1]}",
-                file=sys.stderr,
+            note(
+                f"{cache.where} leaves out {len(skipped):,} of {manifest.samples:,} images, which "
+                f"did not decode, first {skipped[0][1]}"
             )
         return _from_shards(cache, workers)
     source = open_images(images or manifest.source.spec, "val", limit=manifest.samples)

@@ -12,7 +12,6 @@ import io
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.store.files import LocalFiles
 from train.difference import difference
 from train.reading import open_regular
@@ -60,10 +59,9 @@ class RunFolder:
                 )
         before, now = there.get("processes"), facts.get("processes")
         if before is not None and before != now:
-            print(
-                f"NOTE: {self.path} was begun with {before} processes and goes on with {now}: "
-                f"BatchNorm sees each process's part of a batch, so the numbers change a little",
-                file=sys.stderr,
+            note(
+                f"{self.path} was begun with {before} processes and goes on with {now}: BatchNorm "
+                f"sees each process's part of a batch, so the numbers change a little"
             )
 
     def load_checkpoint(self, *needed: str) -> dict[str, Any] | None:

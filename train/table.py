@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from shared.errors import InputError
+from shared.errors import InputError, printable
 from train.comparable import not_comparable
 from train.difference import needs_teacher
 from train.folder import read_metrics, read_run
@@ -37,7 +37,7 @@ def table(runs: list[Path]) -> str:
     rows += [
         _row(name + mark, group) for (name, group), mark in zip(kinds.items(), marks, strict=True)
     ]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = [printable("| " + " | ".join(row) + " |") for row in rows]
     return "\n".join([*lines, *(["", *footnotes] if footnotes else [])])
 
 

@@ -1,6 +1,5 @@
 """A cache's split, opened for reading or for writing. What is in it: split.py."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,14 @@ from numpy.typing import NDArray
 
 from shared.codecs import CODECS
 from shared.distributed import read_world
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.listing import Keys
 from shared.no_cache import no_cache
 from shared.store.files import Files
 from shared.store.head import HEAD, encode_head, head_digest
 from shared.store.manifest import MANIFEST, Manifest
 from shared.store.object_files import open_files
+from shared.store.sealed import MOST_BYTES
 from shared.store.split import FORMATS, Arrays, Cache
 from shared.targets import Head
 
@@ -48,7 +48,7 @@ def open_cache(location: str | Path, split: str) -> Cache:
 def read_manifest(files: Files, split: str) -> Manifest:
     """FileNotFoundError where there is none, InputError where it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
-    manifest = Manifest.from_json(files.read(MANIFEST), where)
+    manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)
     if manifest.split != split:
         raise InputError(
@@ -66,11 +66,9 @@ def _note_order(manifest: Manifest, where: str) -> None:
     if (manifest.format, manifest.order, manifest.split) != ("webdataset", "source", "train"):
         return
     if where not in _noted and read_world().is_first:
-        print(
-            f"NOTE: {where} was made by version 1, whose shards follow the order of the source: "
-            f"if that is sorted by class, batches are biased; make it again with "
-            f"precompute/run.py",
-            file=sys.stderr,
+        note(
+            f"{where} was made by version 1, whose shards follow the order of the source: if that "
+            f"is sorted by class, batches are biased; make it again with precompute/run.py"
         )
     _noted.add(where)
 
@@ -110,28 +108,32 @@ def create_cache(
 
 
 def keep_views(cache: Cache) -> None:
-    """Gives the cache on disk all views that `cache` has, should another process that added fewer
-    in the same moment have written last."""
-    manifest = cache.manifest
-    there = read_manifest(cache.files, manifest.split)
-    while there.views < manifest.views:
-        _write(cache.files, cache.format.array_metadata(manifest))
-        there = _raise_views(cache.files, manifest)
+    """Gives the cache on disk all views that `cache` has, in manifest and arrays, should another
+    process that added fewer in the same moment have written last, or been killed between the two.
+    """
+    mine = cache.manifest
+    there = read_manifest(cache.files, mine.split)
+    while True:
+        wanted = there.with_views(max(mine.views, there.views))
+        if not _write(cache.files, cache.format.array_metadata(wanted)) and wanted == there:
+            return
+        there = _raise_views(cache.files, wanted)
 
 
 def _write(files: Files, static: dict[str, bytes]) -> bool:
     """False where all was there."""
-    other = {path: data for path, data in static.items() if _read(files, path) != data}
+    other = {path: data for path, data in static.items() if not _holds(files, path, data)}
     for path, data in other.items():
         files.write(path, data)
     return bool(other)
 
 
-def _read(files: Files, path: str) -> bytes | None:
+def _holds(files: Files, path: str, data: bytes) -> bool:
+    """False also for what nobody wrote there: a FIFO, far too many bytes."""
     try:
-        return files.read(path)
-    except FileNotFoundError:
-        return None
+        return files.read(path, max(len(data), MOST_BYTES)) == data
+    except (FileNotFoundError, InputError):
+        return False
 
 
 def _raise_views(files: Files, manifest: Manifest) -> Manifest:

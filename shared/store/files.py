@@ -3,17 +3,26 @@
 A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
 over the final name, fsync of the folder. A process that is killed leaves at most its temporary
 file, which the next writer removes. A reader therefore sees a whole object or none.
+
+Reading tells three things apart: nothing is there (FileNotFoundError), something is there that
+nobody wrote here (InputError: a FIFO, a folder, far too many bytes), and the storage fails
+(StorageError), after some tries.
 """
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from shared.errors import InputError
+from shared.errors import InputError, StorageError
+from shared.regular import NotRegular, TooLarge, read_regular, regular_size
+from shared.store.retry import patiently_local
 from shared.store.temporary import remove_if_left, temporary_file
 
 ATTEMPTS = 10  # to write a file that somebody removes before it has its name
+MOST = 1 << 36  # bytes of a file of which nothing else is known
+
+T = TypeVar("T")
 
 
 class Files(Protocol):
@@ -22,7 +31,7 @@ class Files(Protocol):
     @property
     def root(self) -> Path | str: ...
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str, most: int = MOST) -> bytes: ...
 
     def exists(self, path: str) -> bool: ...
 
@@ -39,19 +48,45 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read(self, path: str) -> bytes:
-        """FileNotFoundError where there is none."""
-        return (self.root / path).read_bytes()
+    def read(self, path: str, most: int = MOST) -> bytes:
+        """FileNotFoundError where there is none; InputError where it is no regular file, or has
+        more than `most` bytes, before any is read."""
+        try:
+            return self._ask(path, lambda full: read_regular(full, most))
+        except (NotRegular, TooLarge) as error:
+            raise InputError(
+                f"only regular files of a sound size are read: {self.root / path}: "
+                f"{error.strerror}; remove it, then run the command that made it again"
+            ) from error
 
     def exists(self, path: str) -> bool:
-        return (self.root / path).is_file()
+        """Whether a regular file is there."""
+        try:
+            return self._ask(path, regular_size) >= 0
+        except FileNotFoundError:
+            return False
 
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; none where there is no folder."""
         try:
-            return sorted(os.listdir(self.root / folder))
-        except (FileNotFoundError, NotADirectoryError):
+            return sorted(self._ask(folder, os.listdir))
+        except FileNotFoundError:
             return []
+
+    def _ask(self, path: str, act: Callable[[Path], T]) -> T:
+        """`act`(the whole path), again where its failure may pass."""
+        full = self.root / path
+        try:
+            return patiently_local(str(full), lambda: act(full))
+        except (NotRegular, TooLarge, FileNotFoundError):
+            raise
+        except NotADirectoryError as error:
+            raise FileNotFoundError(error.errno, error.strerror, str(full)) from error
+        except OSError as error:
+            raise StorageError(
+                f"{full} cannot be read: {error.strerror or error}; nothing that was finished is "
+                f"lost: allow it to be read, then start the same command again"
+            ) from error
 
     def write(self, path: str, data: bytes) -> None:
         """InputError where that is not possible."""

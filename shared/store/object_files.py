@@ -32,7 +32,7 @@ from fsspec.registry import known_implementations
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
-from shared.store.files import Files, LocalFiles
+from shared.store.files import MOST, Files, LocalFiles
 from shared.store.retry import one_line, patiently, s3_code
 
 CONNECT_SECONDS = 5
@@ -84,11 +84,16 @@ class ObjectFiles:
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def read(self, path: str) -> bytes:
-        """FileNotFoundError where there is none."""
+    def read(self, path: str, most: int = MOST) -> bytes:
+        """FileNotFoundError where there is none; InputError where it has more than `most` bytes."""
 
         def read_whole(store: AbstractFileSystem, name: str) -> bytes:
             size = store.info(name, **time_limit(store))["size"]
+            if size > most:
+                raise InputError(
+                    f"only objects of a sound size are read: {self.root}/{path} has {size:,} "
+                    f"bytes, more than {most:,}; remove it, then run the command that made it again"
+                )
             data: bytes = store.cat_file(name, **time_limit(store, size))
             if len(data) != size:
                 raise OSError(errno.EIO, f"got {len(data)} of {size} bytes")

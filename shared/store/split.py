@@ -44,9 +44,11 @@ from shared.store.head import HEAD, decode_head
 from shared.store.keys import KEYS, decode_keys, key_digest
 from shared.store.manifest import Manifest
 from shared.store.retry import one_line
+from shared.store.sealed import MOST_BYTES
 from shared.targets import Head
 
 FORMATS = {"zarr": zarr_format, "webdataset": webdataset_format}
+MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
 AGAIN = "run the same precompute/run.py command again"
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,7 +99,7 @@ class Cache:
         """InputError where the block is missing or its receipt damaged."""
         path = receipt_path(view, block)
         try:
-            receipt = Receipt.from_json(self.files.read(path))
+            receipt = Receipt.from_json(self._read_small(path))
         except FileNotFoundError as error:
             raise InputError(
                 f"a cache is used when complete: {self.where} lacks block {block} of view {view}; "
@@ -171,7 +173,8 @@ class Cache:
     def check_static(self, labels: NDArray[np.int64], keys: Keys) -> None:
         """InputError unless every file that no block writes is what the manifest makes it."""
         for path, data in self.format.metadata(self.manifest, labels, keys).items():
-            if not self.files.exists(path) or self.files.read(path) != data:
+            most = max(len(data), MOST_BYTES)
+            if not self.files.exists(path) or self.files.read(path, most) != data:
                 raise InputError(
                     f"a cache's metadata follow from its manifest and source: {self.where}/{path} "
                     f"does not; {AGAIN}, it writes the file again"
@@ -188,6 +191,8 @@ class Cache:
         arrays: Arrays = self.format.decode(
             self.manifest, view, block, names, lambda path: self._read_checked(path, receipt)
         )
+        if "pred" in names:
+            self._require_classes(view, block, arrays["pred"], receipt)
         return arrays
 
     def read_view(self, view: int, names: list[str]) -> Arrays:
@@ -207,7 +212,7 @@ class Cache:
         receipt = self._usable_receipt(view, block)
         self._require_shapes([])
         data = self._read_checked(path, receipt)
-        return webdataset_format.samples(self.manifest, block, data)
+        return webdataset_format.samples(self.manifest, block, data, receipt.skipped_samples)
 
     def images(self, view: int, block: int) -> dict[int, bytes]:
         """Sample index -> JPEG of its view; of a cache in the format webdataset."""
@@ -242,8 +247,9 @@ class Cache:
         """(N,) of every sample, as stored; -1 where the format keeps none of a skipped one."""
         if self.manifest.format == "zarr":
             try:
-                zarr_format.require_shapes(self.manifest, ["label"], self.files.read)
-                return zarr_format.labels(self.manifest, self.files.read)
+                zarr_format.require_shapes(self.manifest, ["label"], self._read_small)
+                most = MOST_BYTES + 8 * self.manifest.block
+                return zarr_format.labels(self.manifest, lambda path: self.files.read(path, most))
             except StorageError:
                 raise
             except Exception as error:  # on damaged bytes zarr raises whatever it stumbles over
@@ -263,7 +269,7 @@ class Cache:
         if KEYS not in self.format.static_names(self.manifest):
             return None
         try:
-            keys = decode_keys(self.files.read(KEYS))
+            keys = decode_keys(self.files.read(KEYS, MOST_KEY * self.manifest.samples))
             if len(keys) != self.manifest.samples:
                 raise ValueError(
                     f"it has {len(keys):,} lines for {self.manifest.samples:,} samples"
@@ -284,7 +290,9 @@ class Cache:
         if not CODECS[self.manifest.codec].derives_logits:
             return None
         try:
-            return decode_head(self.files.read(HEAD), self.manifest.teacher)
+            facts = self.manifest.teacher
+            numbers = 4 * facts.classes * (facts.channels[-1] + 1)
+            return decode_head(self.files.read(HEAD, MOST_BYTES + numbers), facts)
         except (FileNotFoundError, ValueError) as error:
             raise InputError(
                 f"codec {self.manifest.codec} derives logits from the teacher's head: "
@@ -348,12 +356,26 @@ class Cache:
             self._require_same_skips(receipt, 0, self._skipped_of(block))
         return receipt
 
+    def _require_classes(
+        self, view: int, block: int, pred: NDArray[np.int32], receipt: Receipt
+    ) -> None:
+        """InputError unless every sample has a class that the teacher knows, or was skipped."""
+        classes = self.manifest.teacher.classes
+        kept = ~np.isin(self.manifest.samples_of(block), list(receipt.skipped_samples))
+        wrong = kept & ((pred < 0) | (pred >= classes))
+        if wrong.any():
+            raise InputError(
+                f"pred is one of the teacher's {classes:,} classes: block {block} of view {view} "
+                f"in {self.where} holds {pred[int(wrong.argmax())]}; delete "
+                f"{receipt_path(view, block)} and {AGAIN}"
+            )
+
     def _require_shapes(self, names: list[str]) -> None:
         """InputError unless the arrays are of the types and shapes that follow from the manifest:
         of others, nothing could be read safely."""
         if not {*names, ""} <= self._shapes_seen:
             try:
-                self.format.require_shapes(self.manifest, names, self.files.read)
+                self.format.require_shapes(self.manifest, names, self._read_small)
             except (FileNotFoundError, ValueError, RecursionError) as error:
                 raise InputError(
                     f"a cache's metadata follow from its manifest: those in {self.where} do not "
@@ -361,15 +383,18 @@ class Cache:
                 ) from error
             self._shapes_seen |= {*names, ""}
 
+    def _read_small(self, path: str) -> bytes:
+        return self.files.read(path, MOST_BYTES)
+
     def _read_checked(self, path: str, receipt: Receipt) -> bytes:
+        size, expected = receipt.files[path]
         try:
-            data = self.files.read(path)
+            data = self.files.read(path, max(size, MOST_BYTES))
         except FileNotFoundError as error:
             raise InputError(
                 f"a finished block has all its files: {self.where}/{path} is missing; {AGAIN}, it "
                 f"makes the block again"
             ) from error
-        size, expected = receipt.files[path]
         if len(data) != size or sha256(data) != expected:
             raise InputError(
                 f"a block's files have the hashes of its receipt: {self.where}/{path} has "

@@ -24,7 +24,7 @@ order of the source.
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.listing import Keys
+from shared.store import schema
 from shared.store.block import Block
 from shared.store.manifest import Manifest
+from shared.store.retry import one_line
 
 FOLDER = "shards"
 MEMBERS = {  # of a sample, in this order, by the version of the format
@@ -44,6 +46,9 @@ MEMBERS = {  # of a sample, in this order, by the version of the format
 }
 TARGETS = f"{FOLDER}/targets.json"
 DEFAULT_BLOCK = 1024  # samples: about 25 MB at 224 px
+_FACTS = schema.record(  # of the .json of a sample
+    {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
+)
 
 
 def check_block_size(block: int) -> None:
@@ -148,7 +153,7 @@ def unpack(manifest: Manifest, data: bytes) -> np.void:
     if len(data) != dtype.itemsize:
         raise InputError(
             f"a packed member of targets has {dtype.itemsize} bytes under this manifest: got "
-            f"{len(data)}; the shard is of another cache: run the same "
+            f"{len(data)}; the shard is of another cache: delete its receipt and run the same "
             f"precompute/run.py command again"
         )
     record: np.void = np.frombuffer(data, dtype)[0]
@@ -164,8 +169,12 @@ class Sample:
     targets: bytes  # packed, see `unpack`
 
 
-def samples(manifest: Manifest, block: int, shard: bytes) -> Iterator[Sample]:
+def samples(
+    manifest: Manifest, block: int, shard: bytes, skipped: Collection[int] | None = None
+) -> Iterator[Sample]:
     """Every sample of a block's shard, in order. For shards whose hash was checked.
+
+    With `skipped`, the samples of the block that the shard is to lack, the others must be there.
 
     A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal; contents
     fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has proved
@@ -174,6 +183,7 @@ def samples(manifest: Manifest, block: int, shard: bytes) -> Iterator[Sample]:
     """
     members = MEMBERS[manifest.format_version]
     inside = set(manifest.samples_of(block).tolist())
+    classes = len(manifest.source.classes)
     at = 0
     try:
         while shard[at]:
@@ -187,18 +197,26 @@ def samples(manifest: Manifest, block: int, shard: bytes) -> Iterator[Sample]:
                 contents.append(shard[at : at + size])
                 at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             first, jpeg, targets = contents
+            index = int(name)
             if manifest.format_version == 1:
                 label, key = int(first), ""
             else:
                 facts = json.loads(first)
+                _FACTS(facts, "")
                 label, key = facts["label"], facts["key"]
-            index = int(name)
+                if facts["index"] != index:
+                    raise ValueError(f"index must be {index}: got {facts['index']}")
+            if not 0 <= label < classes:
+                raise ValueError(f"label must be one of {classes:,} classes: got {label}")
             inside.remove(index)
             yield Sample(index, label, key, jpeg, targets)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        if skipped is not None and (lost := sorted(inside - set(skipped))):
+            raise ValueError(f"it lacks sample {lost[0]}")
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise InputError(
             f"a shard holds the samples of its block: block {block} holds something else at byte "
-            f"{at:,} ({error!r}); run the same precompute/run.py command again"
+            f"{at:,} ({one_line(error)}); delete its receipt and run the same precompute/run.py "
+            f"command again"
         ) from error
 
 

@@ -39,6 +39,7 @@ from shared.store.block import Block
 from shared.store.keys import KEYS, encode_keys
 from shared.store.manifest import Manifest
 from shared.store.meaning import array_meaning, group_meaning
+from shared.store.retry import one_line
 
 GROUP = "targets.zarr"
 CHUNK = 1024  # samples
@@ -138,7 +139,16 @@ def decode(
     found = {}
     for name in names:
         store[paths[name].removeprefix(f"{GROUP}/")] = prototype.from_bytes(read(paths[name]))
-        found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
+        try:
+            found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
+        except MemoryError:
+            raise
+        except Exception as error:  # on bytes that it did not write, zarr raises just about all
+            raise InputError(
+                f"a block's file is a shard of its array: {paths[name]} is none, though it has the "
+                f"hash in its receipt ({one_line(error)}); delete the receipt, v{view:04d}-"
+                f"b{block:06d}, and run the same precompute/run.py command again"
+            ) from error
     return found
 
 
