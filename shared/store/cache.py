@@ -15,6 +15,7 @@ from shared.store.files import Files
 from shared.store.head import HEAD, encode_head, head_digest
 from shared.store.manifest import MANIFEST, Manifest
 from shared.store.object_files import open_files
+from shared.store.sealed import MOST_BYTES
 from shared.store.split import FORMATS, Arrays, Cache
 from shared.targets import Head
 
@@ -48,7 +49,7 @@ def open_cache(location: str | Path, split: str) -> Cache:
 def read_manifest(files: Files, split: str) -> Manifest:
     """FileNotFoundError where there is none, InputError where it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
-    manifest = Manifest.from_json(files.read(MANIFEST), where)
+    manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)
     if manifest.split != split:
         raise InputError(
@@ -130,7 +131,7 @@ def _write(files: Files, static: dict[str, bytes]) -> bool:
 def _read(files: Files, path: str) -> bytes | None:
     try:
         return files.read(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, InputError):  # nothing, or what was never written here
         return None
 
 

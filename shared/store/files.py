@@ -3,6 +3,9 @@
 A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
 over the final name, fsync of the folder. A process that is killed leaves at most its temporary
 file, which the next writer removes. A reader therefore sees a whole object or none.
+
+Under a name there may also be what was never written here: a folder, a FIFO, a link to /dev/zero, a
+file beyond all measure. None of these is read (regular.py).
 """
 
 import os
@@ -10,9 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import InputError
+from shared.errors import InputError, StorageError
+from shared.regular import NotRegular, TooLarge, read_regular
+from shared.store.retry import patiently_local
 from shared.store.temporary import remove_if_left, temporary_file
 
+MOST_BYTES = 1 << 32  # of a file whose size nothing tells: the keys of 100 million images fit
 ATTEMPTS = 10  # to write a file that somebody removes before it has its name
 
 
@@ -22,7 +28,7 @@ class Files(Protocol):
     @property
     def root(self) -> Path | str: ...
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes: ...
 
     def exists(self, path: str) -> bool: ...
 
@@ -39,9 +45,21 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read(self, path: str) -> bytes:
-        """FileNotFoundError where there is none."""
-        return (self.root / path).read_bytes()
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
+        """FileNotFoundError where nothing has that name.
+
+        Raises: InputError for anything but a regular file of at most `most` bytes, StorageError
+        where it cannot be read.
+        """
+        name = self.root / path
+        try:
+            return patiently_local(str(name), lambda: read_regular(name, most))
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except (NotRegular, TooLarge) as error:
+            raise not_ours(str(name), str(error.strerror)) from error
+        except OSError as error:
+            raise self._cannot_read(path, error) from error
 
     def exists(self, path: str) -> bool:
         return (self.root / path).is_file()
@@ -52,6 +70,8 @@ class LocalFiles:
             return sorted(os.listdir(self.root / folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise self._cannot_read(folder, error) from error
 
     def write(self, path: str, data: bytes) -> None:
         """InputError where that is not possible."""
@@ -98,12 +118,25 @@ class LocalFiles:
         except OSError as error:
             raise self._cannot_write(path, error) from error
 
+    def _cannot_read(self, path: str, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self.root / path} cannot be read: {error.strerror or error}; nothing that was "
+            f"finished is lost: make it readable, then start the same command again"
+        )
+
     def _cannot_write(self, path: str, error: OSError) -> InputError:
         return InputError(
             f"an output folder must be writable: {self.root / path}: {error.strerror or error}; "
             f"nothing that was finished is lost: make room or give it the rights to write there, "
             f"then start the same command again"
         )
+
+
+def not_ours(name: str, found: str) -> InputError:
+    return InputError(
+        f"{name} is not a file that this program wrote: {found}; remove it, then start the command "
+        f"again that made it"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,7 +32,7 @@ from fsspec.registry import known_implementations
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
-from shared.store.files import Files, LocalFiles
+from shared.store.files import MOST_BYTES, Files, LocalFiles, not_ours
 from shared.store.retry import one_line, patiently, s3_code
 
 CONNECT_SECONDS = 5
@@ -84,11 +84,15 @@ class ObjectFiles:
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def read(self, path: str) -> bytes:
-        """FileNotFoundError where there is none."""
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
+        """FileNotFoundError where nothing has that name, InputError above `most` bytes."""
 
         def read_whole(store: AbstractFileSystem, name: str) -> bytes:
             size = store.info(name, **time_limit(store))["size"]
+            if size > most:
+                raise not_ours(
+                    f"{self.root}/{path}", f"{size:,} bytes are more than the limit of {most:,}"
+                )
             data: bytes = store.cat_file(name, **time_limit(store, size))
             if len(data) != size:
                 raise OSError(errno.EIO, f"got {len(data)} of {size} bytes")

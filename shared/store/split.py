@@ -44,6 +44,7 @@ from shared.store.head import HEAD, decode_head
 from shared.store.keys import KEYS, decode_keys, key_digest
 from shared.store.manifest import Manifest
 from shared.store.retry import one_line
+from shared.store.sealed import MOST_BYTES
 from shared.targets import Head
 
 FORMATS = {"zarr": zarr_format, "webdataset": webdataset_format}
@@ -97,7 +98,7 @@ class Cache:
         """InputError where the block is missing or its receipt damaged."""
         path = receipt_path(view, block)
         try:
-            receipt = Receipt.from_json(self.files.read(path))
+            receipt = Receipt.from_json(self.files.read(path, MOST_BYTES))
         except FileNotFoundError as error:
             raise InputError(
                 f"a cache is used when complete: {self.where} lacks block {block} of view {view}; "
@@ -362,18 +363,23 @@ class Cache:
             self._shapes_seen |= {*names, ""}
 
     def _read_checked(self, path: str, receipt: Receipt) -> bytes:
+        size, expected = receipt.files[path]
         try:
-            data = self.files.read(path)
+            data = self.files.read(path, size)
         except FileNotFoundError as error:
             raise InputError(
                 f"a finished block has all its files: {self.where}/{path} is missing; {AGAIN}, it "
                 f"makes the block again"
             ) from error
-        size, expected = receipt.files[path]
+        except InputError as error:
+            raise self._damaged_file(path, f"others ({one_line(error)})") from error
         if len(data) != size or sha256(data) != expected:
-            raise InputError(
-                f"a block's files have the hashes of its receipt: {self.where}/{path} has "
-                f"{len(data)} bytes of {size} and another sha256; it is damaged: {AGAIN}, it makes "
-                f"the block again"
-            )
+            found = f"{len(data)} bytes of {size} and another sha256"
+            raise self._damaged_file(path, found)
         return data
+
+    def _damaged_file(self, path: str, found: str) -> InputError:
+        return InputError(
+            f"a block's files have the hashes of its receipt: {self.where}/{path} has {found}; "
+            f"it is damaged: {AGAIN}, it makes the block again"
+        )

@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,10 @@ from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet, load_weights
+from shared.store.cache import FORMATS
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
+from tests.forging import check_everything, everything, make_small
 from tests.helpers import start, write_image_folder, write_teacher
 from tests.test_tar_source import write_tar
 
@@ -65,6 +68,26 @@ ODD: dict[str, Callable[[Path], object]] = {
 }
 
 
+IN_CACHES = {
+    "zarr": {
+        "manifest": "manifest.json",
+        "receipt": "receipts/v0001-b000001.json",
+        "keys": "keys.txt",
+        "head": "head.npy",
+        "metadata": "targets.zarr/channels/zarr.json",
+        "labels": "targets.zarr/label/c/1",
+        "array": "targets.zarr/channels/c/0/1/0",
+    },
+    "webdataset": {"head": "head.npy", "shard": "shards/v0001-b000000.tar"},
+}
+
+
+def look(cache: Path) -> None:
+    """All that training and verify.py read of a cache."""
+    everything(cache)
+    check_everything(cache)
+
+
 class Places:
     """A small source of each kind; every place is a path to replace and what then reads it."""
 
@@ -85,6 +108,8 @@ class Places:
         (root / "named/classes.json").write_bytes(b'["ant"]')
         write_teacher(root / "teacher.pt", "resnet18", 2)
         self.model = StagedResNet("resnet18", 2)
+        for store in FORMATS:
+            make_small(root / store, store)
 
     def all(self) -> dict[str, tuple[Path, Callable[[], object]]]:
         root = self.root
@@ -105,6 +130,11 @@ class Places:
                 root / "teacher.pt",
                 lambda: load_weights(self.model, str(root / "teacher.pt")),
             ),
+            **{
+                f"{store}, {name}": (root / store / "train" / path, partial(look, root / store))
+                for store, files in IN_CACHES.items()
+                for name, path in files.items()
+            },
         }
 
     def read(self, spec: str, split: str) -> None:
