@@ -233,6 +233,7 @@ ONCE: list[Forgery] = [
     ("a directory", replaced(lambda path: path.mkdir())),
     ("a FIFO", replaced(lambda path: os.mkfifo(path))),
     ("a loop", replaced(lambda path: path.symlink_to(path.name))),
+    ("an I/O error", replaced(lambda path: path.symlink_to("/proc/self/mem"))),
     ("/dev/zero", replaced(lambda path: path.symlink_to("/dev/zero"))),
     ("a terabyte", replaced(huge)),
     ("a hostile pickle", written(pickle.dumps(Hostile()))),
