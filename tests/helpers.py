@@ -129,6 +129,10 @@ class Started:
         """Waits for the last of them: what is killed takes a moment to end."""
         wait_until(lambda: self.processes() == [])
 
+    def ends_within(self, seconds: float) -> bool:
+        self._process.join(seconds)
+        return not self.alive
+
     def wait(self, seconds: float | None = 300) -> "Finished":
         self._process.join(seconds)
         assert not self.alive, "the command hangs"

@@ -43,6 +43,7 @@ from tests.test_models import ODD_TENSORS
 from tests.test_tar import HOSTILE, NEGATIVE, TAKEN, header, padded
 from tests.test_tar_source import write_tar
 
+DEFAULT = 220
 ALLOWED = (InputError, StorageError, BadImage)
 Attempt = tuple[str, Callable[[], object]]
 
@@ -262,14 +263,14 @@ def mutated(root: Path) -> Iterator[Attempt]:
 
 
 def main() -> int:
-    tally = Tally("hostile_sources")
+    tally = Tally("hostile_sources", attempts_wanted(DEFAULT))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         images.DATA = root / "data"
         kinds = (tars, class_files, label_files, patterns, weights, mutated)
         attempts = itertools.chain.from_iterable(make(root / make.__name__) for make in kinds)
         (root / "weights").mkdir()
-        for name, act in itertools.islice(attempts, attempts_wanted(150)):
+        for name, act in itertools.islice(attempts, tally.wanted):
             tally.record(name, problem_in(act, ALLOWED))
     return tally.finish()
 

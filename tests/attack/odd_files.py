@@ -28,6 +28,7 @@ from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet, load_weights
+from shared.store import retry
 from shared.store.cache import FORMATS
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
@@ -36,6 +37,7 @@ from tests.helpers import start, write_image_folder, write_teacher
 from tests.test_tar_source import write_tar
 
 USER = (InputError, StorageError)
+DEFAULT = 232
 COMMANDS = 4  # of the attempts, started as a user would
 
 
@@ -200,19 +202,19 @@ def command_problem(places: Places, number: int) -> str | None:
 
 
 def main() -> int:
-    tally = Tally("odd_files")
-    wanted = attempts_wanted(100)
+    retry.LOCAL_WAIT /= 100  # what cannot be read at all is tried again
+    tally = Tally("odd_files", attempts_wanted(DEFAULT))
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder))
         for _, act in places.all().values():
             assert problem_in(act) is None, "the places are sound before they are attacked"
         attempts = list(itertools.product(ODD.items(), places.all().items()))
-        for (kind, make), (place, (path, act)) in attempts[: max(0, wanted - COMMANDS)]:
+        for (kind, make), (place, (path, act)) in attempts[: max(0, tally.wanted - COMMANDS)]:
             for _ in replaced(path, make):
                 # An empty file of class names or a folder of images may be what the user wants
                 tally.record(f"{kind} as {place}", problem_in(act, (*USER, BadImage)))
         for number, kind in enumerate(["fifo", "link to /dev/zero", "sparse 10 GB", "socket"]):
-            if tally.attempts < wanted:
+            if tally.attempts < tally.wanted:
                 for _ in replaced(places.image, ODD[kind]):
                     tally.record(f"precompute: {kind}", command_problem(places, number))
     return tally.finish()
