@@ -37,7 +37,7 @@ def has_split(location: str | Path, split: str) -> bool:
 
 
 def open_cache(location: str | Path, split: str) -> Cache:
-    """An existing split, for reading. InputError where there is none."""
+    """An existing split, for reading. InputError where it does not exist."""
     files = open_files(location, split)
     if not files.exists(MANIFEST):
         raise no_cache(location, split)
@@ -47,7 +47,7 @@ def open_cache(location: str | Path, split: str) -> Cache:
 
 
 def read_manifest(files: Files, split: str) -> Manifest:
-    """FileNotFoundError where there is none, InputError where it cannot be used."""
+    """FileNotFoundError where it does not exist, InputError where it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
     manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)

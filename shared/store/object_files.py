@@ -15,7 +15,7 @@ of a large upload that it did not finish stay invisible; a lifecycle rule of the
 them.
 
 Failures of the network: retry.py. The driver's own retries are off, else each of our tries would be
-25 of s3fs and botocore, and nobody could say how long it takes.
+25 of s3fs and botocore, and how long they take could not be told.
 """
 
 import errno
@@ -73,7 +73,7 @@ def require_driver(url: str) -> None:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"a URL is opened by its fsspec driver, and there is none for {url}: {error}; give a "
+            f"a URL is opened by its fsspec driver, and {url} has no driver: {error}; give a "
             f"folder, or a URL that fsspec knows"
         ) from error
 

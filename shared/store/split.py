@@ -259,7 +259,7 @@ class Cache:
         return found
 
     def keys(self) -> Keys | None:
-        """Of every sample, from the file of them; None where there is none: they are in the shards,
+        """Of every sample, from the file of them; None without such a file: they are in the shards,
         or of version 1 and nowhere."""
         if KEYS not in self.format.static_names(self.manifest):
             return None

@@ -93,7 +93,7 @@ def scans(count: int) -> bytes:
 
 
 def forged() -> Iterator[tuple[str, bytes]]:
-    """Headers that lie, bombs, and what is none of the formats."""
+    """Headers that lie, bombs, and what is in another format."""
     for height, width in (
         (0, 50),
         (1, 65535),

@@ -150,7 +150,7 @@ def patterns(root: Path) -> Iterator[Attempt]:
     for spec in (
         "{.tar", "}.tar", "}{.tar", "{" * 60 + "}" * 60 + "train.tar", "{" * 10**5 + ".tar",
         "\\.tar", "train-\\{.tar", "{a..Z}-train.tar", "{0..5..0}-train.tar", "{,,,}train.tar",
-        "~nobody-here/train.tar", "train" + "x" * 5000 + ".tar", "train\0.tar", "train\n.tar",
+        "~no-user-here/train.tar", "train" + "x" * 5000 + ".tar", "train\0.tar", "train\n.tar",
         "http://[::1/train.tar", "http:///train.tar", "nothing://train.tar", "://train.tar",
         "s3:///train.tar", "file://nowhere/train.tar", "{http://a,b}/train.tar",
         "{split}" * 20_000 + ".tar",
