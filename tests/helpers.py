@@ -187,6 +187,14 @@ def start(script: str, *flags: object, **environment: str) -> Started:
     return Started(script, flags, environment)
 
 
+def start_halting(pattern: str, count: int, note: Path, script: str, *flags: object) -> Started:
+    """The command, halted where tests/halting.py says; `note` is a path that is free."""
+    process = start("tests/halting.py", pattern, count, note, script, *flags)
+    wait_until(lambda: note.exists() or not process.alive)
+    assert note.exists(), process.wait()
+    return process
+
+
 def start_world(
     size: int, script: str, *flags: object, each: list[tuple[object, ...]] | None = None
 ) -> list[Started]:
