@@ -162,7 +162,7 @@ def _default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
 
 
 def _train_digits_teacher(device: str | None) -> None:
-    """Nobody publishes a teacher for digits, so train/run.py makes one first: about a minute."""
+    """No teacher for digits is published, so train/run.py makes one first: about a minute."""
     command = [sys.executable, str(ROOT / "train" / "run.py"), "--recipe", "digits.resnet34.ce"]
     command += ["--images", "digits", "--student", "resnet34", "--teacher", "none"]
     command += ["--out", str(DIGITS_TEACHER), *(["--device", device] if device else [])]

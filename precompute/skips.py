@@ -1,7 +1,7 @@
 """Images that do not decode: whether a run goes past them, and when there are too many.
 
 A handful of bad files among a million is usual, and --skip-bad goes past them; a source of which
-one image in fifty does not decode is broken, and a cache of the rest helps nobody.
+one image in fifty does not decode is broken, and a cache of the rest is of no use.
 """
 
 import math

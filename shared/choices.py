@@ -10,7 +10,7 @@ STEMS = {
 }
 
 FORMATS = {
-    "zarr": "targets only, 1 to 4 kB a view; training decodes the source's images",
+    "zarr": "targets only, 1 to 7 kB a view; training decodes the source's images",
     "webdataset": "view shards: targets and the pixels as JPEG, about 25 kB a view at 224 px; "
     "training needs no source images",
 }

@@ -214,7 +214,7 @@ class Tiny:
         return ["channels", "scale"] if needs & {"logits", "channels"} else []
 
     def encode(self, targets: Targets) -> Fields:
-        """InputError where a mean is negative: after ReLU there are none."""
+        """InputError where a mean is negative: after ReLU it cannot be."""
         lowest = min(mean.min().item() for mean in targets.channels)
         if lowest < 0:
             raise InputError(

@@ -1,7 +1,7 @@
 """One split of an ImageFolder: <folder>/<class>/.../<name>, or all images in <folder> itself.
 
 The order is torchvision's, with one difference: names that start with a dot are skipped
-(`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are nobody's wish).
+(`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are in nearly every case a mistake).
 
 An entry with the name of an image is listed whatever it is, with size -1 where it is no regular
 file (a FIFO, a link to nothing): it is a bad image when it is read, and the listing does not fail.

@@ -52,7 +52,7 @@ def kept_listing(
     make: Callable[[Stamps], Listing],
     files: Callable[[Listing], FolderReader] | None = None,
 ) -> Listing:
-    """The listing of that name, made anew where there is none, it is damaged or no longer true.
+    """The listing of that name, made again where it is missing, damaged or no longer true.
 
     files: where the samples are files of their own, how to find them.
     """

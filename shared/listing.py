@@ -105,7 +105,7 @@ class Listing:
 
 
 def is_image(name: str) -> bool:
-    """By its name: hidden files are none (macOS's `._x.jpg`)."""
+    """By its name: hidden files do not count (macOS's `._x.jpg`)."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 

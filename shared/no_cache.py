@@ -1,4 +1,4 @@
-"""What is wrong where no cache is: a message that sends nobody off to build the wrong one."""
+"""What is wrong where there is no cache: a message that does not lead to building the wrong one."""
 
 from pathlib import Path
 

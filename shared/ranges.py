@@ -37,7 +37,7 @@ def is_url(path: str) -> bool:
 
 
 def absolute(path: str) -> Path:
-    """A local path as the user gave it. Raises: InputError for ~NAME where nobody is called so."""
+    """A local path as the user gave it. Raises: InputError for ~NAME without such a user."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:

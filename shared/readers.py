@@ -68,7 +68,7 @@ class TarReader:
         if len(data) != size:
             raise InputError(
                 f"{path} is shorter than when it was listed: it ends within sample {index}; put it "
-                f"back, or start again to list it anew"
+                f"back, or start again to have it listed again"
             )
         return data
 

@@ -71,7 +71,7 @@ def read_header(data: bytes) -> Header | None:
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    data: bytes  # a JPEG whose last rows, coded as before, nobody asks for
+    data: bytes  # a JPEG whose last rows, coded as before, are not needed
     height: int
 
 
@@ -79,7 +79,7 @@ def cut_below(data: bytes, header: Header, rows: int) -> Top | None:
     """The JPEG with its first `rows` rows and no more than they need.
 
     None where nothing is saved, and where the file is better judged as a whole: it has no end
-    marker, or has restart markers, at which a decoder that met damage looks for its place anew.
+    marker, or has restart markers, at which a decoder that met damage looks for its place again.
     """
     if not header.mcu_height or header.restarts or data.rfind(b"\xff\xd9") < header.scan:
         return None

@@ -66,7 +66,7 @@ def open_regular(path: str | os.PathLike[str], buffered: bool = True) -> BinaryI
 
 
 def regular_size(path: str | os.PathLike[str]) -> int:
-    """Bytes of a regular file, -1 for what is none. Raises: any other OSError."""
+    """Bytes of a regular file, -1 for anything else. Raises: any other OSError."""
     try:
         status = _status(path)
     except NotRegular:

@@ -58,7 +58,7 @@ def is_pattern(spec: str) -> bool:
 
 
 def folder_shards(root: Path, split: str) -> list[str]:
-    """The tars of a folder that belong to the split; [] if there are none."""
+    """The tars of a folder that belong to the split; [] if it has no such tars."""
     names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
     return [str(root / name) for name in names if _belongs(name, split)]
 
@@ -66,7 +66,7 @@ def folder_shards(root: Path, split: str) -> list[str]:
 def pattern_shards(spec: str, split: str) -> list[str]:
     """The tars of a pattern that belong to the split.
 
-    Raises: InputError if there are none, one is a local file that does not exist, or no driver
+    Raises: InputError if it has no tars, one is a local file that does not exist, or no driver
     opens the URL.
     """
     if is_url(spec):

@@ -98,7 +98,7 @@ def _read_csv(path: Path, is_kaggle: bool) -> dict[str, str]:
     table = {}
     try:
         text = data.decode("utf-8-sig")
-        # strict: a quote that nobody closes takes in all that follows, otherwise
+        # strict: a quote that is never closed takes in all that follows, otherwise
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         for number, row in enumerate(rows, 1):
             if not row or (number == 1 and is_kaggle):

@@ -118,7 +118,7 @@ def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch
 
 def new_batch(rows: int, size: int) -> torch.Tensor:
     """(rows, 3, size, size) uint8 zeros, channels last in memory: as a decoder writes an image and
-    as convolutions are fastest to read it, on CPUs and GPUs. Nobody has to turn pixels round."""
+    as convolutions are fastest to read it, on CPUs and GPUs. No layer has to turn pixels round."""
     shape = (rows, 3, size, size)
     return torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last).zero_()
 

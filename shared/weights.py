@@ -29,7 +29,7 @@ WRAPPERS = ("state_dict", "model", "student", "model_ema", "ema")  # the first t
 PREFIXES = ("module.", "_orig_mod.")
 MAX_BYTES = 1 << 34
 MAX_NAMES = 1 << 22  # bytes of the names and shapes in a file; ResNet-152's take 200 thousand
-MAX_READS = 2_000_000  # of a file from before PyTorch 1.6; ResNet-152's takes 50 thousand
+MAX_READS = 500_000  # of a file from before PyTorch 1.6, 2 s; ResNet-152's takes 50 thousand
 DTYPES = frozenset({
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

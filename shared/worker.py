@@ -84,7 +84,7 @@ def _leave_stopping_to_parent() -> None:
     if sys.platform == "linux":
         threading.Thread(target=_obey_parent, daemon=True).start()
         return
-    # Nobody says there who sent a signal: the first is the group's.
+    # There it is not told who sent a signal: the first is the group's.
     signal.signal(signal.SIGTERM, _ignore_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 

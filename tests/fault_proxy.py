@@ -65,7 +65,7 @@ class FaultProxy:
     def __init__(self, server_port: int) -> None:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []  # (method, path) of all that came
-        self.dies_at: int | None = None  # number of the first request that finds nobody ...
+        self.dies_at: int | None = None  # number of the first request that finds no server ...
         self.torn = False  # ... after most of its body has gone through, if it has one
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"proxy": self, "server_port": server_port})

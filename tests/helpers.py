@@ -129,6 +129,10 @@ class Started:
         """Waits for the last of them: what is killed takes a moment to end."""
         wait_until(lambda: self.processes() == [])
 
+    def ends_within(self, seconds: float) -> bool:
+        self._process.join(seconds)
+        return not self.alive
+
     def wait(self, seconds: float | None = 300) -> "Finished":
         self._process.join(seconds)
         assert not self.alive, "the command hangs"
@@ -181,6 +185,14 @@ def _run_script(script: str, flags: list[str], out: str, environment: dict[str, 
 
 def start(script: str, *flags: object, **environment: str) -> Started:
     return Started(script, flags, environment)
+
+
+def start_halting(pattern: str, count: int, note: Path, script: str, *flags: object) -> Started:
+    """The command, halted where tests/halting.py says; `note` is a path that is free."""
+    process = start("tests/halting.py", pattern, count, note, script, *flags)
+    wait_until(lambda: note.exists() or not process.alive)
+    assert note.exists(), process.wait()
+    return process
 
 
 def start_world(

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tests.helpers import (
     run,
     run_precompute,
     snapshot,
-    start,
+    start_halting,
     write_image_folder,
     write_teacher,
 )
@@ -195,10 +194,7 @@ def test_killed_and_started_again(tmp_path: Path, store: str) -> None:
     make_pair(tmp_path, store, samples=4 * blocks, views=1)
     receipts = tmp_path / "new" / "train" / "receipts"
     flags = ("--cache", tmp_path / "exact", "--to", tmp_path / "new", "--codec", "half")
-    process = start(CONVERT, *flags)
-    while not (receipts.exists() and len(list(receipts.iterdir())) > 2):
-        assert process.alive
-        time.sleep(0.001)
+    process = start_halting("*/new/train/receipts/*", 3, tmp_path / "halted", CONVERT, *flags)
     process.signal(signal.SIGKILL)
     assert process.wait().returncode == -signal.SIGKILL
     there = len(list(receipts.iterdir()))
@@ -358,7 +354,7 @@ def test_places_that_cannot_be_used(caches: Path, tmp_path: Path) -> None:
         (convert(nowhere, tmp_path / "new", "half"), f"{nowhere} does not exist; check"),
         (convert(old, tmp_path / "file", "half"), f"folder must be writable: {tmp_path}/file/"),
         (convert(old, tmp_path / "other", "half"), "other/train has seed 8, this run asks for 7"),
-        (convert(old, "tape://x", "half"), "there is none for tape://x"),
+        (convert(old, "tape://x", "half"), "and tape://x has no driver"),
         (convert(old, tmp_path / "new", "half", "--split", "val"), "--cache must hold val/"),
     ):
         require_refused(done, text)

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.helpers import (
     run,
     run_precompute,
     start_world,
+    wait_until,
     write_image_folder,
     write_teacher,
 )
@@ -80,19 +80,24 @@ def test_gradients_lie_as_the_buckets_do() -> None:
         assert done.stdout == "the same in all processes\n" and done.stderr == ""
 
 
-def launch_apart(made: Path, outs: list[Path], *more: object) -> list[Started]:
+def launch_apart(
+    made: Path, outs: list[Path], *more: object, halting: tuple[object, ...] = ()
+) -> list[Started]:
     """Two processes with a run folder each, as on machines that share no disk."""
     flags = ("--cache", made / "zarr", "--epochs", 2, "--batch-size", 8, "--lr", 0.01, *more)
-    return start_world(2, "train/run.py", *flags, each=[("--out", out) for out in outs])
+    first, *rest = (*(("tests/halting.py", *halting) if halting else ()), "train/run.py", *flags)
+    return start_world(2, str(first), *rest, each=[("--out", out) for out in outs])
 
 
 def test_run_folders_that_are_not_shared(made: Path, tmp_path: Path) -> None:
     """The first process alone sees last.pt, and tells the others."""
     finish(launch_apart(made, [tmp_path / "whole"] * 2))
     outs = [tmp_path / "first", tmp_path / "second"]
-    processes = launch_apart(made, outs, "--checkpoint-every", 2)
-    while all(p.alive for p in processes) and not (outs[0] / "last.pt").exists():
-        time.sleep(0.005)
+    note = tmp_path / "halted"
+    processes = launch_apart(
+        made, outs, "--checkpoint-every", 2, "--log-every", 1, halting=("*/last.pt", 1, note)
+    )
+    wait_until(lambda: note.exists() or not all(p.alive for p in processes))
     for process in processes:
         process.signal(signal.SIGTERM)
     assert {p.wait().returncode for p in processes} == {128 + signal.SIGTERM}

@@ -14,6 +14,7 @@ from precompute.integrity import find_damage
 from shared.errors import InputError
 from shared.images import open_source
 from shared.store.cache import FORMATS, open_cache
+from tests.halting import GO
 from tests.helpers import (
     Started,
     require_refused,
@@ -21,6 +22,7 @@ from tests.helpers import (
     run_precompute,
     snapshot,
     start,
+    start_halting,
     write_image_folder,
     write_teacher,
 )
@@ -112,10 +114,12 @@ def test_a_disk_that_fills_up(
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     cache = small_disk / "cache"
     ballast = small_disk / "ballast"
-    process = start("precompute/run.py", "--split", "train", *flags, "--cache", cache)
-    while process.alive and not list(cache.glob("train/receipts/*")):
-        time.sleep(0.001)
+    process = start_halting(
+        *("*/train/receipts/*", 1, tmp_path / "halted"),
+        *("precompute/run.py", "--split", "train", *flags, "--cache", cache),
+    )
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True)
+    process.signal(GO)
     done = process.wait()
     require_refused(done, "an output folder must be writable", "No space left on device")
     finished = open_cache(cache, "train")

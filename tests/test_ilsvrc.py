@@ -245,7 +245,7 @@ def test_a_tar_that_shrinks_after_it_was_listed(official: Path) -> None:
         source.read(8)
     assert str(caught.value) == (
         f"{path} is shorter than when it was listed: it ends within sample 8; put it back, or "
-        f"start again to list it anew"
+        f"start again to have it listed again"
     )
     path.unlink()
     with pytest.raises(InputError, match=r"cannot be read: No such file"):

@@ -286,8 +286,8 @@ def test_no_guided_sample_is_exactly_zero_and_stays_in_the_graph(count: float) -
     """With count 0.5 the other of two processes has the step's only guided sample."""
     student, batch = random_case(seed=2)
     logits = student.logits.requires_grad_()
-    nobody = torch.zeros(len(batch.labels), dtype=torch.bool)
-    value = GuidedKD()(student, Batch(batch.labels, batch.targets, nobody, batch.count, count))
+    unguided = torch.zeros(len(batch.labels), dtype=torch.bool)
+    value = GuidedKD()(student, Batch(batch.labels, batch.targets, unguided, batch.count, count))
     assert value.item() == 0.0 and value.requires_grad
     value.backward()
     assert torch.equal(logits.grad, torch.zeros_like(logits))

@@ -16,6 +16,7 @@ from tests.helpers import (
     run_precompute,
     run_train,
     start_world,
+    wait_until,
     write_image_folder,
     write_teacher,
 )
@@ -45,15 +46,26 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def launch(caches: Path, case: str, out: Path, *more: object) -> list[Started]:
-    """Batches of 4 a process: six steps an epoch, or three, and checkpoints between them."""
+def launch(caches: Path, case: str, out: Path, *more: object, halts: int = 0) -> list[Started]:
+    """Batches of 4 a process: six steps an epoch, or three, and checkpoints between them.
+
+    `halts`: until a signal comes, at so many checkpoints (tests/halting.py); it has halted.
+    """
     store, flags, processes = CASES[case]
     common = ("--cache", caches / store, "--epochs", 2, "--batch-size", 4 * processes, "--lr", 0.02)
     every = ("--checkpoint-every", 2, "--log-every", 1)
-    return start_world(processes, "train/run.py", *common, *every, *flags, "--out", out, *more)
+    command = ("train/run.py", *common, *every, *flags, "--out", out, *more)
+    if not halts:
+        return start_world(processes, *command)  # type: ignore[arg-type]
+    note = out.with_name(f"{out.name} halted at {steps_done(out)}")
+    started = start_world(processes, "tests/halting.py", "*/last.pt", halts, note, *command)
+    wait_until(lambda: note.exists() or not all(process.alive for process in started))
+    return started
 
 
-def interrupt(processes: list[Started], number: int, when: Callable[[], bool]) -> list[int]:
+def interrupt(
+    processes: list[Started], number: int, when: Callable[[], bool] = lambda: True
+) -> list[int]:
     """Exit codes of processes that all got the signal as soon as `when` is true."""
     while all(process.alive for process in processes) and not when():
         time.sleep(0.005)
@@ -95,12 +107,12 @@ def test_a_stopped_run_saves_first_and_goes_on(
     caches: Path, whole: Callable[[str], Path], tmp_path: Path, case: str
 ) -> None:
     out = tmp_path / "run"
-    first = interrupt(launch(caches, case, out), signal.SIGTERM, lambda: steps_done(out) > 1)
+    first = interrupt(launch(caches, case, out, halts=1), signal.SIGTERM)
     assert set(first) == {128 + signal.SIGTERM}
     there = steps_done(out)
     assert there % 100, "it was not stopped inside an epoch"
-    second = interrupt(launch(caches, case, out), signal.SIGINT, lambda: steps_done(out) > there)
-    assert set(second) <= {128 + signal.SIGINT, 0}
+    second = interrupt(launch(caches, case, out, halts=1), signal.SIGINT)
+    assert set(second) == {128 + signal.SIGINT}
     finish(launch(caches, case, out))
     require_same_run(out, whole(case))
 
@@ -142,8 +154,7 @@ def test_killed_at_random_steps(
 def test_another_number_of_processes_ends_the_epoch(caches: Path, tmp_path: Path) -> None:
     """Every sample once: a top-1 is a multiple of 1 in 24."""
     common = ("--batch-size", 4, "--out", tmp_path)  # both times: six steps an epoch
-    processes = launch(caches, "zarr two", *(tmp_path, *common))
-    codes = interrupt(processes, signal.SIGTERM, lambda: steps_done(tmp_path) >= 1)
+    codes = interrupt(launch(caches, "zarr two", *(tmp_path, *common), halts=1), signal.SIGTERM)
     assert set(codes) == {128 + signal.SIGTERM} and steps_done(tmp_path) % 100
     finish(launch(caches, "zarr", *(tmp_path, *common)))
     train = [record for record in metrics(tmp_path) if record["split"] == "train"]
@@ -155,8 +166,7 @@ def test_another_number_of_processes_ends_the_epoch(caches: Path, tmp_path: Path
 
 
 def test_view_shards_end_an_epoch_with_the_same_processes(caches: Path, tmp_path: Path) -> None:
-    processes = launch(caches, "shards", tmp_path)
-    interrupt(processes, signal.SIGTERM, lambda: steps_done(tmp_path) >= 2)
+    interrupt(launch(caches, "shards", tmp_path, halts=1), signal.SIGTERM)
     before = (tmp_path / "last.pt").read_bytes()
     (process,) = launch(caches, "shards", tmp_path, "--workers", 0)
     require_refused(

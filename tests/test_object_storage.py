@@ -277,7 +277,8 @@ def test_locations(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"--cache must name a bucket, like .*: got s3://"):
             open_files(location, "val")
     with pytest.raises(
-        InputError, match=r"^a URL is opened by its .* none for tape://x: Protocol not known: tape;"
+        InputError,
+        match=r"^a URL is opened by its .* tape://x has no driver: Protocol not kn.*: tape;",
     ):
         open_files("tape://x", "val")
 
@@ -450,9 +451,9 @@ def test_not_found_is_not_tried_again(s3: str, proxy: FaultProxy) -> None:
 
 @pytest.mark.usefixtures("new_driver")
 def test_a_dead_endpoint_is_one_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(StorageError, match=r"failed 6 times .* EndpointConnectionError: Could"):
             open_files(s3, "train").read("x")
 
@@ -595,7 +596,7 @@ def test_a_cache_through_faults_is_the_local_one(
 
 
 def test_an_outage_is_no_damage(s3: str, proxy: FaultProxy) -> None:
-    """Else resuming would make every block anew, and verify --repair too."""
+    """Else resuming would make every block again, and verify --repair too."""
     manifest = make_manifest(samples=6, views=1)
     cache = make_cache(s3, manifest)  # type: ignore[arg-type]
     assert cache.is_done(0, 0)

@@ -4,7 +4,6 @@ they are stopped."""
 import os
 import signal
 import tarfile
-import time
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +14,15 @@ from PIL import Image
 from precompute.pack_shard import pack_image, packed_key
 from shared.decode import BadImage, decode
 from shared.images import open_source
-from tests.helpers import require_refused, run, snapshot, start, write_image_folder
+from tests.helpers import (
+    require_refused,
+    run,
+    snapshot,
+    start,
+    start_halting,
+    wait_until,
+    write_image_folder,
+)
 
 PACK = "precompute/pack.py"
 
@@ -88,13 +95,12 @@ def test_workers_do_not_change_the_bytes(root: Path, packed: Path, tmp_path: Pat
 
 def test_killed_and_started_again(root: Path, packed: Path, tmp_path: Path) -> None:
     to = tmp_path / "to"
-    started = start(PACK, *flags(root, to, workers=1))
-    while not (to / ".pack/train-000000.json").exists():
-        assert started.alive
-        time.sleep(0.002)
+    # Spawned workers are processes of their own, so what halts is the command without any.
+    started = start_halting(
+        "*/.pack/train-000000.json", 1, tmp_path / "halted", PACK, *flags(root, to, workers=0)
+    )
     started.signal(signal.SIGKILL)
     assert started.wait().returncode == -signal.SIGKILL
-    started.require_none_left()  # the worker ends with its parent, in the middle of anything
     kept = {path.name: path.stat().st_mtime_ns for path in to.glob(".pack/train-*.json")}
     (to / "train-000000.tar").write_bytes(b"damaged")  # its receipt is there
     run(PACK, *flags(root, to))
@@ -106,12 +112,10 @@ def test_killed_and_started_again(root: Path, packed: Path, tmp_path: Path) -> N
 
 def test_workers_end_with_a_killed_parent(root: Path, tmp_path: Path) -> None:
     started = start(PACK, *flags(root, tmp_path / "to", workers=1))
-    while not (tmp_path / "to/.pack/train-000000.json").exists():
-        assert started.alive
-        time.sleep(0.002)
-    assert len(started.processes()) > 1  # negative control
+    # While the worker still starts: that takes it a second, and what it then does only moments.
+    wait_until(lambda: len(started.processes()) > 1 or not started.alive)
     started.signal(signal.SIGKILL)
-    started.wait()
+    assert started.wait().returncode == -signal.SIGKILL
     started.require_none_left()
 
 

@@ -26,3 +26,14 @@ def test_the_example_of_a_loss_and_a_recipe() -> None:
     batch = Batch(labels, Targets(torch.zeros(2, 2), (theirs,)), None, 2.0, 0.0)
     value = recipe.terms[1].loss(StudentOutputs(torch.zeros(2, 2), (ours,)), batch)
     assert abs(value.item() - 0.5) < 1e-6  # a right angle and none, over two samples
+
+
+def test_the_file_map_names_every_file_once() -> None:
+    _, text = (ROOT / "README.md").read_text().split("\n## Files\n")
+    parts = re.split(r"^    (?=\S)", text, flags=re.MULTILINE)[1:]
+    named = {part.split("/ ")[0].split("/\n")[0]: re.findall(r"\w+\.py", part) for part in parts}
+    for folder in ("precompute", "train", "shared", "shared/store"):
+        there = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
+        assert sorted(named[folder]) == sorted(there), folder
+    for folder in named:
+        assert (ROOT / folder).is_dir(), folder

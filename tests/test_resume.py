@@ -18,6 +18,7 @@ from tests.helpers import (
     run_train,
     snapshot,
     start,
+    start_halting,
     write_image_folder,
     write_teacher,
 )
@@ -91,16 +92,14 @@ def num_finished(run: Path) -> int:
 def halfway(cache: Path, mode: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed twice: while it began, and after epoch 0."""
     out = tmp_path_factory.mktemp("halfway") / mode
-    draw = random.Random(mode)
-    process = start("train/run.py", *flags(cache, out, mode))
-    time.sleep(draw.uniform(0, 1))
-    process.signal(signal.SIGKILL)
-    assert process.wait().returncode == -signal.SIGKILL
-    process = start("train/run.py", *flags(cache, out, mode))
-    while process.alive and not ((out / "last.pt").exists() and load(out / "last.pt")["epoch"]):
-        time.sleep(0.01)
-    process.signal(signal.SIGKILL)
-    assert process.wait().returncode == -signal.SIGKILL
+    # An epoch writes last.pt twice: after its steps, and after val.
+    for number, (file, count) in enumerate((("run.json", 1), ("last.pt", 2))):
+        process = start_halting(
+            *(f"*/{file}", count, out.with_name(f"halted{number}")),
+            *("train/run.py", *flags(cache, out, mode)),
+        )
+        process.signal(signal.SIGKILL)
+        assert process.wait().returncode == -signal.SIGKILL
     return out
 
 

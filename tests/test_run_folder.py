@@ -94,13 +94,15 @@ def put(path: Path, kind: str) -> None:
         os.mkfifo(path)
     elif kind == "device":
         path.symlink_to("/dev/zero")
+    elif kind == "unreadable":
+        path.symlink_to("/proc/self/mem")  # a regular file whose bytes are an I/O error
     elif kind == "loop":
         path.symlink_to(path.name)
     else:
         path.write_bytes({"empty": b"", "binary": bytes(range(256)), "deep": b"[" * 10**5}[kind])
 
 
-KINDS = ("directory", "fifo", "device", "loop", "empty", "binary", "deep")
+KINDS = ("directory", "fifo", "device", "loop", "unreadable", "empty", "binary", "deep")
 READERS: dict[str, Callable[[Path], object]] = {
     "run.json": read_run,
     "metrics.jsonl": read_metrics,

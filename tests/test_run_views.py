@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from tests.helpers import (
     require_refused,
     run_precompute,
     run_train,
-    start,
+    start_halting,
     write_image_folder,
     write_teacher,
 )
@@ -48,9 +47,8 @@ def test_a_run_goes_on_with_the_views_it_began_with(made: Path, tmp_path: Path, 
     cache, out = tmp_path / "cache", tmp_path / "run"
     precompute(made, cache, store, views=2)
     run_train(*flags(cache, tmp_path / "whole"))
-    begun = start("train/run.py", *flags(cache, out))
-    while begun.alive and not ((out / "last.pt").exists() and load(out / "last.pt")["epoch"]):
-        time.sleep(0.005)
+    note = tmp_path / "halted"
+    begun = start_halting("*/last.pt", 2, note, "train/run.py", *flags(cache, out))
     begun.signal(signal.SIGTERM)
     assert begun.wait().returncode == 128 + signal.SIGTERM
     assert load(out / "last.pt")["epoch"] < EPOCHS, "it came to its end first"

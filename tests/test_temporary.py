@@ -76,7 +76,7 @@ def test_a_living_writers_file_stays_and_a_dead_ones_goes(tmp_path: Path) -> Non
 
 
 def test_a_zombies_file_goes(tmp_path: Path) -> None:
-    """os.kill(pid, 0) takes one for alive: nobody has waited for it."""
+    """os.kill(pid, 0) takes one for alive: its parent has not waited for it."""
     files = LocalFiles(tmp_path)
     with writer(tmp_path) as half:
         half.process.kill()
@@ -87,7 +87,7 @@ def test_a_zombies_file_goes(tmp_path: Path) -> None:
 
 
 def test_a_living_writer_of_another_container_keeps_its_file(tmp_path: Path) -> None:
-    """Another PID namespace, the same host name: its process number is nobody's here."""
+    """Another PID namespace, the same host name: its process number is no process's here."""
     wrapper = ("unshare", "--pid", "--fork", "--kill-child")
     if subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode != 0:
         wrapper = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")

@@ -53,7 +53,7 @@ def torchvision_boxes(height: int, width: int) -> npt.NDArray[np.float64]:
 def describe(
     boxes: npt.NDArray[np.float64], height: int, width: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Share of the image, ratio, and position in the room left (1/2 where there is none)."""
+    """Share of the image, ratio, and position in the room left (1/2 without any)."""
     top, left, h, w = boxes.T
     down, across = height - h, width - w
     return {

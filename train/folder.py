@@ -24,7 +24,7 @@ from torch import Tensor
 from shared.errors import InputError, note
 from shared.store.files import LocalFiles
 from train.difference import difference
-from train.reading import open_regular
+from train.reading import open_regular, read_regular
 from train.run_schema import CHECKPOINT, IDENTITY, LATER, RUN, TRAIN, VAL
 from train.schema import mismatch, printable
 
@@ -128,16 +128,15 @@ def read_run(path: Path, *needed: str) -> dict[str, Any]:
 
     InputError where the folder holds no run, or what it holds is not what train/run.py writes.
     """
-    file = open_regular(path / RUN_FILE, JSON_BYTES)
-    if file is None:
+    data = read_regular(path / RUN_FILE, JSON_BYTES)
+    if data is None:
         raise InputError(f"{path} is not a run folder: it {_lack(path)}; {GIVE_A_RUN}")
     pattern: dict[str, Any] = {**RUN, "identity": dict(IDENTITY)}
     for name in needed:
         inside, field = (pattern["identity"], name[9:]) if "." in name else (pattern, name)
         inside[field] = getattr(inside[field], "pattern", inside[field])
     try:
-        with file:
-            run: dict[str, Any] = json.loads(file.read())
+        run: dict[str, Any] = json.loads(data)
         if (problem := mismatch(run, pattern)) is not None:
             raise ValueError(problem)
     except (ValueError, RecursionError) as error:
@@ -159,11 +158,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     InputError where the file holds anything else.
     """
     name = path / "metrics.jsonl"
-    if (file := open_regular(name, JSON_BYTES)) is None:
+    if (data := read_regular(name, JSON_BYTES)) is None:
         return []
     try:
-        with file:
-            lines = file.read().decode().splitlines()
+        lines = data.decode().splitlines()
         records: list[dict[str, Any]] = [json.loads(line) for line in lines]
         for number, record in enumerate(records):
             pattern = VAL if number % 2 else TRAIN

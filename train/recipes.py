@@ -163,7 +163,7 @@ RECIPES = (
         _CIFAR_GKD_LATE,
         _CIFAR_CD_DECAYING,
     ),
-    # The teacher of the built-in digits, which nobody publishes.
+    # The teacher of the built-in digits, which is published nowhere.
     #   python train/run.py --images digits --teacher none --recipe digits.resnet34.ce
     Recipe(
         name="digits.resnet34.ce",

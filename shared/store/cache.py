@@ -129,7 +129,7 @@ def _write(files: Files, static: dict[str, bytes]) -> bool:
 
 
 def _holds(files: Files, path: str, data: bytes) -> bool:
-    """False also for what nobody wrote there: a FIFO, far too many bytes."""
+    """False also for what this program did not write: a FIFO, far too many bytes."""
     try:
         return files.read(path, max(len(data), MOST_BYTES)) == data
     except (FileNotFoundError, InputError):

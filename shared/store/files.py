@@ -5,7 +5,7 @@ over the final name, fsync of the folder. A process that is killed leaves at mos
 file, which the next writer removes. A reader therefore sees a whole object or none.
 
 Reading tells three things apart: nothing is there (FileNotFoundError), something is there that
-nobody wrote here (InputError: a FIFO, a folder, far too many bytes), and the storage fails
+this program did not write (InputError: a FIFO, a folder, far too many bytes), and the storage fails
 (StorageError), after some tries.
 """
 
@@ -54,10 +54,7 @@ class LocalFiles:
         try:
             return self._ask(path, lambda full: read_regular(full, most))
         except (NotRegular, TooLarge) as error:
-            raise InputError(
-                f"only regular files of a sound size are read: {self.root / path}: "
-                f"{error.strerror}; remove it, then run the command that made it again"
-            ) from error
+            raise not_ours(f"{self.root / path}", str(error.strerror)) from error
 
     def exists(self, path: str) -> bool:
         """Whether a regular file is there."""
@@ -139,6 +136,13 @@ class LocalFiles:
             f"nothing that was finished is lost: make room or give it the rights to write there, "
             f"then start the same command again"
         )
+
+
+def not_ours(name: str, found: str) -> InputError:
+    return InputError(
+        f"{name} is not a file that this program wrote: {found}; remove it, then start the command "
+        f"again that made it"
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,7 +32,7 @@ from fsspec.registry import known_implementations
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
-from shared.store.files import MOST, Files, LocalFiles
+from shared.store.files import MOST, Files, LocalFiles, not_ours
 from shared.store.retry import one_line, patiently, s3_code
 
 CONNECT_SECONDS = 5
@@ -90,9 +90,8 @@ class ObjectFiles:
         def read_whole(store: AbstractFileSystem, name: str) -> bytes:
             size = store.info(name, **time_limit(store))["size"]
             if size > most:
-                raise InputError(
-                    f"only objects of a sound size are read: {self.root}/{path} has {size:,} "
-                    f"bytes, more than {most:,}; remove it, then run the command that made it again"
+                raise not_ours(
+                    f"{self.root}/{path}", f"{size:,} bytes are more than the limit of {most:,}"
                 )
             data: bytes = store.cat_file(name, **time_limit(store, size))
             if len(data) != size:

@@ -264,7 +264,7 @@ class Cache:
         return found
 
     def keys(self) -> Keys | None:
-        """Of every sample, from the file of them; None where there is none: they are in the shards,
+        """Of every sample, from the file of them; None without such a file: they are in the shards,
         or of version 1 and nowhere."""
         if KEYS not in self.format.static_names(self.manifest):
             return None
@@ -395,10 +395,15 @@ class Cache:
                 f"a finished block has all its files: {self.where}/{path} is missing; {AGAIN}, it "
                 f"makes the block again"
             ) from error
+        except InputError as error:
+            raise self._damaged_file(path, f"others ({one_line(error)})") from error
         if len(data) != size or sha256(data) != expected:
-            raise InputError(
-                f"a block's files have the hashes of its receipt: {self.where}/{path} has "
-                f"{len(data)} bytes of {size} and another sha256; it is damaged: {AGAIN}, it makes "
-                f"the block again"
-            )
+            found = f"{len(data)} bytes of {size} and another sha256"
+            raise self._damaged_file(path, found)
         return data
+
+    def _damaged_file(self, path: str, found: str) -> InputError:
+        return InputError(
+            f"a block's files have the hashes of its receipt: {self.where}/{path} has {found}; "
+            f"it is damaged: {AGAIN}, it makes the block again"
+        )

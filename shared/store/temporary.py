@@ -75,8 +75,8 @@ def _create(folder: Path, name: str) -> tuple[Path, int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
-            return path, descriptor  # no locks here: nobody can take it for one that was left
-        # Between the two lines above it belonged to nobody, and may have been removed.
+            return path, descriptor  # no locks here: no process can take it for one that was left
+        # Between the two lines above it was not locked yet, and may have been removed.
         if _is_named(path, descriptor):
             return path, descriptor
         os.close(descriptor)

@@ -1,7 +1,9 @@
-"""Bounds for one attempt inside a process: seconds, and memory that it may add.
+"""Bounds for one attempt inside a process: processor time, patience, and memory that it may add.
 
-A hang ends by SIGALRM, which raises in the main thread; one inside a C function that never returns
-ends the process by faulthandler, with a traceback that says where.
+Work is measured in processor time, so that a busy machine makes no attempt fail; what waits without
+working (on a FIFO) ends when patience does. Both end by a signal, which raises in the main thread;
+what is inside a C function that never returns ends the process by faulthandler, with a traceback
+that says where.
 """
 
 import faulthandler
@@ -14,7 +16,8 @@ from types import FrameType
 
 from shared.errors import InputError, StorageError
 
-SECONDS = 10
+SECONDS = 10  # of processor time
+PATIENCE = 60  # seconds
 MEMORY = 1 << 29  # bytes
 
 
@@ -36,11 +39,13 @@ def problem_in(
     memory: int = MEMORY,
 ) -> str | None:
     """What is wrong with `act()`: None where it returned, or raised an `allowed` error of one line,
-    within SECONDS and with at most `memory` bytes more than the process ever had."""
+    within SECONDS and PATIENCE and with at most `memory` bytes more than the process ever had."""
     before, started = peak_bytes(), time.monotonic()
     signal.signal(signal.SIGALRM, _too_long)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, _too_long)
+    faulthandler.dump_traceback_later(3 * PATIENCE, exit=True, file=sys.__stderr__)
+    signal.alarm(PATIENCE)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     problem = None
     try:
         act()
@@ -49,10 +54,11 @@ def problem_in(
         if not text or "\n" in text or len(text) > 2000:
             problem = f"no single line: {text[:300]!r}"
     except TookTooLong:
-        problem = f"more than {SECONDS} s"
+        problem = f"more than {SECONDS} s of work or {PATIENCE} s of waiting"
     except BaseException as error:
         problem = f"{type(error).__name__}: {str(error)[:200]}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         faulthandler.cancel_dump_traceback_later()
     if problem is None and peak_bytes() - before > memory:

@@ -20,14 +20,14 @@ DEFAULT = 300
 
 
 def main() -> int:
-    tally = Tally("forged.py")
+    tally = Tally("forged", attempts_wanted(DEFAULT))
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as temporary:
         folders = {store: Path(temporary) / store for store in FORMATS}
         for store, folder in folders.items():
             make_small(folder, store)
         expected = {store: everything(folder) for store, folder in folders.items()}
-        for number in range(attempts_wanted(DEFAULT)):
+        for number in tally.numbers():
             store = rng.choice(list(FORMATS))
             root = folders[store] / "train"
             files = sorted(path for path in root.rglob("*") if path.is_file())
@@ -35,6 +35,9 @@ def main() -> int:
             path = rng.choice(json_files if rng.random() < 0.8 else files)
             whole = path.read_bytes()
             what, data = random_forgery(whole, str(path.relative_to(root)), rng)
+            if data == whole:
+                tally.miss()
+                continue
             path.write_bytes(data)
             name = f"{number}: {store} {path.relative_to(root)}: {what}"
             tally.record(name, problem(folders[store], expected[store]))

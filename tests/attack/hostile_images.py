@@ -28,6 +28,7 @@ from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.test_complete import chunk, png, rle_bmp, saved
 
+DEFAULT = 250
 MODES = {
     "JPEG": ({}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 1}),
     "PNG": ({}, {"optimize": True}),
@@ -92,7 +93,7 @@ def scans(count: int) -> bytes:
 
 
 def forged() -> Iterator[tuple[str, bytes]]:
-    """Headers that lie, bombs, and what is none of the formats."""
+    """Headers that lie, bombs, and what is in another format."""
     for height, width in (
         (0, 50),
         (1, 65535),
@@ -218,13 +219,12 @@ def look(data: bytes) -> None:
 
 
 def main() -> int:
-    tally = Tally("hostile_images")
-    wanted = attempts_wanted(250)
+    tally = Tally("hostile_images", attempts_wanted(DEFAULT))
     assert problem_in(lambda: decode(saved("JPEG"))) is None
     with Image.open(io.BytesIO(saved("EPS"))) as image:
         assert image.format == "EPS", "Pillow alone opens what is to be refused"
     attempts = itertools.chain(forged(), map(mutated, itertools.count()))
-    for name, data in itertools.islice(attempts, wanted):
+    for name, data in itertools.islice(attempts, tally.wanted):
         # As decode.py promises
         tally.record(name, problem_in(partial(look, data), (BadImage,), 16 * MAX_PIXELS))
     return tally.finish()

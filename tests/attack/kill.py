@@ -17,19 +17,20 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.attack.small_inputs import Inputs, small_inputs
-from tests.attack.tally import Tally, attempts_wanted
+from tests.attack.tally import Missed, Tally, attempts_wanted
 from tests.helpers import run, snapshot, start, wait_until
 from tests.runs import load
 
+DEFAULT = 60
 EARLY = 0.5  # seconds
 
 
 def main() -> int:
-    tally, attempts = Tally("kill"), attempts_wanted(60)
+    tally = Tally("kill", attempts_wanted(DEFAULT))
     with small_inputs() as inputs:
         whole = snapshot(Path(str(inputs.train[1])))
         long = measured_seconds(inputs)
-        for number in range(attempts):
+        for number in tally.numbers():
             draw = random.Random(number)
             precompute, workers = number % 2 == 0, draw.choice((0, 1, 2))
             out = inputs.folder / ("cache" if precompute else "run")
@@ -37,7 +38,12 @@ def main() -> int:
             if not precompute:
                 command = ("train/run.py", *inputs.train, "--out", out)
             after = draw.uniform(0, EARLY if draw.random() < 0.5 else long)
-            problem = killed(after, *command, "--workers", workers)
+            try:
+                problem = killed(after, *command, "--workers", workers)
+            except Missed:  # it was finished: the next one begins from nothing
+                tally.miss()
+                shutil.rmtree(out)
+                continue
             if problem is None and number % 10 >= 8:
                 problem = finished_whole(precompute, command, out, whole)
                 shutil.rmtree(out, ignore_errors=True)
@@ -53,12 +59,15 @@ def measured_seconds(inputs: Inputs) -> float:
 
 
 def killed(after: float, *command: object) -> str | None:
+    """Raises: Missed where the command had come to its end."""
     process = start(str(command[0]), *command[1:])
     wait_until(lambda: process.heeds_signals or not process.alive)
-    time.sleep(after)
+    process.ends_within(after)
     process.signal(signal.SIGKILL)
     done = process.wait()
-    if done.returncode not in (0, -signal.SIGKILL):
+    if done.returncode == 0:
+        raise Missed
+    if done.returncode != -signal.SIGKILL:
         return f"exit code {done.returncode}: {done.stderr[-200:]!r}"
     try:
         process.require_none_left()

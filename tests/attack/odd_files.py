@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,16 @@ from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import StagedResNet, load_weights
+from shared.store import retry
+from shared.store.cache import FORMATS
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
+from tests.forging import check_everything, everything, make_small
 from tests.helpers import start, write_image_folder, write_teacher
 from tests.test_tar_source import write_tar
 
 USER = (InputError, StorageError)
+DEFAULT = 232
 COMMANDS = 4  # of the attempts, started as a user would
 
 
@@ -65,6 +70,26 @@ ODD: dict[str, Callable[[Path], object]] = {
 }
 
 
+IN_CACHES = {
+    "zarr": {
+        "manifest": "manifest.json",
+        "receipt": "receipts/v0001-b000001.json",
+        "keys": "keys.txt",
+        "head": "head.npy",
+        "metadata": "targets.zarr/channels/zarr.json",
+        "labels": "targets.zarr/label/c/1",
+        "array": "targets.zarr/channels/c/0/1/0",
+    },
+    "webdataset": {"head": "head.npy", "shard": "shards/v0001-b000000.tar"},
+}
+
+
+def look(cache: Path) -> None:
+    """All that training and verify.py read of a cache."""
+    everything(cache)
+    check_everything(cache)
+
+
 class Places:
     """A small source of each kind; every place is a path to replace and what then reads it."""
 
@@ -85,6 +110,8 @@ class Places:
         (root / "named/classes.json").write_bytes(b'["ant"]')
         write_teacher(root / "teacher.pt", "resnet18", 2)
         self.model = StagedResNet("resnet18", 2)
+        for store in FORMATS:
+            make_small(root / store, store)
 
     def all(self) -> dict[str, tuple[Path, Callable[[], object]]]:
         root = self.root
@@ -105,6 +132,11 @@ class Places:
                 root / "teacher.pt",
                 lambda: load_weights(self.model, str(root / "teacher.pt")),
             ),
+            **{
+                f"{store}, {name}": (root / store / "train" / path, partial(look, root / store))
+                for store, files in IN_CACHES.items()
+                for name, path in files.items()
+            },
         }
 
     def read(self, spec: str, split: str) -> None:
@@ -170,19 +202,19 @@ def command_problem(places: Places, number: int) -> str | None:
 
 
 def main() -> int:
-    tally = Tally("odd_files")
-    wanted = attempts_wanted(100)
+    retry.LOCAL_WAIT /= 100  # what cannot be read at all is tried again
+    tally = Tally("odd_files", attempts_wanted(DEFAULT))
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder))
         for _, act in places.all().values():
             assert problem_in(act) is None, "the places are sound before they are attacked"
         attempts = list(itertools.product(ODD.items(), places.all().items()))
-        for (kind, make), (place, (path, act)) in attempts[: max(0, wanted - COMMANDS)]:
+        for (kind, make), (place, (path, act)) in attempts[: max(0, tally.wanted - COMMANDS)]:
             for _ in replaced(path, make):
                 # An empty file of class names or a folder of images may be what the user wants
                 tally.record(f"{kind} as {place}", problem_in(act, (*USER, BadImage)))
         for number, kind in enumerate(["fifo", "link to /dev/zero", "sparse 10 GB", "socket"]):
-            if tally.attempts < wanted:
+            if tally.attempts < tally.wanted:
                 for _ in replaced(places.image, ODD[kind]):
                     tally.record(f"precompute: {kind}", command_problem(places, number))
     return tally.finish()
