@@ -56,7 +56,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an 
 CLASSES, SAMPLES, BATCH = 10, 1442, 64  # of digits; BATCH: precompute's
 RECIPE = "s_resnet18.t_resnet34.cd.ce.kdv2"  # every kind of loss, all with a weight
 MIB = 2**20
-# cuDNN takes other kernels for a few rows. On an H200 they were beyond NOISE (2e-3) in a batch of 7;
+# cuDNN takes other kernels for few rows: on an H200 they were beyond NOISE (2e-3) in a batch of 7;
 # TF32 rounds to 2**-11 of a value in each of some twenty layers.
 SMALL_BATCH = 20 * 2**-11
 FP16 = 0.2  # of a loss, against fp32: on an H200 some loss was beyond 0.05
