@@ -11,7 +11,6 @@ so a cache is made from the one or the other.
 import argparse
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -30,6 +29,7 @@ from precompute.pack_shard import (
     start_worker,
 )
 from shared.decode import DECODER
+from shared.device import usable_cores
 from shared.errors import InputError, printable
 from shared.images import default_source, open_source
 from shared.stop import StopRequest
@@ -54,7 +54,7 @@ def pack(flags: argparse.Namespace) -> int:
     )
     _require_distinct(packing)
     _write_settings(packing)
-    workers = len(os.sched_getaffinity(0)) if flags.workers is None else flags.workers
+    workers = usable_cores() if flags.workers is None else flags.workers
     started = time.perf_counter()
     receipts = []
     with tqdm(total=len(source), unit="img", desc="packing", leave=False, disable=None) as bar:

@@ -378,7 +378,7 @@ def torchrun(*flags: object) -> list[str]:
 
 
 def test_averaged_weights_with_nccl_and_a_resume(made: Made, whole: Path, tmp_path: Path) -> None:
-    """torchrun, NCCL, DistributedDataParallel, SyncBatchNorm, --accumulate and --ema."""
+    """torchrun, NCCL, DistributedDataParallel, SyncBatchNorm and --ema."""
     flags = (*made.flags(), "--epochs", 2, "--batch-size", 8, "--out", tmp_path / "run")
     more = ("--ema", 0.9, "--log-every", 5, "--checkpoint-every", 5)
     if DEVICE == "cuda":
