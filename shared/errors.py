@@ -35,12 +35,20 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """Ends the process with main's exit code; 2 and one line on bad input or where the machine
     refuses something; 128 + signal and one line where it was asked to stop."""
     obey_signals()
+    sys.unraisablehook = _told_once
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not end a run
             stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     _end_with(code)
     sys.exit(code)
+
+
+def _told_once(unraisable: "sys.UnraisableHookArgs") -> None:
+    """torch tells that a loader worker has died by an error out of a signal handler: where that
+    comes up in a destructor, it would be a traceback. The loss itself is told all the same."""
+    if unraisable.exc_value is None or limit_line(unraisable.exc_value) is None:
+        sys.__unraisablehook__(unraisable)
 
 
 def _run(main: Callable[[], int]) -> int:
