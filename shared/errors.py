@@ -42,6 +42,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     refuses something; 128 + signal and one line where it was asked to stop."""
     obey_signals()
     threading.excepthook = _told_by_main_thread
+    sys.unraisablehook = _told_once
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not end a run
             stream.reconfigure(errors="backslashreplace")
@@ -55,6 +56,13 @@ def _told_by_main_thread(failure: threading.ExceptHookArgs) -> None:
     name = failure.thread.name if failure.thread else ""
     if not (PINNING in name and isinstance(failure.exc_value, CUT_OFF)):
         threading.__excepthook__(failure)
+
+
+def _told_once(unraisable: "sys.UnraisableHookArgs") -> None:
+    """torch tells that a loader worker has died by an error out of a signal handler: where that
+    comes up in a destructor, it would be a traceback. The loss itself is told all the same."""
+    if unraisable.exc_value is None or limit_line(unraisable.exc_value) is None:
+        sys.__unraisablehook__(unraisable)
 
 
 def _run(main: Callable[[], int]) -> int:

@@ -35,7 +35,7 @@ TEXTS = {  # of torch and the linker, which have no number
     ),
     errno.EMFILE: re.compile(r"too many open files|items of ancdata", re.IGNORECASE),
     errno.EAGAIN: re.compile(r"can't start new thread|resource temporarily unavail", re.IGNORECASE),
-    errno.ENOSPC: re.compile(r"no space left on device", re.IGNORECASE),
+    errno.ENOSPC: re.compile(r"no space left on device|file too large", re.IGNORECASE),
 }
 SAME = {errno.ENFILE: errno.EMFILE, errno.EDQUOT: errno.ENOSPC, errno.EFBIG: errno.ENOSPC,
         errno.EACCES: errno.EROFS, errno.EPERM: errno.EROFS}  # fmt: skip

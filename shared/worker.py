@@ -139,7 +139,8 @@ def _give_up(error: BaseException) -> None:
     The exit code tells why (limits.py); else nothing is known there but that it ended.
     """
     number = limit_number(error)
-    if number is None:
+    # A connection that breaks is the parent's end, or another worker's, which the parent tells.
+    if number is None and not isinstance(error, EOFError | ConnectionError):
         traceback.print_exception(error)
     os._exit(number or 1)
 

@@ -4,9 +4,14 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.helpers import write_image_folder
+
+# As the commands that the tests start: two test files run at a time, and on networks as small as
+# these a second thread is only in the way.
+torch.set_num_threads(1)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

@@ -354,7 +354,7 @@ def test_places_that_cannot_be_used(caches: Path, tmp_path: Path) -> None:
         (convert(nowhere, tmp_path / "new", "half"), f"{nowhere} does not exist; check"),
         (convert(old, tmp_path / "file", "half"), f"folder must be writable: {tmp_path}/file/"),
         (convert(old, tmp_path / "other", "half"), "other/train has seed 8, this run asks for 7"),
-        (convert(old, "tape://x", "half"), "and tape://x has no driver"),
+        (convert(old, "tape://x", "half"), "and there is none for tape://x"),
         (convert(old, tmp_path / "new", "half", "--split", "val"), "--cache must hold val/"),
     ):
         require_refused(done, text)

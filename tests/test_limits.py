@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,14 +13,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from shared import device, shm
+from shared import device, shm, worker
 from shared.device import default_workers
 from shared.errors import InputError, StorageError, _told_by_main_thread, printable
 from shared.images import open_source
 from shared.limits import limit_line
 from shared.loader import Draw, PixelLoader, Request
 from shared.worker import Failed, begin_worker, received
-from tests.helpers import require_refused, run, run_precompute, write_image_folder, write_teacher
+from tests.helpers import (
+    ROOT,
+    require_refused,
+    run,
+    run_precompute,
+    write_image_folder,
+    write_teacher,
+)
 from tests.test_loader import indices
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -61,6 +69,10 @@ def torch_error() -> Exception:
         (
             RuntimeError("DataLoader worker (pid 1) exited unexpectedly with exit code 28. Det"),
             ["no room in shared memory"],
+        ),
+        (
+            RuntimeError("unable to resize file </torch_1_2_1> to the right size: File too large"),
+            ["a file cannot be used (unable to resize", "make room"],
         ),
         (OSError(errno.EMFILE, "Too many open files"), ["too many open files", "ulimit -n"]),
         (RuntimeError("received 0 items of ancdata"), ["too many open files"]),
@@ -196,6 +208,46 @@ def test_errors_come_out_of_loader_workers_whole(workers: int, error: Exception)
         list(loader.batches([Request(0, indices(0), Draw("center", 0, 0))]))
     assert str(caught.value) == str(error)
     assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)
+
+
+LOST = "RuntimeError('DataLoader worker (pid 1) is killed by signal: Killed. ')"
+
+
+@pytest.mark.parametrize(("error", "told"), [(LOST, False), ("RuntimeError('ours')", True)])
+def test_a_lost_worker_is_no_traceback_out_of_a_destructor(error: str, told: bool) -> None:
+    """torch's handler of SIGCHLD raises wherever the main thread is."""
+    code = (
+        "from shared.errors import run_command\n"
+        "class Odd:\n"
+        f"    def __del__(self): raise {error}\n"
+        "run_command(lambda: 0 if Odd() else 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and ("Traceback" in done.stderr) == told
+    assert told or done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), 1, False),
+        (EOFError(), 1, False),
+        (OSError(errno.EMFILE, "Too many open files"), errno.EMFILE, False),
+        (KeyError("ours"), 1, True),
+    ],
+)
+def test_what_a_thread_of_a_worker_stumbles_over(
+    error: Exception,
+    code: int,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its parent or another worker was killed while one handed a batch over."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    worker._give_up(error)
+    assert codes == [code] and bool(capsys.readouterr().err) == told
 
 
 NAME = b"\x1b[31m\xff\nerror: all is well.jpg"  # escapes, no UTF-8, a line of its own

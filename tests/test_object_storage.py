@@ -278,7 +278,7 @@ def test_locations(tmp_path: Path) -> None:
             open_files(location, "val")
     with pytest.raises(
         InputError,
-        match=r"^a URL is opened by its .* tape://x has no driver: Protocol not kn.*: tape;",
+        match=r"^a URL is opened by its .* there is none for tape://x: Protocol not kn.*: tape;",
     ):
         open_files("tape://x", "val")
 

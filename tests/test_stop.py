@@ -328,7 +328,7 @@ def test_workers_end_with_a_parent_that_was_killed(
 def running(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end while this is read
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 

@@ -524,8 +524,8 @@ def test_no_driver() -> None:
     with pytest.raises(InputError) as caught:
         open_source("nothing://bucket/{split}-0.tar", "train")
     assert str(caught.value) == (
-        "a URL is opened by its fsspec driver, and nothing://bucket/{split}-0.tar has no driver: "
-        "Protocol not known: nothing; give a folder, or a URL that "
+        "a URL is opened by its fsspec driver, and there is none for "
+        "nothing://bucket/{split}-0.tar: Protocol not known: nothing; give a folder, or a URL that "
         "fsspec knows"
     )
 

@@ -84,10 +84,10 @@ def attack(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
     else:
-        # Of the cache; a run's checkpoint is a thousand times as large.
+        # Of the cache; a checkpoint is larger by far, and what a command says is smaller.
         largest = max(len(data) for data in whole.values() if data is not None)
         room = {
-            "AS": draw.randrange(0, 300 * MB), "FSIZE": draw.randrange(100, largest),
+            "AS": draw.randrange(0, 300 * MB), "FSIZE": draw.randrange(2_500, largest),
             "NOFILE": draw.randrange(2, 40), "NPROC": draw.randrange(0, 8),
         }  # fmt: skip
         process = start("tests/limited.py", json.dumps({kind: room[kind]}), *command)
