@@ -74,9 +74,8 @@ def test_the_files_are_found() -> None:
     assert not any(module.startswith("shared") for module in commands)
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_imports_point_one_way(module: str) -> None:
-    assert [line for line in violations(SOURCES) if line.startswith(f"{module} ")] == []
+def test_imports_point_one_way() -> None:
+    assert violations(SOURCES) == []
 
 
 GOOD = {
