@@ -1,7 +1,7 @@
 """The flags of precompute/run.py and precompute/plan.py. Imports nothing that takes time."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shared import choices
 from shared.commandline import Parser
@@ -22,15 +22,7 @@ def make_parser(description: str, examples: Iterable[str]) -> Parser:
     return parser
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("images").add_argument
-    add("--split", required=True, metavar="NAME", help="train or val; required")
-    add(
-        "--images",
-        metavar="SOURCE",
-        help="where the images are (default: data/imagenet where it exists, else digits)",
-    )
-    add("--limit", type=int, metavar="N", help="only N images, evenly spread (default: all)")
+def add_skip_bad(add: Callable[..., argparse.Action]) -> None:
     add(
         "--skip-bad",
         nargs="?",
@@ -40,6 +32,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="go on past images that do not decode, up to this share of them (default: stop at the "
         "first; 0.01 without a SHARE)",
     )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("images").add_argument
+    add("--split", required=True, metavar="NAME", help="train or val; required")
+    add(
+        "--images",
+        metavar="SOURCE",
+        help="where the images are (default: data/imagenet where it exists, else digits)",
+    )
+    add("--limit", type=int, metavar="N", help="only N images, evenly spread (default: all)")
+    add_skip_bad(add)
 
     add = parser.add_argument_group("views").add_argument
     add(

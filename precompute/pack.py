@@ -11,6 +11,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from precompute.flags import add_skip_bad
 from shared import choices
 from shared.commandline import Parser
 from shared.errors import run_command
@@ -36,7 +37,7 @@ def make_parser() -> Parser:
         help="where the images are (default: data/imagenet where it exists, else digits)",
     )
     add("--split", required=True, metavar="NAME", help="train or val; required")
-    add("--skip-bad", action="store_true", help="leave out images that do not decode")
+    add_skip_bad(add)
     add = parser.add_argument_group("tars").add_argument
     add("--to", type=Path, required=True, metavar="DIR", help="folder of the tars; required")
     add("--shorter-side", type=int, default=256, metavar="PIXELS", help="of larger images")

@@ -9,6 +9,7 @@ so a cache is made from the one or the other.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import time
@@ -28,6 +29,7 @@ from precompute.pack_shard import (
     packed_key,
     start_worker,
 )
+from precompute.skips import Skips, share_of_flag
 from shared.decode import DECODER
 from shared.device import usable_cores
 from shared.errors import InputError, printable
@@ -48,18 +50,21 @@ def pack(flags: argparse.Namespace) -> int:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} must be {least} to {most:,}: got {value}")
     source = open_source(flags.images or default_source(), flags.split)
+    skips = Skips(share_of_flag(flags.skip_bad), len(source))
     to = flags.to.expanduser().absolute()
     packing = Packing(
-        source, to, flags.shorter_side, flags.quality, flags.shard_size, flags.skip_bad
+        source, to, flags.shorter_side, flags.quality, flags.shard_size, skips.share is not None
     )
     _require_distinct(packing)
     _write_settings(packing)
     workers = usable_cores() if flags.workers is None else flags.workers
     started = time.perf_counter()
-    receipts = []
+    receipts, bad = [], itertools.count()  # each image is in one tar
     with tqdm(total=len(source), unit="img", desc="packing", leave=False, disable=None) as bar:
         for receipt in _make_all(packing, min(workers, packing.shards)):
             receipts.append(receipt)
+            for key, reason in receipt.skipped:
+                skips.add(next(bad), key, source.spec, reason)
             bar.update(receipt.samples + len(receipt.skipped))
     LocalFiles(to).remove_stale()
     num_bytes = sum(receipt.num_bytes for receipt in receipts)

@@ -51,12 +51,23 @@ def read_world() -> World:
 
 
 def connect(world: World, device: torch.device) -> None:
-    """Joins the processes of one run: NCCL between GPUs, gloo between CPUs."""
+    """Joins the processes of one run: NCCL between GPUs, gloo between CPUs.
+
+    InputError where two of them are on one GPU, which NCCL does not take.
+    """
     if world.size > 1:
-        if device.type == "cuda":  # told which GPU, NCCL does not guess it from the rank
-            distributed.init_process_group("nccl", device_id=device)
-        else:
+        if device.type != "cuda":
             distributed.init_process_group("gloo")
+            return
+        try:  # told which GPU, NCCL does not guess it from the rank, and connects at once
+            distributed.init_process_group("nccl", device_id=device)
+        except RuntimeError as error:
+            if "Duplicate GPU" not in str(error):
+                raise
+            raise InputError(
+                f"two processes of this run are on one GPU, one of them on {device}: start as many "
+                f"as the machine has GPUs (torchrun --nproc-per-node) and leave out --device"
+            ) from error
 
 
 def disconnect(world: World) -> None:

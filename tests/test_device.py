@@ -1,6 +1,6 @@
 """Devices: what is set and made on a GPU, seen through stand-ins for torch.cuda."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -14,6 +14,7 @@ from torch import Tensor, distributed
 import shared.device
 from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
+from shared.errors import InputError
 from tests.small_cache import make_cache, make_manifest
 from train import feed
 from train.recipes import get_recipe
@@ -144,6 +145,30 @@ def test_nccl_is_told_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(World(1, 2, 1), torch.device("cpu"))
     connect(World(), torch.device("cuda:1"))
     assert calls == [(("nccl",), {"device_id": torch.device("cuda:1")}), (("gloo",), {})]
+
+
+def test_two_processes_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise distributed.DistBackendError(
+            "NCCL error in: ProcessGroupNCCL.cpp:94, invalid usage\nncclInvalidUsage: ...\n"
+            "Last error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000"
+        )
+
+    monkeypatch.setattr(distributed, "init_process_group", refuse)
+    with pytest.raises(
+        InputError, match=r"^two processes of this run are on one GPU, .* cuda:0: s"
+    ):
+        connect(World(1, 2, 1), torch.device("cuda:0"))
+    monkeypatch.setattr(distributed, "init_process_group", raiser(RuntimeError("the network")))
+    with pytest.raises(RuntimeError, match="the network"):
+        connect(World(1, 2, 1), torch.device("cuda:1"))
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def act(*_: Any, **__: Any) -> None:
+        raise error
+
+    return act
 
 
 def test_every_command_calculates_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,9 @@ def test_bad_images(root: Path, tmp_path: Path) -> None:
         copy.write_bytes(path.read_bytes() if path.name != "002.jpg" else b"no image")
     done = run(PACK, *flags(bad, tmp_path / "to"), check=False)
     require_refused(done, "class0/002.jpg in ", " does not decode (", "--skip-bad")
-    done = run(PACK, *flags(bad, tmp_path / "to"), "--skip-bad")
+    done = run(PACK, *flags(bad, tmp_path / "to"), "--skip-bad", check=False)
+    require_refused(done, "at most 1 % of the images may be bad: 1 of 20", "--skip-bad 0.1")
+    done = run(PACK, *flags(bad, tmp_path / "to"), "--skip-bad", 0.2)
     assert "17 images in 5 tars" in done.stdout and "3 images skipped" in done.stdout
     assert "  skipped class1/002.jpg: " in done.stdout
     source = open_source(str(tmp_path / "to"), "train")

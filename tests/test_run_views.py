@@ -25,7 +25,7 @@ EPOCHS = 3  # the third has view 0 of 2, but view 2 of 4
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    write_image_folder(folder / "images", classes=3, train=8, val=2)
+    write_image_folder(folder / "images", classes=3, train=4, val=2)
     write_teacher(folder / "teacher.pt", "resnet18", 3)
     return folder
 

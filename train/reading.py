@@ -1,31 +1,26 @@
 """Files of a run folder are read here: regular files only, of a size that such a file can have.
 
 Anything may lie there under their names: a folder, a FIFO that would block forever, a link to a
-device that never ends.
+device that never ends (shared/regular.py).
 """
 
+import errno
 import os
-import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from shared import regular
 from shared.errors import InputError
 
 ADVICE = "remove it, or give another folder"
 
+T = TypeVar("T")
+
 
 def read_regular(path: Path, most: int) -> bytes | None:
     """All of `path`; None where nothing has that name. InputError as for `open_regular`."""
-    if (file := open_regular(path, most)) is None:
-        return None
-    try:
-        with file:
-            data = file.read(most + 1)  # files of /proc say that they are empty
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; {ADVICE}") from error
-    if len(data) > most:
-        raise _too_large(path, len(data), most)
-    return data
+    return _told(path, lambda: regular.read_regular(path, most))
 
 
 def open_regular(path: Path, most: int) -> BinaryIO | None:
@@ -33,26 +28,23 @@ def open_regular(path: Path, most: int) -> BinaryIO | None:
 
     InputError where it is no regular file, cannot be read, or has more than `most` bytes.
     """
+
+    def opened() -> BinaryIO:
+        file = regular.open_regular(path)
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            file.close()
+            text = f"{size:,} bytes are more than the limit of {most:,}"
+            raise regular.TooLarge(errno.EFBIG, text, str(path))
+        return file
+
+    return _told(path, opened)
+
+
+def _told(path: Path, act: Callable[[], T]) -> T | None:
     try:
-        # Without O_NONBLOCK a FIFO is opened when somebody writes to it, which may be never.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return act()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:  # ValueError: a null character in its name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read {path}: {reason}; {ADVICE}") from error
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= most:
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        raise _too_large(path, status.st_size, most)
-    kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-    raise InputError(f"cannot read {path}: it is {kind}; {ADVICE}")
-
-
-def _too_large(path: Path, num_bytes: int, most: int) -> InputError:
-    return InputError(
-        f"cannot read {path}: it has {num_bytes:,} bytes where {most:,} are the most that such a "
-        f"file can have; {ADVICE}"
-    )
