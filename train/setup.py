@@ -20,7 +20,7 @@ from shared.teacher import Teacher, cached_teacher
 from train.images import open_images
 from train.recipes import Recipe, get_recipe
 from train.run_views import with_views_of_run
-from train.student import Student, build_student
+from train.student import Student, build_student, place_student
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     student = build_student(architecture, recipe.stem, classes, channels, flags.seed)
     if flags.sync_batchnorm:
         student = _with_sync_batchnorm(student, device)
-    student.to(device)
+    place_student(student, device)
     optimizer = make_optimizer(student, recipe, device, flags.precision)
     size = facts.size if facts else (train and train.size) or recipe.size
     normalisation = NORMALISATIONS[recipe.stem]
