@@ -30,7 +30,9 @@ WORKER = re.compile(
 EXIT_CODE = re.compile(r"exited unexpectedly with exit code (\d+)")
 TEXTS = {  # of torch and the linker, which have no number
     errno.ENOMEM: re.compile(
-        r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory",
+        r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory"
+        # oneDNN's, for a convolution whose machine code or scratch memory found no room
+        r"|could not create a primitive$",
         re.IGNORECASE,
     ),
     errno.EMFILE: re.compile(r"too many open files|items of ancdata", re.IGNORECASE),

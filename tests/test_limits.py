@@ -49,6 +49,7 @@ def torch_error() -> Exception:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["not enough memory"]),
         (ImportError("libx.so: failed to map segment from shared object"), ["not enough memory"]),
         (RuntimeError("std::bad_alloc"), ["not enough memory"]),
+        (RuntimeError("could not create a primitive"), ["not enough memory (could not create a"]),
         (
             RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "),
             ["a loader worker was killed or ended", "fewer --workers or a smaller --batch-size"],
