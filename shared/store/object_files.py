@@ -15,7 +15,7 @@ of a large upload that it did not finish stay invisible; a lifecycle rule of the
 them.
 
 Failures of the network: retry.py. The driver's own retries are off, else each of our tries would be
-25 of s3fs and botocore, and nobody could say how long it takes.
+25 of s3fs and botocore, and the time that it takes would have no bound.
 """
 
 import errno
