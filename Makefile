@@ -25,7 +25,7 @@ export PYTHONDONTWRITEBYTECODE :=
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --group dev
 	touch $@
 
-DEMO_FLAGS := --cache $(DEMO)/cache --epochs 8 --batch-size 32 --lr 0.01
+DEMO_FLAGS := --cache $(DEMO)/cache --epochs 5 --batch-size 32 --lr 0.01
 
 demo: .venv/ready
 	$(BIN)/python precompute/run.py --split train --images digits --cache $(DEMO)/cache
