@@ -277,7 +277,7 @@ def test_a_name_hides_no_rule_and_ends_no_run(odd_names: Path, workers: int) -> 
     assert r"skipped class0/\x1b[31m\udcff\nerror: all is well.jpg: " in done.stdout
     packed = run(
         *("precompute/pack.py", "--images", odd_names / "images", "--split", "train"),
-        *("--to", odd_names / "packed", "--workers", workers, "--skip-bad"),
+        *("--to", odd_names / "packed", "--workers", workers, "--skip-bad", 0.2),
     )
     assert r"skipped class0/\x1b[31m\udcff\nerror" in packed.stdout
     out = Path(os.fsdecode(os.fsencode(odd_names) + b"/run\xff$x_$"))
