@@ -46,10 +46,15 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
             while len(data) <= limit and (more := file.read(PIECE)):
                 data += more
         size = max(size, len(data))
-        if size > limit:
-            text = f"{size:,} bytes are more than the limit of {limit:,}"
-            raise TooLarge(errno.EFBIG, text, os.fspath(path))
+        require_size(path, size, limit)
     return data
+
+
+def require_size(path: str | os.PathLike[str], size: int, limit: int) -> None:
+    """TooLarge above `limit` bytes."""
+    if size > limit:
+        text = f"{size:,} bytes are more than the limit of {limit:,}"
+        raise TooLarge(errno.EFBIG, text, os.fspath(path))
 
 
 def open_regular(path: str | os.PathLike[str], buffered: bool = True) -> BinaryIO:

@@ -4,7 +4,6 @@ Anything may lie there under their names: a folder, a FIFO that would block fore
 device that never ends (shared/regular.py).
 """
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +30,11 @@ def open_regular(path: Path, most: int) -> BinaryIO | None:
 
     def opened() -> BinaryIO:
         file = regular.open_regular(path)
-        if (size := os.fstat(file.fileno()).st_size) > most:
+        try:
+            regular.require_size(path, os.fstat(file.fileno()).st_size, most)
+        except regular.TooLarge:
             file.close()
-            text = f"{size:,} bytes are more than the limit of {most:,}"
-            raise regular.TooLarge(errno.EFBIG, text, str(path))
+            raise
         return file
 
     return _told(path, opened)
