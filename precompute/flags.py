@@ -76,7 +76,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of {', '.join(choices.ARCHITECTURES)} (default: resnet34)",
     )
-    add("--stem", choices=choices.STEMS, default="imagenet", metavar="STEM", help="of the teacher")
+    add(
+        "--stem",
+        choices=choices.STEMS,
+        metavar="STEM",
+        help="of the teacher, see below (default: imagenet; cifar_resnets have their own)",
+    )
     add(
         "--weights",
         metavar="NAME|FILE",

@@ -21,7 +21,7 @@ from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
 from shared.images import ImageSource, default_source, open_source
-from shared.models import weights_digest
+from shared.models import stem_for, weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.stop import StopRequest
 from shared.store.cache import FORMATS, head_digest
@@ -54,6 +54,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     share_of_flag(flags.skip_bad)
+    stem = stem_for(flags.teacher, flags.stem)
     spec = open_spec(flags.images)
     if spec in BUILT_IN_CLASSES:
         _require_thousand(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
@@ -62,10 +63,10 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         _require_thousand(spec, len(source.classes), flags)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
-    normalisation = NORMALISATIONS[flags.stem]
+    normalisation = NORMALISATIONS[stem]
     teacher = load_teacher(
         flags.teacher,
-        flags.stem,
+        stem,
         len(source.classes),
         weights,
         normalisation,
@@ -101,7 +102,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         std=normalisation.std,
         teacher=TeacherFacts(
             flags.teacher,
-            flags.stem,
+            stem,
             teacher.model.num_classes,
             teacher.model.channels,
             weights,
@@ -137,23 +138,24 @@ def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> Non
     weights = flags.weights or IMAGENET_WEIGHTS
     if not weights.startswith("IMAGENET1K") or Path(weights).is_file() or classes == 1000:
         return
-    cifar = spec in CIFAR or flags.stem == "cifar"
+    cifar = spec in CIFAR or stem_for(flags.teacher, flags.stem) == "cifar"
     recipe = "cifar.resnet50.ce" if cifar else "resnet18.ce"
     raise InputError(
         f"the weights {weights} know ImageNet's 1000 classes, and {spec} has {classes}: train a "
         f"teacher first (python train/run.py --images {spec} --teacher none --recipe {recipe} "
         f"--student {flags.teacher} --out runs/teacher), then give --weights runs/teacher/best.pt"
-        + (" --stem cifar" if cifar else "")
+        + (" --stem cifar" if cifar and not flags.teacher.startswith("cifar") else "")
     )
 
 
 def _default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
     if source.spec != "digits":
         return IMAGENET_WEIGHTS
-    if (flags.teacher, flags.stem) != ("resnet34", "imagenet"):
+    stem = stem_for(flags.teacher, flags.stem)
+    if (flags.teacher, stem) != ("resnet34", "imagenet"):
         raise InputError(
             f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "
-            f"with stem {flags.stem}; give its --weights"
+            f"with stem {stem}; give its --weights"
         )
     best = DIGITS_TEACHER / "best.pt"
     if not (DIGITS_TEACHER / "done").is_file():

@@ -26,7 +26,7 @@ from precompute.job import Job, make_job
 from precompute.skips import Skips
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
-from shared.models import StagedResNet
+from shared.models import build_model
 from shared.store.block import Block
 from shared.store.cache import FORMATS
 from shared.store.manifest import Manifest
@@ -174,7 +174,7 @@ def _time_pipeline(
 
 def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:
     facts = job.manifest.teacher
-    student = StagedResNet("resnet18", facts.classes, facts.stem).to(job.device)
+    student = build_model("resnet18", facts.classes, facts.stem).to(job.device)
     x = job.teacher.normalisation(pixels)
     labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.listing import Keys
-from shared.models import StagedResNet, load_weights
+from shared.models import build_model, load_weights
 from shared.store.block import Block
 from shared.store.cache import (
     Cache,
@@ -157,7 +157,7 @@ def _teachers_head(manifest: Manifest, weights: str | None) -> Head:
     """InputError where `weights`, or what lies there now, are not those of the cached teacher."""
     facts = manifest.teacher
     weights = weights or facts.weights
-    model = StagedResNet(facts.architecture, facts.classes, facts.stem)
+    model = build_model(facts.architecture, facts.classes, facts.stem)
     load_weights(model, weights)
     head = Head(model.fc.weight.detach(), model.fc.bias.detach())
     if (digest := head_digest(head)) != facts.head_sha256:

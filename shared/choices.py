@@ -2,7 +2,16 @@
 that `--help` and a mistyped flag are answered at once; the code behind each name is checked against
 these tables by tests/test_flags.py."""
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+# Each with the stems that it can have, its usual one first.
+ARCHITECTURES = {
+    **dict.fromkeys(
+        ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), ("imagenet", "cifar")
+    ),
+    **dict.fromkeys(
+        ("cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnet110"),
+        ("cifar",),
+    ),
+}
 
 STEMS = {
     "imagenet": "7x7 convolution of stride 2, then max-pool: the one of torchvision's weights",

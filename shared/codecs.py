@@ -54,7 +54,7 @@ from shared.targets import Head, Targets
 Fields = dict[str, NDArray[Any]]
 
 _MEANS = (
-    "spatial means of the outputs of the network's four stages after their last ReLU, side by "
+    "spatial means of the outputs of the network's stages after their last ReLU, side by "
     "side; the attribute stages holds their widths"
 )
 

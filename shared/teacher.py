@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from shared.choices import TEACHER_PRECISIONS
 from shared.errors import InputError
-from shared.models import StagedResNet, channel_means, load_weights, weights_digest
+from shared.models import StagedModel, build_model, channel_means, load_weights, weights_digest
 from shared.normalise import Normalisation
 from shared.store.manifest import Manifest
 from shared.targets import Head, Targets
@@ -24,7 +24,7 @@ _ROWS = 16
 
 
 class Teacher(nn.Module):
-    def __init__(self, model: StagedResNet, normalisation: Normalisation, precision: str) -> None:
+    def __init__(self, model: StagedModel, normalisation: Normalisation, precision: str) -> None:
         super().__init__()
         assert precision in TEACHER_PRECISIONS, precision
         self.model = model.requires_grad_(False).eval()
@@ -68,7 +68,7 @@ def load_teacher(
     device: torch.device,
 ) -> Teacher:
     """InputError where `weights` do not fit."""
-    model = StagedResNet(architecture, classes, stem)
+    model = build_model(architecture, classes, stem)
     load_weights(model, weights)
     return Teacher(model, normalisation, precision).to(device)
 

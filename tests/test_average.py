@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shared.distributed import World, share_buffers
-from shared.models import StagedResNet
+from shared.models import StagedModel, build_model
 from tests.runs import require_equal
 from train.average import WeightAverage, plain_names
 
 CPU = torch.device("cpu")
 
 
-def disturb(model: StagedResNet, generator: torch.Generator) -> None:
+def disturb(model: StagedModel, generator: torch.Generator) -> None:
     """Every parameter and buffer, as a step does."""
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -31,7 +31,7 @@ def disturb(model: StagedResNet, generator: torch.Generator) -> None:
 def test_the_bits_of_torchs_own(decay: float, updates: int, seed: int) -> None:
     """The oracle is AveragedModel, but for whole numbers, which it averages into nonsense."""
     generator = torch.Generator().manual_seed(seed)
-    model = StagedResNet("resnet18", 3)
+    model = build_model("cifar_resnet20", 3)
     mine = WeightAverage(model, decay)
     oracle = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     assert mine.state_dict() is None, "there is nothing to keep before the first update"
@@ -48,7 +48,7 @@ def test_the_bits_of_torchs_own(decay: float, updates: int, seed: int) -> None:
 
 def test_it_goes_on_from_its_state_and_from_that_of_earlier_versions() -> None:
     generator = torch.Generator().manual_seed(0)
-    model = StagedResNet("resnet18", 3)
+    model = build_model("cifar_resnet20", 3)
     whole = WeightAverage(model, 0.75)
     earlier = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.75), use_buffers=True)
     assert plain_names(earlier.state_dict()) is None, "it had counted no step"
@@ -76,7 +76,7 @@ def test_every_buffer_that_is_shared_lies_on_the_device_of_the_world() -> None:
     at the end of epoch 0. The meta device stands in for a GPU."""
     meta = torch.device("meta")
     with meta:
-        model = StagedResNet("resnet18", 3)
+        model = build_model("cifar_resnet20", 3)
     average = WeightAverage(model, 0.9)
     share_buffers(average.module, World(), meta)
     model.register_buffer("n_averaged", torch.tensor(0, device=CPU))

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from tests.helpers import (
+    STUDENT,
+    TEACHER,
+    run_precompute,
+    run_train,
+    write_image_folder,
+    write_teacher,
+)
 from train.banner import banner, leaves_chance, time_left
 from train.flags import add_flags
 from train.input import open_input
@@ -47,10 +54,10 @@ def test_when_top1_leaves_chance(name: str, epochs: int, first: int) -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     write_image_folder(folder / "images", classes=5, train=4, val=1)
-    write_teacher(folder / "teacher.pt", "resnet18", 5)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 5)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
-        *("--teacher", "resnet18", "--size", 32, "--cache", folder / "cache"),
+        *(*TEACHER, "--size", 32, "--cache", folder / "cache"),
     )
     return folder / "cache"
 
@@ -58,7 +65,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lines(cache: Path, *flags: object) -> list[str]:
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    common = ("--cache", cache, "--batch-size", 10, "--device", "cpu", "--epochs", 10)
+    common = (*STUDENT, "--cache", cache, "--batch-size", 10, "--device", "cpu", "--epochs", 10)
     setup = make_setup(parser.parse_args([str(flag) for flag in (*common, *flags)]))
     feed = open_input(setup)
     text = banner(setup, feed)
@@ -70,7 +77,8 @@ def test_the_banner_of_the_default_recipe(cache: Path) -> None:
     assert lines(cache, "--out", "runs/x") == [
         f"recipe   {DEFAULT_RECIPE}: ce x 1 from epoch 3, gkd x 1 from epoch 3, "
         f"cd x 6 (x 0.9 at epochs 3, 6, 9)",
-        "student  resnet18, 11,179,077 parameters, 5 classes; teacher resnet18, from the cache",
+        "student  cifar_resnet20, 272,149 parameters, 5 classes; teacher cifar_resnet20, from the "
+        "cache",
         f"data     cache {cache}/train (zarr, codec half, 2 views of 20 images at 32 px); images "
         f"{cache.parent}/images; val {cache.parent}/images",
         "run      runs/x",
@@ -93,7 +101,10 @@ def test_every_recipe_trains_its_classifier_in_the_end(recipe: object) -> None:
 
 
 def test_the_line_of_an_epoch_tells_the_time_left(cache: Path, tmp_path: Path) -> None:
-    flags = ("--cache", cache, "--batch-size", 10, "--epochs", 2, "--out", tmp_path / "run")
+    flags = (
+        *(*STUDENT, "--cache", cache, "--batch-size", 10, "--epochs", 2),
+        *("--out", tmp_path / "run"),
+    )
     first, last, *_ = run_train(*flags).stdout.splitlines()[-3:]
     assert re.search(r"images/s, about [\d.]+ (ms|s|min) left$", first), first
     assert last.endswith("images/s")

@@ -25,7 +25,7 @@ from shared.store.cache import Cache, create_cache, open_cache
 from shared.store.manifest import Manifest, permutation
 from shared.store.sealed import unseal
 from shared.store.stream import Place, ShardLoader, draw_batches, plan
-from tests.helpers import run_precompute, run_train, snapshot, write_teacher
+from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, snapshot, write_teacher
 from tests.runs import metrics
 from tests.small_cache import (
     make_block,
@@ -275,7 +275,7 @@ TOLERANCE = 4.0  # points of top-1 on 400 images; measured: 99.8, 100.0, and 86.
 def test_students_of_arrays_and_of_shards_learn_equally(tmp_path: Path) -> None:
     """On images sorted by class, more than the shuffle buffer holds."""
     write_sorted_images(tmp_path / "images")
-    write_teacher(tmp_path / "teacher.pt", "resnet18", CLASSES)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", CLASSES)
     source = open_source(str(tmp_path / "images"), "train")
     top1 = {}
     for name, store in (("arrays", "zarr"), ("shards", "webdataset"), ("sorted", "webdataset")):
@@ -284,12 +284,12 @@ def test_students_of_arrays_and_of_shards_learn_equally(tmp_path: Path) -> None:
             create_cache(tmp_path / name, manifest, source.labels, source.keys, None)
         run_precompute(
             *("--images", tmp_path / "images", "--weights", tmp_path / "teacher.pt"),
-            *("--teacher", "resnet18", "--size", 32, "--views", 1, "--format", store),
+            *(*TEACHER, "--size", 32, "--views", 1, "--format", store),
             *("--policy", "pad-crop", "--block", 200, "--cache", tmp_path / name),
         )
         run_train(
             *("--cache", tmp_path / name, "--images", tmp_path / "images", "--epochs", EPOCHS),
-            *("--recipe", "resnet18.ce", "--batch-size", 64, "--lr", LR, "--workers", 4),
+            *(*STUDENT, "--recipe", "resnet18.ce", "--batch-size", 64, "--lr", LR, "--workers", 4),
             *("--out", tmp_path / f"run {name}"),
         )
         found = [

@@ -16,6 +16,7 @@ import precompute.convert
 from shared.errors import run_command
 from shared.store.cache import FORMATS, open_cache
 from tests.helpers import (
+    TEACHER,
     Finished,
     require_refused,
     run,
@@ -48,7 +49,7 @@ class World:
         if not made.exists():
             run_precompute(
                 *("--images", self.folder / "images", "--skip-bad", 0.1, "--workers", 0),
-                *("--teacher", "resnet18", "--weights", self.teacher),
+                *(*TEACHER, "--weights", self.teacher),
                 *("--size", 32, "--views", 2, "--block", 5, "--batch-size", 4),
                 *("--format", store, "--codec", codec, "--cache", made),
             )
@@ -61,7 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_image_folder(folder / "images", classes=CLASSES, train=4, val=1)
     (folder / "images/train/class2/003.jpg").unlink()
     (folder / "images/train/class1/002.jpg").write_text("no image")
-    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", CLASSES)
     return World(folder)
 
 
@@ -150,7 +151,7 @@ def test_what_the_teacher_says_is_not_mixed_into_tiny_of_half(world: World, tmp_
     before = snapshot(tmp_path / "new")
     done = run_precompute(
         *("--images", world.folder / "images", "--skip-bad", 0.1, "--workers", 0),
-        *("--teacher", "resnet18", "--weights", world.teacher, "--size", 32, "--views", 3),
+        *(*TEACHER, "--weights", world.teacher, "--size", 32, "--views", 3),
         *("--block", 5, "--codec", "tiny", "--cache", tmp_path / "new"),
         check=False,
     )
@@ -331,12 +332,12 @@ def test_a_damaged_block_is_not_converted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("new", ["compact", "tiny"])
 def test_the_head_of_another_teacher(world: World, tmp_path: Path, new: str) -> None:
-    write_teacher(tmp_path / "other.pt", "resnet18", CLASSES, seed=1)
-    write_teacher(tmp_path / "more.pt", "resnet18", CLASSES + 1)
+    write_teacher(tmp_path / "other.pt", "cifar_resnet20", CLASSES, seed=1)
+    write_teacher(tmp_path / "more.pt", "cifar_resnet20", CLASSES + 1)
     before = snapshot(tmp_path)
     for name, text in (
         ("other.pt", "the head must be that of the cached teacher: the cache was made with one of"),
-        ("more.pt", "weights must fit resnet18 with stem imagenet and 3 classes"),
+        ("more.pt", "weights must fit cifar_resnet20 with stem cifar and 3 classes"),
     ):
         done = convert(
             world.cache("zarr", "exact"), tmp_path / "new", new, "--weights", tmp_path / name

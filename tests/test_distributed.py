@@ -10,6 +10,8 @@ import torch
 from shared.distributed import World, read_world
 from shared.errors import InputError
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     Started,
     finish,
     require_refused,
@@ -27,11 +29,11 @@ from tests.runs import load, require_same_run
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_image_folder(folder / "images", classes=4, train=11, val=3)
-    write_teacher(folder / "teacher.pt", "resnet18", 4)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 4)
     for store in ("zarr", "webdataset"):
         run_precompute(
             *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
-            *("--teacher", "resnet18", "--size", 32, "--block", 4, "--format", store),
+            *(*TEACHER, "--size", 32, "--block", 4, "--format", store),
             *("--cache", folder / store),
         )
     return folder
@@ -42,7 +44,7 @@ def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher
     """Global batches of 9: parts of 5 and 4. GuidedKD divides by the guided of both parts."""
     flags = (
         # A small step: with a large one rounding grows until some ReLU flips.
-        *("--cache", made / "zarr", "--epochs", 2, "--batch-size", 9, "--lr", 0.0001),
+        *(*STUDENT, "--cache", made / "zarr", "--epochs", 2, "--batch-size", 9, "--lr", 0.0001),
         *("--teacher", teacher, "--recipe", "s_resnet18.t_resnet34.cd.ce.kdv2"),
     )
     run("tests/frozen_steps.py", tmp_path / "one.pt", *flags)
@@ -58,7 +60,7 @@ def test_two_processes_take_the_steps_of_one(made: Path, tmp_path: Path, teacher
 
 @pytest.mark.parametrize("store", ["zarr", "webdataset"])
 def test_the_command_with_two_processes(made: Path, tmp_path: Path, store: str) -> None:
-    flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.01)
+    flags = (*STUDENT, "--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.01)
     first, second = finish(start_world(2, "train/run.py", *flags, "--out", tmp_path))
     assert "epoch 1: loss" in first.stdout and second.stdout == ""
     assert first.stderr == second.stderr == "", "a process warns"
@@ -84,7 +86,10 @@ def launch_apart(
     made: Path, outs: list[Path], *more: object, halting: tuple[object, ...] = ()
 ) -> list[Started]:
     """Two processes with a run folder each, as on machines that share no disk."""
-    flags = ("--cache", made / "zarr", "--epochs", 2, "--batch-size", 8, "--lr", 0.01, *more)
+    flags = (
+        *(*STUDENT, "--cache", made / "zarr", "--epochs", 2, "--batch-size", 8, "--lr", 0.01),
+        *more,
+    )
     first, *rest = (*(("tests/halting.py", *halting) if halting else ()), "train/run.py", *flags)
     return start_world(2, str(first), *rest, each=[("--out", out) for out in outs])
 
@@ -129,7 +134,10 @@ def test_parts_that_cannot_be_cut_end_all_processes(
     made: Path, tmp_path: Path, store: str, accumulate: int, named: str
 ) -> None:
     """Batches of 7 and 8 are parts of 3 and 4: one process would go on to a fourth piece alone."""
-    flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--out", tmp_path / "run")
+    flags = (  # a ResNet-18 has a single pixel in its last stage here
+        *("--cache", made / store, "--student", "resnet18", "--recipe", "resnet18.ce"),
+        *("--epochs", 2, "--batch-size", 8, "--out", tmp_path / "run"),
+    )
     finished = [
         process.wait(60)
         for process in start_world(2, "train/run.py", *flags, "--accumulate", accumulate)

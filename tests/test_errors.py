@@ -11,6 +11,8 @@ import pytest
 
 from shared.store.cache import open_cache
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     Finished,
     require_refused,
     run,
@@ -37,7 +39,7 @@ class World:
     def precompute(self, *flags: object, check: bool = False) -> Finished:
         """The command that made the cache, other flags after it; the last of a name counts."""
         return run_precompute(
-            *("--images", self.images, "--weights", self.teacher, "--teacher", "resnet18"),
+            *("--images", self.images, "--weights", self.teacher, *TEACHER),
             *("--views", 2, "--size", 32, "--block", 8, "--batch-size", 7, "--cache", self.cache),
             *flags,
             check=check,
@@ -45,7 +47,8 @@ class World:
 
     def train(self, out: Path, *flags: object, check: bool = False) -> Finished:
         return run_train(
-            *("--cache", self.cache, "--images", self.images, "--recipe", CD, "--epochs", 1),
+            *(*STUDENT, "--cache", self.cache, "--images", self.images, "--recipe", CD),
+            *("--epochs", 1),
             *("--batch-size", 10, "--lr", 0.01, "--out", out, *flags),
             check=check,
         )
@@ -61,9 +64,9 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     write_image_folder(folder / "images", classes=5, train=4, val=1)
-    write_teacher(folder / "teacher.pt", "resnet18", 5)
-    write_teacher(folder / "other.pt", "resnet18", 5, seed=1)
-    write_teacher(folder / "three.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 5)
+    write_teacher(folder / "other.pt", "cifar_resnet20", 5, seed=1)
+    write_teacher(folder / "three.pt", "cifar_resnet20", 3)
     world = World(folder / "images", folder / "cache", folder / "teacher.pt", folder)
     world.precompute(check=True)
     return world
@@ -82,11 +85,15 @@ def spare(world: World, tmp_path: Path) -> World:
     [
         (("--images", "nowhere"), ["--images must be a folder", "got nowhere: no such folder"]),
         (("--split", "test"), ["--split must be a folder in", "got test: found train, val"]),
-        (("--weights", "nowhere.pt"), ["--weights must be a file or one of IMAGENET1K_V1", "path"]),
-        (("--stem", "cifar"), ["weights must fit resnet18 with stem cifar and 5 classes", "conv1"]),
+        (("--weights", "nowhere.pt"), ["--weights must be a file for cifar_resnet20: got", "path"]),
+        (("--stem", "imagenet"), ["--stem must be cifar for cifar_resnet20: got imagenet; leave"]),
         (
-            ("--teacher", "resnet34"),
-            ["weights must fit resnet34", "layer1.2.conv1.weight is absent"],
+            ("--teacher", "resnet18", "--stem", "cifar"),
+            ["weights must fit resnet18 with stem cifar and 5 classes", "conv1"],
+        ),
+        (
+            ("--teacher", "cifar_resnet32"),
+            ["weights must fit cifar_resnet32", "layer1.3.conv1.weight is absent"],
         ),
         (("--views", 0), ["--views must be 1 or more: got 0"]),
         (("--batch-size", 0), ["--batch-size must be 1 or more: got 0"]),
@@ -114,8 +121,8 @@ def test_weights_of_another_number_of_classes(world: World, tmp_path: Path) -> N
     done = world.precompute("--weights", world.folder / "three.pt", "--cache", tmp_path / "cache")
     require_refused(
         done,
-        "weights must fit resnet18 with stem imagenet and 5 classes",
-        "differs in 2 entries, first fc.weight is (3, 512) there and (5, 512) here",
+        "weights must fit cifar_resnet20 with stem cifar and 5 classes",
+        "differs in 2 entries, first fc.weight is (3, 64) there and (5, 64) here",
         "give the architecture, stem and data that the weights were trained with",
     )
     assert snapshot(tmp_path) == {}
@@ -486,7 +493,7 @@ def test_a_live_teacher_with_other_weights(world: World, tmp_path: Path) -> None
         world.train(
             *(tmp_path / "out", "--teacher", "live", "--weights", world.folder / "three.pt")
         ),
-        "weights must fit resnet18 with stem imagenet and 5 classes",
+        "weights must fit cifar_resnet20 with stem cifar and 5 classes",
     )
     assert snapshot(tmp_path) == {}
 

@@ -34,10 +34,21 @@ KILLS = 50
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     folder = tmp_path_factory.mktemp("inputs")
     write_image_folder(folder / "images", classes=6, train=8, val=1)
-    write_teacher(folder / "teacher.pt", "resnet18", 6)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 6)
     return (
         *("--images", folder / "images", "--weights", folder / "teacher.pt"),
-        *("--teacher", "resnet18", "--size", 32, "--block", 3, "--batch-size", 7, "--views", 4),
+        *(
+            "--teacher",
+            "cifar_resnet20",
+            "--size",
+            32,
+            "--block",
+            3,
+            "--batch-size",
+            7,
+            "--views",
+            4,
+        ),
     )
 
 

@@ -11,14 +11,14 @@ from precompute.job import Job, make_job
 from precompute.skips import Skips
 from shared.distributed import World
 from shared.store.cache import create_cache
-from tests.helpers import write_teacher
+from tests.helpers import TEACHER, write_teacher
 from tests.test_job import parse
 
 
 @pytest.fixture
 def job(image_folder: Path, tmp_path: Path) -> Job:
-    write_teacher(tmp_path / "teacher.pt", "resnet18", 3)
-    flags = ("--images", image_folder, "--teacher", "resnet18", "--size", 32, "--views", 2)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", 3)
+    flags = ("--images", image_folder, *TEACHER, "--size", 32, "--views", 2)
     return make_job(parse(*flags, "--weights", tmp_path / "teacher.pt", "--device", "cpu"))
 
 
@@ -55,11 +55,11 @@ def test_the_banner_says_what_from_where_to_where_and_how_much(job: Job, tmp_pat
     teacher, images, to, blocks = banner(job, cache, 1, 2, World()).splitlines()
     weights = tmp_path / "teacher.pt"
     assert teacher == (
-        f"teacher  resnet18 (stem imagenet, {weights}), fp32 on cpu, 0 decoding processes"
+        f"teacher  cifar_resnet20 (stem cifar, {weights}), fp32 on cpu, 0 decoding processes"
     )
     assert images == f"from     {source.spec}, train: 12 images of 3 classes"
-    # float16: 3 logits and 960 means; box, flip and argmax
-    most = 12 * 2 * (2 * (3 + 64 + 128 + 256 + 512) + 16 + 1 + 4)
+    # float16: 3 logits and 112 means; box, flip and argmax
+    most = 12 * 2 * (2 * (3 + 16 + 32 + 64) + 16 + 1 + 4)
     assert to == (
         f"to       {tmp_path}/c/train: zarr, codec half, 2 views of 32 px (random-resized-crop), "
         f"at most {most / 1000:.3g} kB; cache {cache.manifest.cache_id()}"

@@ -39,10 +39,21 @@ BLOCKS = 24  # 48 images in blocks of 4, 2 views
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     folder = tmp_path_factory.mktemp("inputs")
     write_image_folder(folder / "images", classes=6, train=8, val=1)
-    write_teacher(folder / "teacher.pt", "resnet18", 6)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 6)
     return (
         *("--images", folder / "images", "--weights", folder / "teacher.pt"),
-        *("--teacher", "resnet18", "--size", 32, "--block", 4, "--batch-size", 7, "--views", 2),
+        *(
+            "--teacher",
+            "cifar_resnet20",
+            "--size",
+            32,
+            "--block",
+            4,
+            "--batch-size",
+            7,
+            "--views",
+            2,
+        ),
     )
 
 

@@ -22,6 +22,8 @@ from shared.loader import Draw, PixelLoader, Request
 from shared.worker import Failed, begin_worker, received
 from tests.helpers import (
     ROOT,
+    STUDENT,
+    TEACHER,
     require_refused,
     run,
     run_precompute,
@@ -257,7 +259,7 @@ NAME = b"\x1b[31m\xff\nerror: all is well.jpg"  # escapes, no UTF-8, a line of i
 @pytest.fixture
 def odd_names(tmp_path: Path) -> Path:
     write_image_folder(tmp_path / "images", classes=2, train=3, val=1)
-    write_teacher(tmp_path / "teacher.pt", "resnet18", 2)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", 2)
     bad = os.fsencode(tmp_path / "images/train/class0") + b"/" + NAME
     Path(os.fsdecode(bad)).write_bytes(b"no image")
     return tmp_path
@@ -267,7 +269,7 @@ def odd_names(tmp_path: Path) -> Path:
 def test_a_name_hides_no_rule_and_ends_no_run(odd_names: Path, workers: int) -> None:
     flags = (
         *("--images", odd_names / "images", "--weights", odd_names / "teacher.pt", "--views", 1),
-        *("--teacher", "resnet18", "--size", 32, "--cache", odd_names / "cache"),
+        *(*TEACHER, "--size", 32, "--cache", odd_names / "cache"),
         *("--workers", workers),
     )
     done = run_precompute(*flags, check=False)
@@ -282,7 +284,16 @@ def test_a_name_hides_no_rule_and_ends_no_run(odd_names: Path, workers: int) -> 
     assert r"skipped class0/\x1b[31m\udcff\nerror" in packed.stdout
     out = Path(os.fsdecode(os.fsencode(odd_names) + b"/run\xff$x_$"))
     done = run(
-        *("train/run.py", "--cache", odd_names / "cache", "--epochs", 1, "--batch-size", 4),
+        *(
+            "train/run.py",
+            *STUDENT,
+            "--cache",
+            odd_names / "cache",
+            "--epochs",
+            1,
+            "--batch-size",
+            4,
+        ),
         *("--lr", 0.01, "--workers", workers, "--out", out),
     )
     assert done.stderr == "" and (out / "done").exists()

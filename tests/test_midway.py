@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     Started,
     finish,
     require_refused,
@@ -36,11 +38,11 @@ CASES = {  # store, flags, processes
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("caches")
     write_image_folder(folder / "images", classes=3, train=IMAGES // 3, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     for store in ("zarr", "webdataset"):
         run_precompute(
             *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
-            *("--teacher", "resnet18", "--size", 32, "--block", 6, "--format", store),
+            *(*TEACHER, "--size", 32, "--block", 6, "--format", store),
             *("--cache", folder / store),
         )
     return folder
@@ -52,7 +54,10 @@ def launch(caches: Path, case: str, out: Path, *more: object, halts: int = 0) ->
     `halts`: until a signal comes, at so many checkpoints (tests/halting.py); it has halted.
     """
     store, flags, processes = CASES[case]
-    common = ("--cache", caches / store, "--epochs", 2, "--batch-size", 4 * processes, "--lr", 0.02)
+    common = (
+        *(*STUDENT, "--cache", caches / store, "--epochs", 2, "--batch-size", 4 * processes),
+        *("--lr", 0.02),
+    )
     every = ("--checkpoint-every", 2, "--log-every", 1)
     command = ("train/run.py", *common, *every, *flags, "--out", out, *more)
     if not halts:
@@ -179,10 +184,12 @@ def test_view_shards_end_an_epoch_with_the_same_processes(caches: Path, tmp_path
 
 def test_a_dry_run_shows_the_recipe_and_writes_nothing(caches: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = run_train("--cache", caches / "zarr", "--batch-size", 4, "--out", out, "--dry-run")
+    done = run_train(
+        *STUDENT, "--cache", caches / "zarr", "--batch-size", 4, "--out", out, "--dry-run"
+    )
     assert not out.exists() and done.stderr == ""
     lines = done.stdout.splitlines()
-    assert "resnet18, 100 epochs, batch 4 over 1 x 1 parts, fp32 on cpu" in lines[0]
+    assert "cifar_resnet20, 100 epochs, batch 4 over 1 x 1 parts, fp32 on cpu" in lines[0]
     assert "| 0 to 28 | 0.1 | 0 | 0 | 6 |" in lines and "| 29 | 0.1 | 0 | 0 | 5.4 |" in lines
     assert "| 90 to 99 | 0.0001 | 1 | 1 | 4.374 |" in lines
     assert "zarr, codec half, 2 views of 24 images at 32 px" in lines[-3]

@@ -41,7 +41,7 @@ from shared.store.files import Files, LocalFiles
 from shared.store.manifest import Manifest
 from shared.store.object_files import ObjectFiles, open_files
 from tests.fault_proxy import Fault, FaultProxy
-from tests.helpers import Finished, Started, require_refused, run, start, write_teacher
+from tests.helpers import STUDENT, Finished, Started, require_refused, run, start, write_teacher
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 
 BUCKET = "bucket"
@@ -660,10 +660,21 @@ def test_stopped_at_every_request(
 def job(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     """Flags of a precompute run that takes seconds: 12 images, 2 views, blocks of 4."""
     weights = tmp_path_factory.mktemp("teacher") / "teacher.pt"
-    write_teacher(weights, "resnet18", 3)
+    write_teacher(weights, "cifar_resnet20", 3)
     return (
         *("--split", "train", "--images", image_folder, "--weights", weights),
-        *("--teacher", "resnet18", "--size", 32, "--block", 4, "--batch-size", 7, "--views", 2),
+        *(
+            "--teacher",
+            "cifar_resnet20",
+            "--size",
+            32,
+            "--block",
+            4,
+            "--batch-size",
+            7,
+            "--views",
+            2,
+        ),
         *("--workers", 0),
     )
 
@@ -701,7 +712,7 @@ def test_the_commands_do_on_s3_what_they_do_on_disk(
     verified = run_on_s3(proxy, "precompute/verify.py", "--cache", url)
     assert f"{url}/train: verified" in verified.stdout
 
-    flags = ("--images", image_folder, "--epochs", 2, "--batch-size", 5, "--workers", 2)
+    flags = (*STUDENT, "--images", image_folder, "--epochs", 2, "--batch-size", 5, "--workers", 2)
     run_on_s3(proxy, "train/run.py", "--cache", url, *flags, "--out", tmp_path / "s3")
     run("train/run.py", "--cache", whole[store], *flags, "--out", tmp_path / "disk")
     mine, theirs = (
@@ -742,7 +753,7 @@ def test_the_store_dies_under_training(
     url = new_url()
     for path, data in on_disk(whole[store]).items():
         put_object(server, f"/{url.removeprefix('s3://')}/{path}", data)
-    flags = ("--cache", url, "--epochs", 4, "--batch-size", 5, "--workers", 1)
+    flags = (*STUDENT, "--cache", url, "--epochs", 4, "--batch-size", 5, "--workers", 1)
     flags += ("--out", tmp_path / "run")
     reads = []
 

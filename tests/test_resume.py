@@ -11,8 +11,10 @@ import pytest
 import torch
 import torchvision
 
-from shared.models import StagedResNet
+from shared.models import build_model
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     require_refused,
     run_precompute,
     run_train,
@@ -38,10 +40,10 @@ MODES: dict[str, tuple[object, ...]] = {"cached": (), "none": PLAIN}
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     write_image_folder(folder / "images", classes=CLASSES, train=4, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", CLASSES)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt"),
-        *("--teacher", "resnet18", "--cache", folder / "cache", "--views", VIEWS),
+        *(*TEACHER, "--cache", folder / "cache", "--views", VIEWS),
         *("--size", 32, "--block", 8, "--batch-size", 7),
     )
     return folder / "cache"
@@ -49,7 +51,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flags(cache: Path, out: Path, mode: str) -> tuple[object, ...]:
     """The default recipe has every kind of loss; 12 images in batches of 5 make sizes 4 and 4."""
-    common = ("--cache", cache, "--out", out, "--epochs", EPOCHS, "--batch-size", 5, "--lr", 0.02)
+    common = (
+        *(*STUDENT, "--cache", cache, "--out", out, "--epochs", EPOCHS, "--batch-size", 5),
+        *("--lr", 0.02),
+    )
     return (*common, *MODES[mode])
 
 
@@ -150,12 +155,13 @@ def test_metrics_without_their_checkpoint_are_not_kept_twice(
     require_same_run(out, whole)
 
 
-def test_best_loads_into_plain_torchvision(whole: Path) -> None:
-    state = load(whole / "best.pt")
+def test_best_loads_into_plain_torchvision(cache: Path, tmp_path: Path) -> None:
+    run_train(*flags(cache, tmp_path, "none"), "--student", "resnet18", "--epochs", 1)
+    state = load(tmp_path / "best.pt")
     plain = torchvision.models.resnet18(num_classes=CLASSES)
     found = plain.load_state_dict(state, strict=False)
     assert not found.missing_keys and not found.unexpected_keys
-    staged = StagedResNet("resnet18", CLASSES)
+    staged = build_model("resnet18", CLASSES)
     staged.load_state_dict(state)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -186,7 +192,7 @@ def test_workers_do_not_change_the_bits(cache: Path, cached_run: Path, tmp_path:
         ),
         (("--lr", 0.03), "recipe differs (learning_rate.value 0.02 -> 0.03)"),
         (("--epochs", 5), "recipe differs (terms.ce.weight.start 1 -> 2, "),
-        (("--student", "resnet34"), "student differs (resnet18 -> resnet34)"),
+        (("--student", "cifar_resnet32"), "student differs (cifar_resnet20 -> cifar_resnet32)"),
         (("--teacher", "live"), "teacher differs (cached -> live)"),
         (("--precision", "bf16"), "precision differs (fp32 -> bf16)"),
     ],

@@ -15,6 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from shared.errors import InputError
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     require_refused,
     run_precompute,
     run_train,
@@ -219,17 +221,17 @@ def test_records_that_are_not_those_of_a_run(
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_image_folder(folder / "images", classes=3, train=4, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 1),
-        *("--teacher", "resnet18", "--size", 32, "--cache", folder / "cache"),
+        *(*TEACHER, "--size", 32, "--cache", folder / "cache"),
     )
     run_train(*flags(folder, folder / "run"))
     return folder
 
 
 def flags(made: Path, out: Path) -> tuple[object, ...]:
-    common = ("--cache", made / "cache", "--images", made / "images", "--batch-size", 6)
+    common = (*STUDENT, "--cache", made / "cache", "--images", made / "images", "--batch-size", 6)
     return (*common, "--epochs", 1, "--lr", 0.01, "--ema", 0.5, "--out", out)
 
 
@@ -243,13 +245,13 @@ def test_a_checkpoint_of_other_shapes(made: Path, tmp_path: Path) -> None:
     out = in_a_copy(made, tmp_path)
     saved = RunFolder(out).load_checkpoint()
     assert saved is not None
-    saved["student"]["backbone.fc.weight"] = torch.zeros(7, 512)
+    saved["student"]["backbone.fc.weight"] = torch.zeros(7, 64)
     RunFolder(out).save("last.pt", saved)
     done = run_train(*flags(made, out), check=False)
     require_refused(
         done,
-        "last.pt does not fit this run: student backbone.fc.weight is (7, 512) float32 there and "
-        "(3, 512) float32 here; delete it to start the run again",
+        "last.pt does not fit this run: student backbone.fc.weight is (7, 64) float32 there and "
+        "(3, 64) float32 here; delete it to start the run again",
     )
 
 

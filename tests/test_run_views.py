@@ -9,6 +9,8 @@ import pytest
 
 from shared.store.cache import open_cache
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     require_refused,
     run_precompute,
     run_train,
@@ -26,20 +28,23 @@ EPOCHS = 3  # the third has view 0 of 2, but view 2 of 4
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_image_folder(folder / "images", classes=3, train=4, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     return folder
 
 
 def precompute(made: Path, cache: Path, store: str, views: int) -> None:
     run_precompute(
         *("--images", made / "images", "--weights", made / "teacher.pt", "--size", 32),
-        *("--teacher", "resnet18", "--block", 6, "--format", store, "--cache", cache),
+        *(*TEACHER, "--block", 6, "--format", store, "--cache", cache),
         *("--views", views),
     )
 
 
 def flags(cache: Path, out: Path) -> tuple[object, ...]:
-    return ("--cache", cache, "--out", out, "--epochs", EPOCHS, "--batch-size", 4, "--lr", 0.02)
+    return (
+        *(*STUDENT, "--cache", cache, "--out", out, "--epochs", EPOCHS, "--batch-size", 4),
+        *("--lr", 0.02),
+    )
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -112,14 +112,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("class0/003.jpg", "class3/009.jpg"):
         path = folder / "images/train" / name
         path.write_bytes(b"?" * path.stat().st_size)
-    write_teacher(folder / "teacher.pt", "resnet18", 4)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 4)
     return folder
 
 
 def precompute(folder: Path, cache: Path, *flags: object, check: bool = True):  # type: ignore[no-untyped-def]
     return run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--workers", 0),
-        *("--teacher", "resnet18", "--size", 32, "--views", 2, "--block", 8, "--batch-size", 8),
+        *(
+            "--teacher",
+            "cifar_resnet20",
+            "--size",
+            32,
+            "--views",
+            2,
+            "--block",
+            8,
+            "--batch-size",
+            8,
+        ),
         *("--cache", cache, *flags),
         check=check,
     )
@@ -192,7 +203,7 @@ def test_a_share_is_above_0_and_at_most_1(folder: Path, tmp_path: Path, share: s
 def test_a_cache_of_skipped_images_is_not_verified(tmp_path: Path) -> None:
     """Nothing could be compared with the teacher."""
     write_image_folder(tmp_path / "images", classes=2, train=1, val=1)
-    write_teacher(tmp_path / "teacher.pt", "resnet18", 2)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", 2)
     for path in (tmp_path / "images/train").rglob("*.jpg"):
         path.write_bytes(b"?" * path.stat().st_size)
     precompute(tmp_path, tmp_path / "cache", "--skip-bad", 1)

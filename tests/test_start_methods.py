@@ -15,6 +15,8 @@ from shared.loader import Draw, PixelLoader, Request
 from shared.store.cache import open_cache
 from shared.store.stream import ShardLoader
 from tests.helpers import (
+    STUDENT,
+    TEACHER,
     run,
     run_precompute,
     run_train,
@@ -36,11 +38,11 @@ METHODS = ("fork", "spawn", "forkserver")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_image_folder(folder / "images", classes=3, train=8, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     for store in ("zarr", "webdataset"):
         run_precompute(
             *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
-            *("--teacher", "resnet18", "--size", 32, "--block", 6, "--format", store),
+            *(*TEACHER, "--size", 32, "--block", 6, "--format", store),
             *("--cache", folder / store),
         )
     return folder
@@ -87,7 +89,7 @@ def test_the_shard_loader(made: Path, method: str) -> None:
     ],
 )
 def test_a_training_run(made: Path, tmp_path: Path, method: str, store: str) -> None:
-    flags = ("--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.02)
+    flags = (*STUDENT, "--cache", made / store, "--epochs", 2, "--batch-size", 8, "--lr", 0.02)
     done = run(
         *("tests/start_method.py", method, "train/run.py", *flags),
         *("--workers", 1, "--out", tmp_path / method),
@@ -103,7 +105,8 @@ def test_a_group_that_gets_sigterm(made: Path, tmp_path: Path, method: str) -> N
     """Workers, and the processes that multiprocessing starts beside them, get it too."""
     process = start(
         *("tests/start_method.py", method, "train/run.py", "--cache", made / "webdataset"),
-        *("--epochs", 40, "--batch-size", 4, "--lr", 0.02, "--workers", 1, "--out", tmp_path),
+        *(*STUDENT, "--epochs", 40, "--batch-size", 4, "--lr", 0.02, "--workers", 1),
+        *("--out", tmp_path),
     )
     wait_until(lambda: (tmp_path / "last.pt").exists() or not process.alive, 200)
     process.signal_group(signal.SIGTERM)
@@ -126,7 +129,10 @@ def test_workers_exist_before_a_view_is_in_memory(
     monkeypatch.setattr(CachedViews, "_read", noted)
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    flags = ["--cache", str(made / "zarr"), "--epochs", "1", "--workers", "2", "--batch-size", "8"]
+    flags = [
+        *(*STUDENT, "--cache", str(made / "zarr"), "--epochs", "1", "--workers", "2"),
+        *("--batch-size", "8"),
+    ]
     before = {child.pid for child in multiprocessing.active_children()}
     feed = Replayed(make_setup(parser.parse_args(flags)))
     assert len(list(feed.batches(0))) == feed.steps(0)

@@ -12,9 +12,16 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from shared.distributed import World
-from shared.models import StagedResNet
+from shared.models import build_model
 from shared.targets import Targets
-from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from tests.helpers import (
+    STUDENT,
+    TEACHER,
+    run_precompute,
+    run_train,
+    write_image_folder,
+    write_teacher,
+)
 from tests.runs import load, metrics
 from train.batch import Batch
 from train.flags import add_flags
@@ -24,7 +31,7 @@ from train.state import TrainState, means, step_sums
 from train.step import train_step
 from train.student import Student, build_student
 
-CLASSES, CHANNELS = 5, (64, 128, 256, 512)
+CLASSES, CHANNELS = 5, (16, 32, 64)
 RECIPE = get_recipe("s_resnet18.t_resnet34.cd.ce.kdv2")  # every kind of loss, all with a weight
 
 
@@ -43,7 +50,7 @@ def make_batch(rows: int) -> tuple[Tensor, Batch]:
 
 def one_step(x: Tensor, batch: Batch, parts: int = 1) -> tuple[Student, Tensor, list[Tensor]]:
     """With BatchNorm frozen, as it sees the pieces one at a time."""
-    student = build_student("resnet18", "imagenet", CLASSES, CHANNELS, seed=0).eval()
+    student = build_student("cifar_resnet20", "cifar", CLASSES, CHANNELS, seed=0).eval()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
     weights = RECIPE.weights(0)
     logits, losses = train_step(student, optimizer, RECIPE, weights, x, batch, "fp32", parts=parts)
@@ -125,7 +132,7 @@ def test_pieces_of_a_batch_are_its_rows_with_its_counts() -> None:
     pieces = batch.split(3)
     assert [len(piece.labels) for piece in pieces] == [3, 2, 2]
     assert torch.equal(torch.cat([piece.labels for piece in pieces]), batch.labels)
-    for stage in range(4):
+    for stage in range(len(CHANNELS)):
         rows = [piece.targets.channels[stage] for piece in pieces if piece.targets]
         assert batch.targets and torch.equal(torch.cat(rows), batch.targets.channels[stage])
     guided = [piece.guided for piece in pieces if piece.guided is not None]
@@ -151,17 +158,17 @@ def test_counts_on_the_device_give_the_same_bits() -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     write_image_folder(folder / "images", classes=CLASSES, train=4, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", CLASSES)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", CLASSES)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 1),
-        *("--teacher", "resnet18", "--size", 32, "--cache", folder / "cache"),
+        *(*TEACHER, "--size", 32, "--cache", folder / "cache"),
     )
     return folder / "cache"
 
 
 def train(cache: Path, out: Path, *more: object) -> Path:
     """One step an epoch, so that epoch 0 tells of the initial weights."""
-    common = ("--cache", cache, "--epochs", 2, "--batch-size", 20, "--lr", 0.01)
+    common = (*STUDENT, "--cache", cache, "--epochs", 2, "--batch-size", 20, "--lr", 0.01)
     run_train(*common, "--out", out, "--recipe", RECIPE.name, *more)
     return out
 
@@ -192,14 +199,14 @@ def test_compiled_trains_nearly_the_same(cache: Path, plain: Path, tmp_path: Pat
     train(cache, tmp_path, "--compile")
     mine, theirs = metrics(tmp_path), metrics(plain)
     assert mine[0]["total"] == pytest.approx(theirs[0]["total"], rel=1e-3)
-    StagedResNet("resnet18", CLASSES).load_state_dict(load(tmp_path / "best.pt"))
+    build_model("cifar_resnet20", CLASSES).load_state_dict(load(tmp_path / "best.pt"))
 
 
 @pytest.mark.parametrize("ema", [(), ("--ema", "0.5")])
 def test_what_is_judged_is_compiled_too(cache: Path, ema: tuple[str, ...]) -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    setup = make_setup(parser.parse_args(["--cache", str(cache), *ema]))
+    setup = make_setup(parser.parse_args([*STUDENT, "--cache", str(cache), *ema]))
     state = TrainState(setup, [])
     names = list(state.judged.state_dict())
     state.compile()
@@ -213,21 +220,21 @@ def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> No
     decay = 0.75
     parser = argparse.ArgumentParser()
     add_flags(parser)
-    setup = make_setup(parser.parse_args(["--cache", str(cache), "--ema", str(decay)]))
+    setup = make_setup(parser.parse_args([*STUDENT, "--cache", str(cache), "--ema", str(decay)]))
     state = TrainState(setup, [])
     student = setup.student.backbone
-    name, expected = "layer4.1.bn2.weight", None
+    name, expected = "layer3.1.bn2.weight", None
     for step in range(3):
         with torch.no_grad():
-            student.layer4[1].bn2.weight.uniform_(step, step + 1)
-            student.layer4[1].bn2.running_var.fill_(step)
+            student.layer3[1].bn2.weight.uniform_(step, step + 1)
+            student.layer3[1].bn2.running_var.fill_(step)
         weight = student.state_dict()[name].clone()
         expected = weight if expected is None else decay * expected + (1 - decay) * weight
         assert state.average is not None
         state.average.update(student)
     torch.testing.assert_close(state.judged.state_dict()[name], expected)
-    variance = state.judged.state_dict()["layer4.1.bn2.running_var"]
-    torch.testing.assert_close(variance, torch.full((512,), 0.75 * 0.25 + 0.25 * 2))
+    variance = state.judged.state_dict()["layer3.1.bn2.running_var"]
+    torch.testing.assert_close(variance, torch.full((64,), 0.75 * 0.25 + 0.25 * 2))
 
     train(cache, tmp_path, "--ema", decay, "--epochs", 1, "--batch-size", 5)  # four steps
     last, best = load(tmp_path / "last.pt"), load(tmp_path / "best.pt")

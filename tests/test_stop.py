@@ -16,6 +16,8 @@ from shared.loader import PixelLoader
 from shared.stop import Stopped, StopRequest, check, told
 from tests.helpers import (
     ROOT,
+    STUDENT,
+    TEACHER,
     start,
     wait_until,
     write_image_folder,
@@ -171,11 +173,11 @@ def test_after_a_signal_a_repetition_still_changes_nothing(handlers: list[object
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_image_folder(folder / "images", classes=3, train=8, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     for store in ("zarr", "webdataset"):
         run_script(
             *("precompute/run.py", "--split", "train", "--images", folder / "images"),
-            *("--weights", folder / "teacher.pt", "--teacher", "resnet18", "--views", 2),
+            *("--weights", folder / "teacher.pt", *TEACHER, "--views", 2),
             *("--size", 32, "--block", 6, "--format", store, "--cache", folder / store),
         )
     return folder
@@ -184,7 +186,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("store", ["zarr", "webdataset"])
 def test_a_group_that_gets_sigterm_saves_first(made: Path, tmp_path: Path, store: str) -> None:
     """As systemd and Slurm send it: workers used to die first, and the checkpoint was lost."""
-    flags = ("--cache", made / store, "--epochs", 40, "--batch-size", 4, "--lr", 0.02)
+    flags = (*STUDENT, "--cache", made / store, "--epochs", 40, "--batch-size", 4, "--lr", 0.02)
     process = start("train/run.py", *flags, "--workers", 2, "--out", tmp_path)
     wait_until(lambda: (tmp_path / "last.pt").exists() or not process.alive)
     process.signal_group(signal.SIGTERM)

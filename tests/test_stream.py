@@ -20,7 +20,15 @@ from shared.errors import InputError
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.store.cache import Cache, open_cache
 from shared.store.stream import ShardLoader, StreamBatch, plan
-from tests.helpers import run, run_precompute, run_train, write_image_folder, write_teacher
+from tests.helpers import (
+    STUDENT,
+    TEACHER,
+    run,
+    run_precompute,
+    run_train,
+    write_image_folder,
+    write_teacher,
+)
 
 # 3 workers on the 2 cores of a small machine are slow, not wrong.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -71,10 +79,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     write_image_folder(folder / "images", classes=4, train=9, val=3)
     (folder / "images" / "train" / "class3" / "bad.jpg").write_bytes(b"no image")
-    write_teacher(folder / "teacher.pt", "resnet18", 4)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 4)
     flags = (
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--size", 32),
-        *("--teacher", "resnet18", "--format", "webdataset", "--codec", "exact"),
+        *(*TEACHER, "--format", "webdataset", "--codec", "exact"),
         *("--cache", folder / "cache", "--block", 5, "--skip-bad", 0.1),
     )
     run_precompute(*flags, "--views", 2)
@@ -204,7 +212,7 @@ def test_training_from_shards_equals_the_live_teacher_and_needs_no_images(
     states = {}
     for teacher in ("cached", "live"):
         run_train(
-            *("--cache", shards / "cache", "--weights", shards / "teacher.pt"),
+            *(*STUDENT, "--cache", shards / "cache", "--weights", shards / "teacher.pt"),
             *("--teacher", teacher, "--epochs", 3, "--batch-size", 12, "--lr", 0.02),
             *("--out", tmp_path / teacher),
         )

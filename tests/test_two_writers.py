@@ -13,7 +13,7 @@ from shared.store import cache as cache_module
 from shared.store.cache import FORMATS, Cache, keep_views, open_cache
 from shared.store.files import LocalFiles
 from shared.store.manifest import Manifest
-from tests.helpers import finish, snapshot, start, write_image_folder, write_teacher
+from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
 
 ARRAYS = ("logits", "channels", "box", "flip", "pred")
@@ -163,12 +163,12 @@ def test_one_is_killed_and_the_other_ends_well(
 def test_processes_with_other_numbers_of_views(tmp_path: Path) -> None:
     """Real ones, at once, on one new cache: it ends as if it had been made with the most views."""
     write_image_folder(tmp_path / "images", classes=3, train=4, val=1)
-    write_teacher(tmp_path / "teacher.pt", "resnet18", 3)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", 3)
 
     def flags(cache: str, views: int) -> tuple[object, ...]:
         return (
             *("precompute/run.py", "--split", "train", "--images", tmp_path / "images"),
-            *("--teacher", "resnet18", "--weights", tmp_path / "teacher.pt", "--size", 32),
+            *(*TEACHER, "--weights", tmp_path / "teacher.pt", "--size", 32),
             *("--block", 4, "--batch-size", 4, "--workers", 0),
             *("--cache", tmp_path / cache, "--views", views),
         )

@@ -36,7 +36,18 @@ class World:
     def precompute(self, cache: Path, *flags: object) -> Finished:
         return run_precompute(
             *("--images", self.folder / "images", "--weights", self.folder / "teacher.pt"),
-            *("--teacher", "resnet18", "--size", 32, "--block", 4, "--views", 2, "--workers", 0),
+            *(
+                "--teacher",
+                "cifar_resnet20",
+                "--size",
+                32,
+                "--block",
+                4,
+                "--views",
+                2,
+                "--workers",
+                0,
+            ),
             *("--cache", cache, *flags),
         )
 
@@ -44,7 +55,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     write_image_folder(tmp_path / "images", classes=2, train=4, val=1)
-    write_teacher(tmp_path / "teacher.pt", "resnet18", 2)
+    write_teacher(tmp_path / "teacher.pt", "cifar_resnet20", 2)
     yield World(tmp_path)
 
 

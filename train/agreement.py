@@ -26,7 +26,7 @@ from shared.device import default_workers, pick_device
 from shared.errors import InputError, note
 from shared.images import ImageSource, default_source
 from shared.loader import PixelLoader
-from shared.models import StagedResNet, load_weights
+from shared.models import StagedModel, build_model, load_weights
 from shared.normalise import Normalisation
 from shared.store.cache import Cache, has_split, open_cache
 from shared.store.stream import ShardLoader
@@ -85,12 +85,12 @@ def run_of(checkpoint: Path) -> dict[str, Any]:
     return read_run(checkpoint.parent, "model", "flags")
 
 
-def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedResNet:
+def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
     """A plain state dict; of last.pt the network that its run evaluates. `facts`: run.json's model.
 
     InputError where the file holds no such network.
     """
-    model = StagedResNet(facts["architecture"], facts["classes"], facts["stem"])
+    model = build_model(facts["architecture"], facts["classes"], facts["stem"])
     if checkpoint.name != "last.pt":
         load_weights(model, str(checkpoint))
         return model
@@ -117,7 +117,7 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedResNet:
 
 @torch.no_grad()
 def evaluate_with_teacher(
-    model: StagedResNet,
+    model: StagedModel,
     normalise: Normalisation,
     batches: Iterator[Answers],
     device: torch.device,

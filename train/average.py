@@ -11,18 +11,18 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from shared.models import StagedResNet
+from shared.models import StagedModel
 
 
 class WeightAverage:
-    def __init__(self, model: StagedResNet, decay: float) -> None:
+    def __init__(self, model: StagedModel, decay: float) -> None:
         assert 0 < decay < 1, decay
         self.decay = decay
         self.module = deepcopy(model).requires_grad_(False)
         self._is_empty = True
 
     @torch.no_grad()
-    def update(self, model: StagedResNet) -> None:
+    def update(self, model: StagedModel) -> None:
         """One kernel launch over all tensors on a GPU; the bits of torch's own EMA."""
         averages, values = self.module.state_dict(), model.state_dict()
         floats = [name for name, value in values.items() if value.is_floating_point()]

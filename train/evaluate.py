@@ -10,7 +10,7 @@ from torch import Tensor
 from shared.distributed import World, sum_over
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
-from shared.models import StagedResNet
+from shared.models import StagedModel
 from shared.normalise import Normalisation
 from shared.store.stream import ShardLoader
 from train.step import autocast
@@ -75,7 +75,7 @@ class Accuracy:
 
 @torch.no_grad()
 def evaluate(
-    model: StagedResNet,
+    model: StagedModel,
     batches: Iterator[tuple[Tensor, Tensor]],
     normalisation: Normalisation,
     device: torch.device,

@@ -63,7 +63,7 @@ def open_input(setup: Setup) -> Input:
         range(setup.recipe.epochs),
         setup.accumulate,
         setup.world.size,
-        setup.recipe.stem,
+        setup.student.backbone.stride,
         setup.size,
     )
     return feed

@@ -8,23 +8,22 @@ from collections.abc import Callable, Iterable
 
 from shared.errors import InputError
 
-STRIDES = {"imagenet": 32, "cifar": 8}  # pixels of the input a pixel of the last stage
-
 
 def require_pieces(
     smallest_part: Callable[[int], int],
     epochs: Iterable[int],
     accumulate: int,
     processes: int,
-    stem: str,
+    stride: int,
     size: int,
 ) -> None:
-    """`smallest_part`: of an epoch, samples of the smallest batch that any process gets.
+    """`smallest_part`: of an epoch, samples of the smallest batch that any process gets; `stride`:
+    of the student, pixels of the input a pixel of the last stage.
 
     InputError where a process would cut its part into fewer pieces than the others do, as they may
     meet in every piece (SyncBatchNorm); or where a piece is too small for BatchNorm.
     """
-    one_pixel = size <= STRIDES[stem]
+    one_pixel = size <= stride
     if (processes == 1 or accumulate == 1) and not one_pixel:
         return
     for epoch in epochs:

@@ -18,7 +18,9 @@ def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
 
     In the panels of terms a line style tells the term.
     """
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure = Figure(figsize=(13, 8))
+    # Fixed margins: to find them by layout="constrained" draws everything twice.
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.07, top=0.95, wspace=0.14, hspace=0.28)
     (accuracy, loss), (speed, weight) = figure.subplots(2, 2)
     styles: dict[str, str] = {}
     for number, (kind, runs) in enumerate(kinds.items()):

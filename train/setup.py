@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
+from shared.choices import ARCHITECTURES
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
@@ -82,13 +83,15 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     facts = cache.manifest if cache else None
     channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
     architecture = flags.student or recipe.student
-    student = build_student(architecture, recipe.stem, classes, channels, flags.seed)
+    possible = ARCHITECTURES[architecture]
+    stem = recipe.stem if recipe.stem in possible else possible[0]
+    student = build_student(architecture, stem, classes, channels, flags.seed)
     if flags.sync_batchnorm:
         student = _with_sync_batchnorm(student, device)
     place_student(student, device)
     optimizer = make_optimizer(student, recipe, device, flags.precision)
     size = facts.size if facts else (train and train.size) or recipe.size
-    normalisation = NORMALISATIONS[recipe.stem]
+    normalisation = NORMALISATIONS[stem]
     if facts is not None:
         normalisation = Normalisation(facts.mean, facts.std)
     return Setup(
@@ -128,7 +131,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         facts={
             "model": {
                 "architecture": architecture,
-                "stem": recipe.stem,
+                "stem": stem,
                 "classes": classes,
                 "size": size,
                 "mean": normalisation.mean,

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from shared.distributed import World, sum_over
 from shared.errors import InputError
-from shared.models import StagedResNet
+from shared.models import StagedModel
 from train.average import WeightAverage, plain_names
 from train.batch import Batch
 from train.evaluate import correct
@@ -51,7 +51,7 @@ class TrainState:
             self.average = WeightAverage(setup.student.backbone, setup.recipe.ema)
 
     @property
-    def judged(self) -> StagedResNet:
+    def judged(self) -> StagedModel:
         """What is evaluated and kept as best.pt."""
         return self.setup.student.backbone if self.average is None else self.average.module
 

@@ -6,20 +6,30 @@ Shapes: B samples, C classes, C_s channels of the teacher's stage s.
 import torch
 from torch import Tensor, nn
 
-from shared.models import StagedResNet, channel_means
+from shared.errors import InputError
+from shared.models import StagedModel, build_model, channel_means
 from train.batch import StudentOutputs
 
 
 class Student(nn.Module):
     """`backbone` alone is the product; the connectors only serve the loss and are thrown away."""
 
-    def __init__(self, backbone: StagedResNet, teacher_channels: tuple[int, ...]) -> None:
-        """Without `teacher_channels` there are no connectors and `channels` is ()."""
+    def __init__(self, backbone: StagedModel, teacher_channels: tuple[int, ...]) -> None:
+        """Without `teacher_channels` there are no connectors and `channels` is ().
+
+        InputError where student and teacher have other numbers of stages.
+        """
         super().__init__()
+        if teacher_channels and len(teacher_channels) != len(backbone.channels):
+            raise InputError(
+                f"channel distillation pairs the stages of student and teacher: "
+                f"{backbone.architecture} has {len(backbone.channels)} of them, the cached teacher "
+                f"{len(teacher_channels)}; give a --student with as many, or a recipe without cd"
+            )
         self.backbone = backbone
-        own = backbone.channels[: len(teacher_channels)]
         self.connectors = nn.ModuleList(
-            _connector(width, wanted) for width, wanted in zip(own, teacher_channels, strict=True)
+            _connector(width, wanted)
+            for width, wanted in zip(backbone.channels, teacher_channels, strict=False)
         )
 
     def forward(self, x: Tensor) -> StudentOutputs:
@@ -50,7 +60,7 @@ def build_student(
     """Initial weights are a function of `seed`; the backbone's do not depend on the connectors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = StagedResNet(architecture, classes, stem)
+        backbone = build_model(architecture, classes, stem)
         return Student(backbone, teacher_channels)
 
 

@@ -60,7 +60,7 @@ class TeacherFacts:
     architecture: str
     stem: str
     classes: int
-    channels: tuple[int, ...]  # C_s of the four stages
+    channels: tuple[int, ...]  # C_s of each stage
     weights: str  # as typed
     sha256: str  # of the weights
     head_sha256: str  # of the last layer alone
@@ -290,7 +290,7 @@ _TEACHER = schema.record(
         "architecture": schema.one_of(choices.ARCHITECTURES),
         "stem": schema.one_of(choices.STEMS),
         "classes": schema.integer(1, 10**6),
-        "channels": schema.many(schema.integer(1, 10**6), 4, 4),
+        "channels": schema.many(schema.integer(1, 10**6), 3, 4),
         "weights": schema.text,
         "sha256": schema.sha256,
         "head_sha256": schema.sha256,

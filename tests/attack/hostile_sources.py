@@ -32,7 +32,7 @@ from shared import images
 from shared.decode import BadImage
 from shared.errors import InputError, StorageError
 from shared.images import open_source
-from shared.models import StagedResNet, load_weights
+from shared.models import build_model, load_weights
 from shared.val_labels import DEVKIT, META, TRUTH
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
@@ -169,9 +169,9 @@ class Reduced:
 
 
 def weights(root: Path) -> Iterator[Attempt]:
-    write_teacher(root / "sound.pt", "resnet18", 2)
+    write_teacher(root / "sound.pt", "cifar_resnet20", 2)
     state: dict[Any, Any] = torch.load(root / "sound.pt", weights_only=True)
-    model = StagedResNet("resnet18", 2)
+    model = build_model("cifar_resnet20", 2)
     values: dict[str, Any] = {kind: {**state, "fc.bias": v} for kind, (v, _) in ODD_TENSORS.items()}
     nested: Any = {}
     for _ in range(5000):

@@ -27,13 +27,13 @@ from shared.decode import BadImage
 from shared.errors import InputError, StorageError
 from shared.images import open_source
 from shared.loader import Draw, PixelLoader, Request
-from shared.models import StagedResNet, load_weights
+from shared.models import build_model, load_weights
 from shared.store import retry
 from shared.store.cache import FORMATS
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
 from tests.forging import check_everything, everything, make_small
-from tests.helpers import start, write_image_folder, write_teacher
+from tests.helpers import TEACHER, start, write_image_folder, write_teacher
 from tests.test_tar_source import write_tar
 
 USER = (InputError, StorageError)
@@ -108,8 +108,8 @@ class Places:
         (root / "tars/classes.txt").write_bytes(b"ant\n")
         write_tar(root / "named/train-0.tar", {"a.jpg": data, "a.cls": b"0"})
         (root / "named/classes.json").write_bytes(b'["ant"]')
-        write_teacher(root / "teacher.pt", "resnet18", 2)
-        self.model = StagedResNet("resnet18", 2)
+        write_teacher(root / "teacher.pt", "cifar_resnet20", 2)
+        self.model = build_model("cifar_resnet20", 2)
         for store in FORMATS:
             make_small(root / store, store)
 
@@ -189,8 +189,7 @@ def command_problem(places: Places, number: int) -> str | None:
         places.root / "images",
         "--size",
         32,
-        "--teacher",
-        "resnet18",
+        *TEACHER,
     ]
     flags += ["--weights", places.root / "teacher.pt", "--batch-size", 4, "--workers", number % 3]
     flags += ["--cache", places.root / f"cache{number}", "--views", 1]

@@ -35,7 +35,14 @@ import train.eval
 import train.report
 from shared.errors import InputError, StorageError
 from tests.attack.tally import Tally, attempts_wanted
-from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from tests.helpers import (
+    STUDENT,
+    TEACHER,
+    run_precompute,
+    run_train,
+    write_image_folder,
+    write_teacher,
+)
 from train.flags import add_flags
 from train.folder import RunFolder
 from train.input import open_input
@@ -75,10 +82,10 @@ def main() -> int:
 def make(folder: Path) -> Path:
     """Images, a cache and a run of one epoch whose weights are averaged."""
     write_image_folder(folder / "images", classes=3, train=4, val=2)
-    write_teacher(folder / "teacher.pt", "resnet18", 3)
+    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt", "--views", 2),
-        *("--teacher", "resnet18", "--size", 32, "--cache", folder / "cache"),
+        *(*TEACHER, "--size", 32, "--cache", folder / "cache"),
     )
     run_train(*flags(folder, folder / "run"))
     for name in ("curves.png", "done"):
@@ -87,7 +94,7 @@ def make(folder: Path) -> Path:
 
 
 def flags(made: Path, out: Path) -> list[str]:
-    common = ["--cache", made / "cache", "--images", made / "images", "--batch-size", 6]
+    common = [*STUDENT, "--cache", made / "cache", "--images", made / "images", "--batch-size", 6]
     more = ["--epochs", 1, "--lr", 0.01, "--ema", 0.5, "--precision", "fp16", "--device", "cpu"]
     return list(map(str, [*common, *more, "--out", out]))
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers import run_precompute, write_image_folder, write_teacher
+from tests.helpers import STUDENT, TEACHER, run_precompute, write_image_folder, write_teacher
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,15 @@ def small_inputs() -> Iterator[Inputs]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_image_folder(folder / "images", classes=6, train=8, val=1)
-        write_teacher(folder / "teacher.pt", "resnet18", 6)
+        write_teacher(folder / "teacher.pt", "cifar_resnet20", 6)
         images = ("--images", folder / "images", "--weights", folder / "teacher.pt")
-        small = ("--teacher", "resnet18", "--size", 32, "--block", 4, "--views", 2)
+        small = (*TEACHER, "--size", 32, "--block", 4, "--views", 2)
         flags = ("--split", "train", *images, *small, "--batch-size", 3)
         run_precompute(*flags[2:], "--cache", folder / "cache")
         (folder / "made").mkdir()
-        train = ("--cache", folder / "cache", "--epochs", 2, "--batch-size", 8, "--lr", 0.02)
+        train = (
+            *(*STUDENT, "--cache", folder / "cache", "--epochs", 2, "--batch-size", 8),
+            *("--lr", 0.02),
+        )
         every = ("--checkpoint-every", 2, "--log-every", 1)
         yield Inputs(folder / "made", flags, (*train, *every))
