@@ -53,7 +53,8 @@ def require_space(
 def count_files(manifest: Manifest) -> int:
     """Of a complete split."""
     static = FORMATS[manifest.format].static_names(manifest)
-    once = 1 + len(static) + CODECS[manifest.codec].derives_logits  # manifest, head
+    tails = manifest.split == "train"  # channels.json
+    once = 1 + len(static) + CODECS[manifest.codec].derives_logits + tails  # manifest, head
     return once + manifest.views * manifest.blocks * _files_a_block(manifest)
 
 

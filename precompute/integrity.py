@@ -2,12 +2,13 @@
 
 1. Integrity: every block of every view has its receipt, every file the hash in it, every sample of
    every view is covered once.
-2. Pixels: the views that receipts carry checksums of are made again and compared.
-3. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
+2. Tails: channels.json is what the channel means make it.
+3. Pixels: the views that receipts carry checksums of are made again and compared.
+4. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
    and teacher, and every stored number compared. Allowed: the codec's stated bound, and noise of
    the arithmetic where the teacher ran elsewhere.
-4. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
-   must fail check 3, otherwise that check proves nothing.
+5. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
+   must fail check 4, otherwise that check proves nothing.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from precompute.compare import BATCH, check_targets
 from precompute.fill import fill
 from precompute.skips import Skips
+from precompute.tell_tails import tell_tails
 from shared.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
@@ -27,6 +29,7 @@ from shared.images import ImageSource, open_source
 from shared.listing import Keys
 from shared.store.block import receipt_path
 from shared.store.cache import Cache, create_cache, open_cache
+from shared.tails import CHANNELS, keep_tails, measure, read_tails
 from shared.teacher import cached_teacher
 
 Unit = tuple[int, int]  # (view, block)
@@ -47,6 +50,8 @@ def verify(flags: argparse.Namespace) -> int:
     if flags.repair and damaged:
         damaged = repair(cache, source, damaged, flags)
     failures = list(damaged.values())
+    if not failures:
+        failures += check_tails(cache)
     if not failures and flags.samples:
         device = pick_device(flags.device)
         teacher = cached_teacher(manifest, flags.weights, device)
@@ -112,7 +117,27 @@ def repair(
     sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
     batch_size = sizes[0] if sizes else BATCH
     fill(cache, source, teacher, units, batch_size, default_workers(device), device, skips)
-    return find_damage(cache, source)
+    damaged = find_damage(cache, source)
+    if not damaged and manifest.split == "train":
+        keep_tails(cache)
+    return damaged
+
+
+def check_tails(cache: Cache) -> list[str]:
+    """That channels.json, where there is one, is what the channel means make it."""
+    try:
+        found = read_tails(cache)
+    except InputError as error:
+        return [str(error)]
+    if found is None:
+        return []
+    tell_tails(found)
+    if measure(cache) != found:
+        return [
+            f"{CHANNELS} follows from the channel means: {cache.where}/{CHANNELS} does not; delete "
+            f"it and run the same precompute/run.py command again, it writes the file again"
+        ]
+    return []
 
 
 def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:

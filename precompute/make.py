@@ -14,10 +14,12 @@ from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import make_job
 from precompute.skips import Skips
+from precompute.tell_tails import tell_tails
 from shared.checks import note_arithmetic, require_same_pixels
 from shared.distributed import read_world
 from shared.errors import printable
 from shared.store.cache import create_cache
+from shared.tails import keep_tails
 
 
 def make(flags: argparse.Namespace) -> int:
@@ -58,5 +60,7 @@ def make(flags: argparse.Namespace) -> int:
     )
     for _, key, reason in skipped:
         print(printable(f"  skipped {key}: {reason}"))
+    if manifest.split == "train" and len(skipped) < manifest.samples:
+        tell_tails(keep_tails(cache))
     note_arithmetic(cache)
     return 0

@@ -31,6 +31,7 @@ from shared.store.block import Block
 from shared.store.cache import FORMATS
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
+from shared.tails import Tails, tails_of_fields
 from shared.units import digits, duration, size
 
 SHOWN_VIEWS = (1, 2, 4, 10, 50)
@@ -50,6 +51,7 @@ class Costs:
     pipeline: float  # decode + teacher, encoding in the background
     teacher: float  # its forward pass alone
     student: float  # ResNet-18 forward and backward
+    tails: Tails  # of the channel means of the first view
 
 
 def plan(flags: argparse.Namespace) -> int:
@@ -98,6 +100,8 @@ def report(job: Job, costs: Costs, free: float) -> str:
             f"| device time of an epoch, live / cached | {digits(live)} |",
             f"| teacher time, one process | {time_of(asked)} |",
             f"| break-even | {digits(break_even(asked))} student epochs |",
+            f"| variance of the channel means in 1 % of {costs.tails.samples:,} images, by stage | "
+            f"{' '.join(f'{share:.2g}' for share in costs.tails.share)} |",
             "",
             "| views | on disk | teacher time | break-even, student epochs |",
             "|---:|---:|---:|---:|",
@@ -128,20 +132,21 @@ def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
     block = min(rows, 1024) if rows < BLOCK else BLOCK
     batch = min(batch_size, block)
 
-    views, num_bytes, pipeline = _time_pipeline(
+    views, num_bytes, pipeline, tails = _time_pipeline(
         job, replace(manifest, block=block, views=VIEWS), source, batch, skip_bad
     )
     pixels = _pixels(manifest, source, batch).to(job.device)
     teacher = _seconds(job.device, lambda: job.teacher(pixels), SECONDS) / batch
     student = _seconds(job.device, _student_step(job, pixels), SECONDS) / batch
     # The teacher is part of the pipeline; only noise of the clock can say otherwise.
-    return Costs(views, num_bytes, max(pipeline, teacher), teacher, student)
+    return Costs(views, num_bytes, max(pipeline, teacher), teacher, student, tails)
 
 
 def _time_pipeline(
     job: Job, manifest: Manifest, source: ImageSource, batch_size: int, skip_bad: float | None
-) -> tuple[int, int, float]:
-    """(views measured, bytes of a view, seconds an image), the first block's time left out."""
+) -> tuple[int, int, float, Tails]:
+    """(views measured, bytes of a view, seconds an image, tails of the first view); the first
+    block's time is left out."""
 
     def encode(block: Block) -> int:
         return sum(map(len, FORMATS[manifest.format].encode(manifest, block).values()))
@@ -158,10 +163,13 @@ def _time_pipeline(
         Skips(skip_bad, len(source)),
     )
     sizes: list[Future[int]] = []
+    first_view: list[dict[str, torch.Tensor]] = []
     views = 0
     with ThreadPoolExecutor(1) as encoder:  # beside the teacher, as in a run
         for block in blocks:
             sizes.append(encoder.submit(encode, block))
+            if block.view == 0:
+                first_view.append({k: torch.from_numpy(v) for k, v in block.fields.items()})
             views += len(block.pred)
             if len(sizes) == 1:
                 first, started = views, time.perf_counter()
@@ -169,7 +177,9 @@ def _time_pipeline(
                 break
     seconds = time.perf_counter() - started
     num_bytes = sum(size.result() for size in sizes)
-    return views, round(num_bytes / views), seconds / (views - first)
+    facts, head = manifest.teacher, job.teacher.head
+    tails = tails_of_fields(manifest.codec, facts.channels, head, first_view)
+    return views, round(num_bytes / views), seconds / (views - first), tails
 
 
 def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:

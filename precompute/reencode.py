@@ -37,6 +37,7 @@ from shared.store.cache import (
 )
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
+from shared.tails import keep_tails
 from shared.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
@@ -69,6 +70,8 @@ def convert(flags: argparse.Namespace) -> int:
         converted = convert_block(old, new.manifest, view, block, labels)
         new.write(converted, old.receipt(view, block).keys)
     new.files.remove_stale()
+    if new.is_complete() and manifest.split == "train":
+        keep_tails(new)
     print(
         f"{new.where}: {len(todo)} blocks converted from {old.manifest.codec} to {codec.name}, "
         f"{old.num_bytes() / manifest.samples:,.0f} to {new.num_bytes() / manifest.samples:,.0f} "

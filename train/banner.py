@@ -41,7 +41,7 @@ def banner(setup: Setup, feed: Input) -> str:
 
 def leaves_chance(recipe: Recipe) -> int:
     """The first epoch in which a loss on the logits, which trains the classifier, has a weight."""
-    on_logits = [term for term in recipe.terms if term.loss.needs != {"channels"}]
+    on_logits = [term for term in recipe.terms if "channels" not in term.loss.needs]
     epochs = range(recipe.epochs)
     return next((e for e in epochs if any(term.weight(e) for term in on_logits)), recipe.epochs)
 

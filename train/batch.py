@@ -32,6 +32,8 @@ class Batch:
     guided: Tensor | None  # (B,) bool: the teacher is right here, so its logits may guide
     count: float | Tensor
     guided_count: float | Tensor
+    # Of the teacher's channels over the whole split, (C_s,) a stage; None where no loss needs it.
+    spread: tuple[Tensor, ...] | None = None
 
     def divisor(self, needs: frozenset[str]) -> float | Tensor:
         """What a loss with these `needs` is a mean over: the guided samples, or all of them."""
@@ -49,6 +51,6 @@ class Batch:
         if self.guided is not None:
             guided = torch.split(self.guided, sizes)
         return [
-            Batch(*fields, self.count, self.guided_count)
+            Batch(*fields, self.count, self.guided_count, self.spread)
             for fields in zip(self.labels.split(sizes), targets, guided, strict=True)
         ]

@@ -56,7 +56,7 @@ def _cache(setup: Setup) -> str:
     return (
         f"{setup.cache.where}: {facts.format}, codec {facts.codec}, {facts.views} views of "
         f"{facts.samples:,} images at {facts.size} px, {each:,.0f} bytes a view, teacher "
-        f"{facts.teacher.architecture}"
+        f"{facts.teacher.architecture}" + (f"\n{setup.tails.line()}" if setup.tails else "")
     )
 
 

@@ -46,12 +46,15 @@ class CachedViews:
         labels: Tensor,
         use_targets: bool,
         device: torch.device,
+        spread: tuple[Tensor, ...] | None = None,
     ) -> None:
-        """Without `use_targets` only boxes are read: for a live teacher or none."""
+        """Without `use_targets` only boxes are read: for a live teacher or none. `spread`: of the
+        teacher's channels, for losses that need it, on the device."""
         self._device = device
         self._cache = cache
         self._recipe = recipe
         self._labels = labels
+        self._spread = spread
         self._fields = CODECS[cache.manifest.codec].needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
@@ -145,11 +148,17 @@ class CachedViews:
             guided=guided,
             count=len(whole) / world.size,
             guided_count=guided_count,
+            spread=self._spread,
         )
 
 
 def live_batch(
-    targets: Targets | None, recipe: Recipe, labels: Tensor, world: World, device: torch.device
+    targets: Targets | None,
+    recipe: Recipe,
+    labels: Tensor,
+    world: World,
+    device: torch.device,
+    spread: tuple[Tensor, ...] | None = None,
 ) -> Batch:
     """The same Batch from a live teacher's Targets (on the device), or from none."""
     labels = moved(labels, device)
@@ -157,16 +166,20 @@ def live_batch(
     if targets is not None and recipe.guide is not None:
         logits = targets.logits
         guided = recipe.guide(logits.argmax(1), lambda: logits, labels)
-    return counted_batch(labels, targets, guided, world)
+    return counted_batch(labels, targets, guided, world, spread)
 
 
 def counted_batch(
-    labels: Tensor, targets: Targets | None, guided: Tensor | None, world: World
+    labels: Tensor,
+    targets: Targets | None,
+    guided: Tensor | None,
+    world: World,
+    spread: tuple[Tensor, ...] | None,
 ) -> Batch:
     """A Batch whose counts the processes add up, each knowing only its own, on the device."""
     own = torch.zeros((), device=labels.device) if guided is None else guided.sum().float()
     counts = sum_over(torch.stack([torch.full_like(own, len(labels)), own]), world) / world.size
-    return Batch(labels, targets, guided, counts[0], counts[1])
+    return Batch(labels, targets, guided, counts[0], counts[1], spread)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

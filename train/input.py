@@ -85,7 +85,8 @@ class Replayed:
         self._views = None
         if setup.cache is not None:
             self._views = CachedViews(
-                setup.cache, setup.recipe, self._labels, setup.use_targets, setup.device
+                *(setup.cache, setup.recipe, self._labels, setup.use_targets, setup.device),
+                setup.spread,
             )
             skipped = [index for index, _, _ in setup.cache.skipped()]
             self._samples = np.delete(self._samples, skipped)
@@ -113,7 +114,10 @@ class Replayed:
             else:
                 targets = None if setup.teacher is None else setup.teacher(pixels)
                 labels = self._labels[batch.index]
-                yield pixels, live_batch(targets, setup.recipe, labels, setup.world, device)
+                yield (
+                    pixels,
+                    live_batch(targets, setup.recipe, labels, setup.world, device, setup.spread),
+                )
 
     def _requests(
         self, view: LoadedView | None, epoch: int, steps: list[NDArray[np.int64]]
@@ -186,7 +190,11 @@ class Streamed:
                 yield pixels, self._batch(batch)
             else:
                 targets = None if setup.teacher is None else setup.teacher(pixels)
-                yield pixels, live_batch(targets, setup.recipe, batch.label, setup.world, device)
+                labels = batch.label
+                yield (
+                    pixels,
+                    live_batch(targets, setup.recipe, labels, setup.world, device, setup.spread),
+                )
 
     def _batch(self, batch: StreamBatch) -> Batch:
         device = self._setup.device
@@ -198,7 +206,7 @@ class Streamed:
             logits = targets.logits
             pred = moved(batch.pred, device)
             guided = self._setup.recipe.guide(pred, lambda: logits, label)
-        return counted_batch(label, targets, guided, self._setup.world)
+        return counted_batch(label, targets, guided, self._setup.world, self._setup.spread)
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self._val, ShardLoader):

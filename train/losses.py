@@ -1,10 +1,12 @@
-"""The four losses of arXiv 2006.01683, hardened for targets that come from a cache.
+"""The four losses of arXiv 2006.01683, hardened for targets that come from a cache, and a fifth for
+teachers whose channel means have heavy tails.
 
 A loss is a pure function of (student outputs, batch). It computes in float32 whatever dtype comes
 in, and returns a 0-dim float32 tensor: a sum over the samples of this process divided by the
 batch's count, so that one piece of code serves one process and many (see train/batch.py). Each
-class says in `needs` what it takes from a teacher: "logits", "channels", and "guided" for the bool
-per sample that train/guide.py makes. One that needs "guided" is a mean over the guided samples and
+class says in `needs` what it takes from a teacher: "logits", "channels", "spread" for the spread of
+every channel over the split (shared/tails.py), and "guided" for the bool per sample that
+train/guide.py makes. One that needs "guided" is a mean over the guided samples and
 divides by their count: that is how the log adds it up, too.
 
 Shapes: B samples, C classes, C_s channels of the teacher's stage s.
@@ -15,7 +17,7 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import cross_entropy, huber_loss, kl_div, log_softmax
 
 from train.batch import Batch, StudentOutputs
 
@@ -86,19 +88,36 @@ class ChannelDistillation:
     needs: ClassVar[frozenset[str]] = frozenset({"channels"})
 
     def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
-        assert batch.targets is not None
-        ours, theirs = student.channels, batch.targets.channels
-        # zip and broadcasting would both hide a mismatch and train on something else.
-        if not ours or [a.shape for a in ours] != [b.shape for b in theirs]:
-            raise ValueError(
-                "channel distillation needs the teacher's stages and channels from the student's "
-                f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
-                f"{_shapes(theirs)} from the teacher: build the student for this teacher"
-            )
         stages = [
-            (a.float() - b.float()).square().sum() / (a.shape[1] * batch.count)
-            for a, b in zip(ours, theirs, strict=True)
+            (a - b).square().sum() / (a.shape[1] * batch.count) for a, b in _pairs(student, batch)
         ]
+        return torch.stack(stages).sum()
+
+
+@dataclass(frozen=True)
+class RobustChannelDistillation:
+    """Channel distillation that neither a few odd images nor a few loud channels take over.
+
+    sum_s sum_i h((a_is - b_is) / d_s) / (C_s count), where d_s, (C_s,), is the spread of every
+    channel over the split (shared/tails.py) and h is Huber's function: x^2 up to |x| = beta, beyond
+    it the line that continues the square. a_is, b_is: as in ChannelDistillation.
+
+    An eval-mode teacher's means have heavy tails, on which a squared error spends itself; and a
+    channel that moves little counts for nothing beside one that moves much. What both cost was
+    measured with tests/bench/tails.py. Raises ValueError where stages or widths differ.
+    """
+
+    beta: float = 1.0
+    needs: ClassVar[frozenset[str]] = frozenset({"channels", "spread"})
+
+    def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
+        assert batch.spread is not None
+        stages = [
+            # Torch's has half the square.
+            2 * huber_loss(a / spread, b / spread, reduction="sum", delta=self.beta)
+            / (a.shape[1] * batch.count)
+            for (a, b), spread in zip(_pairs(student, batch), batch.spread, strict=True)
+        ]  # fmt: skip
         return torch.stack(stages).sum()
 
 
@@ -123,6 +142,20 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     # where log(0) would be infinite.
     log_p = log_softmax(teacher.float() / temperature, dim=1)
     return kl_div(log_q, log_p, reduction="sum", log_target=True) * temperature**2
+
+
+def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """float32 means (B, C_s) of the student's connectors and of the teacher, stage by stage."""
+    assert batch.targets is not None
+    ours, theirs = student.channels, batch.targets.channels
+    # zip and broadcasting would both hide a mismatch and train on something else.
+    if not ours or [a.shape for a in ours] != [b.shape for b in theirs]:
+        raise ValueError(
+            "channel distillation needs the teacher's stages and channels from the student's "
+            f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
+            f"{_shapes(theirs)} from the teacher: build the student for this teacher"
+        )
+    return [(a.float(), b.float()) for a, b in zip(ours, theirs, strict=True)]
 
 
 def _shapes(tensors: tuple[Tensor, ...]) -> str:

@@ -6,6 +6,10 @@ Names, losses and schedules are those of the paper's code (arXiv 2006.01683,
 github.com/zhouzaida/channel-distillation at 2464d30): cd = channel distillation, kdv2 = guided KD
 (term "gkd"), lrdv2 = Early Decay Teacher. `repr(recipe)` is complete; run.json keeps it.
 
+rcd is not the paper's: it is channel distillation for teachers whose channel means have heavy
+tails, as those of an eval-mode teacher may have (train/losses.py, shared/tails.py). Its weight of 5
+was found on CIFAR-10 and -100 with tests/bench/tails.py.
+
 With lrdv2, CE and KD have weight 0 through epoch 29 (CIFAR: 59), so **top-1 stays at chance for
 the first 30 epochs by design**: the features learn, the classifier does not. metrics.jsonl shows
 it as `"weight": {"ce": 0.0, ...}`. From epoch 30 on top-1 rises as usual.
@@ -20,7 +24,14 @@ from typing import Literal
 
 from shared.errors import InputError
 from train.guide import Guide, TeacherCorrect
-from train.losses import CE, KD, ChannelDistillation, GuidedKD, Loss
+from train.losses import (
+    CE,
+    KD,
+    ChannelDistillation,
+    GuidedKD,
+    Loss,
+    RobustChannelDistillation,
+)
 from train.names import DEFAULT_RECIPE, unknown_recipe
 from train.schedule import Constant, Schedule, Steps, SwitchedOn
 
@@ -118,9 +129,11 @@ _CE = Term("ce", CE(), Constant(1.0))
 _KD = Term("kd", KD(temperature=1.0), Constant(1.0))
 _GKD = Term("gkd", GuidedKD(temperature=1.0), Constant(1.0))
 _CD = Term("cd", ChannelDistillation(), Constant(6.0))
+_RCD = Term("rcd", RobustChannelDistillation(), Constant(5.0))
 
 # lrdv1: the weight decays. lrdv2: CE and KD also wait until the teacher's features are learned.
 _CD_DECAYING = replace(_CD, weight=Steps(6.0, factor=0.9, milestones=(29, 59, 89)))
+_RCD_DECAYING = replace(_RCD, weight=Steps(5.0, factor=0.9, milestones=(29, 59, 89)))
 _CE_LATE = replace(_CE, weight=SwitchedOn(Constant(1.0), start=30))
 _KD_LATE = replace(_KD, weight=SwitchedOn(Constant(1.0), start=30))
 _GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(1.0), start=30))
@@ -129,6 +142,7 @@ _GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(1.0), start=30))
 _CIFAR_KD = replace(_KD, weight=Constant(0.1))
 _CIFAR_GKD = replace(_GKD, weight=Constant(0.1))
 _CIFAR_CD_DECAYING = replace(_CD, weight=Steps(6.0, factor=0.9, milestones=(59, 159)))
+_CIFAR_RCD_DECAYING = replace(_RCD, weight=Steps(5.0, factor=0.9, milestones=(59, 159)))
 _CIFAR_CE_LATE = replace(_CE, weight=SwitchedOn(Constant(1.0), start=60))
 _CIFAR_GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(0.1), start=60))
 
@@ -147,6 +161,9 @@ RECIPES = (
     _imagenet("s_resnet18.t_resnet34.cd.ce.kdv2", 28.26, _CE, _GKD, _CD_DECAYING),
     _imagenet("s_resnet18.t_resnet34.cd.kd.lrdv2", 27.99, _CE_LATE, _KD_LATE, _CD_DECAYING),
     _imagenet(DEFAULT_RECIPE, 27.68, _CE_LATE, _GKD_LATE, _CD_DECAYING),
+    # The same for heavy tails, not run on ImageNet yet.
+    _imagenet("s_resnet18.t_resnet34.rcd.ce", None, _CE, _RCD),
+    _imagenet("s_resnet18.t_resnet34.rcd.kdv2.lrdv2", None, _CE_LATE, _GKD_LATE, _RCD_DECAYING),
     # CIFAR-100, ResNet-152 (top-1 error 19.09) -> ResNet-50; FILE holds that teacher's weights.
     #   python precompute/run.py --split train --images cifar100 --teacher resnet152 --stem cifar \
     #     --weights FILE
@@ -162,6 +179,13 @@ RECIPES = (
         _CIFAR_CE_LATE,
         _CIFAR_GKD_LATE,
         _CIFAR_CD_DECAYING,
+    ),
+    _cifar100(
+        "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2",
+        None,
+        _CIFAR_CE_LATE,
+        _CIFAR_GKD_LATE,
+        _CIFAR_RCD_DECAYING,
     ),
     # The teacher of the built-in digits, which is published nowhere.
     #   python train/run.py --images digits --teacher none --recipe digits.resnet34.ce

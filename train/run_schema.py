@@ -64,7 +64,7 @@ RUN: dict[str, Any] = {
         }
     ),
     "epochs": Optional(count),
-    "cache": Optional({"codec": str, "bytes_per_view": float}),
+    "cache": Optional({"codec": str, "bytes_per_view": float, "tails": Optional([float])}),
     "flags": Optional(Values(str)),
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
@@ -17,6 +17,7 @@ from shared.errors import InputError
 from shared.images import ImageSource, default_source
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.store.cache import Cache, has_split, open_cache
+from shared.tails import Tails, read_tails, require_tails
 from shared.teacher import Teacher, cached_teacher
 from train.images import open_images
 from train.recipes import Recipe, get_recipe
@@ -35,6 +36,8 @@ class Setup:
     cache: Cache | None  # with the views of this run, which may be fewer than there are by now
     teacher: Teacher | None  # the live one
     use_targets: bool  # from the cache
+    tails: Tails | None  # of the cache's channel means, where the recipe or the cache has them
+    spread: tuple[Tensor, ...] | None  # of every channel, on the device, where the recipe needs it
     student: Student
     optimizer: Optimizer
     normalisation: Normalisation
@@ -80,6 +83,9 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             f"recipe {recipe.name} needs {', '.join(sorted(recipe.needs))} from a teacher: got "
             f"--teacher none; choose resnet18.ce, or --teacher cached with --cache"
         )
+    tails = None
+    if cache is not None:
+        tails = require_tails(cache) if "spread" in recipe.needs else read_tails(cache)
     facts = cache.manifest if cache else None
     channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
     architecture = flags.student or recipe.student
@@ -104,6 +110,8 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         cache=cache,
         teacher=teacher,
         use_targets=flags.teacher == "cached",
+        tails=tails,
+        spread=tails.on(device) if tails and "spread" in recipe.needs else None,
         student=student,
         optimizer=optimizer,
         normalisation=normalisation,
@@ -147,6 +155,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
                 "where": cache.where,
                 "codec": cache.manifest.codec,
                 "bytes_per_view": cache.num_bytes() / cache.manifest.samples,
+                "tails": tails and list(tails.share),
             },
             "flags": {name: str(value) for name, value in vars(flags).items()},
         },

@@ -1,6 +1,8 @@
 """What train/report.py prints: a table of any number of runs, and a picture of their curves.
 
 Runs that differ in nothing but their seed share a row: mean and sample deviation over the seeds.
+The last column is of the cache, stage by stage: the share of the variance of the channel means that
+1 % of the images hold (shared/tails.py).
 """
 
 import argparse
@@ -17,7 +19,7 @@ from train.plots import draw_curves
 
 COLUMNS = (
     "run", "seeds", "teacher", "epochs", "val top-1, last", "best", "val top-5, last",
-    "train images/s", "cache bytes/view",
+    "train images/s", "cache bytes/view", "tails",
 )  # fmt: skip
 FACTS = ("identity.recipe", "identity.teacher", "identity.seed", "epochs")
 
@@ -81,6 +83,7 @@ def _row(name: str, runs: list[Path]) -> tuple[str, ...]:
         _spread([records[-1]["top5"] for records in val]),
         f"{mean(speeds):.0f}",
         f"{cache['bytes_per_view']:,.0f} ({cache['codec']})" if cache else "-",
+        " ".join(f"{share:.2g}" for share in (cache and cache.get("tails")) or ()) or "-",
     )
 
 
