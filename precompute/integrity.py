@@ -29,7 +29,7 @@ from shared.images import ImageSource, open_source
 from shared.listing import Keys
 from shared.store.block import receipt_path
 from shared.store.cache import Cache, create_cache, open_cache
-from shared.tails import CHANNELS, keep_tails, measure, read_tails
+from shared.store.tails_file import CHANNELS, keep_tails, measure, read_tails
 from shared.teacher import cached_teacher
 
 Unit = tuple[int, int]  # (view, block)

@@ -19,7 +19,7 @@ from shared.checks import note_arithmetic, require_same_pixels
 from shared.distributed import read_world
 from shared.errors import printable
 from shared.store.cache import create_cache
-from shared.tails import keep_tails
+from shared.store.tails_file import keep_tails
 
 
 def make(flags: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ from shared.store.cache import (
 )
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
-from shared.tails import keep_tails
+from shared.store.tails_file import keep_tails
 from shared.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}

@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import InputError
 from train.guide import TeacherCorrect
-from train.losses import CE, KD, ChannelDistillation, GuidedKD
+from train.losses import CE, KD, ChannelDistillation, GuidedKD, RobustChannelDistillation
 from train.recipes import DEFAULT_RECIPE, RECIPES, Recipe, Term, get_recipe
 from train.schedule import Constant, Steps, SwitchedOn
 
@@ -14,6 +14,8 @@ ON: Runs = [(0, 100, 1.0)]
 LATE: Runs = [(0, 30, 0.0), (30, 100, 1.0)]
 SIX: Runs = [(0, 100, 6.0)]
 FALLING: Runs = [(0, 29, 6.0), (29, 59, 5.4), (59, 89, 4.86), (89, 100, 4.374)]
+FIVE: Runs = [(0, 100, 5.0)]
+FIVE_FALLING: Runs = [(0, 29, 5.0), (29, 59, 4.5), (59, 89, 4.05), (89, 100, 3.645)]
 
 CIFAR_ON: Runs = [(0, 200, 1.0)]
 CIFAR_SIX: Runs = [(0, 200, 6.0)]
@@ -21,6 +23,7 @@ TENTH: Runs = [(0, 200, 0.1)]
 CIFAR_LATE: Runs = [(0, 60, 0.0), (60, 200, 1.0)]
 TENTH_LATE: Runs = [(0, 60, 0.0), (60, 200, 0.1)]
 CIFAR_FALLING: Runs = [(0, 59, 6.0), (59, 159, 5.4), (159, 200, 4.86)]
+CIFAR_FIVE_FALLING: Runs = [(0, 59, 5.0), (59, 159, 4.5), (159, 200, 4.05)]
 
 WEIGHTS: dict[str, dict[str, Runs]] = {
     "resnet18.ce": {"ce": ON},
@@ -31,6 +34,8 @@ WEIGHTS: dict[str, dict[str, Runs]] = {
     "s_resnet18.t_resnet34.cd.ce.kdv2": {"ce": ON, "gkd": ON, "cd": FALLING},
     "s_resnet18.t_resnet34.cd.kd.lrdv2": {"ce": LATE, "kd": LATE, "cd": FALLING},
     "s_resnet18.t_resnet34.cd.kdv2.lrdv2": {"ce": LATE, "gkd": LATE, "cd": FALLING},
+    "s_resnet18.t_resnet34.rcd.ce": {"ce": ON, "rcd": FIVE},
+    "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": {"ce": LATE, "gkd": LATE, "rcd": FIVE_FALLING},
     "cifar.resnet50.ce": {"ce": CIFAR_ON},
     "cifar.s_resnet50.t_resnet152.kd.ce": {"ce": CIFAR_ON, "kd": TENTH},
     "cifar.s_resnet50.t_resnet152.cd.ce": {"ce": CIFAR_ON, "cd": CIFAR_SIX},
@@ -39,6 +44,11 @@ WEIGHTS: dict[str, dict[str, Runs]] = {
         "ce": CIFAR_LATE,
         "gkd": TENTH_LATE,
         "cd": CIFAR_FALLING,
+    },
+    "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2": {
+        "ce": CIFAR_LATE,
+        "gkd": TENTH_LATE,
+        "rcd": CIFAR_FIVE_FALLING,
     },
     "digits.resnet34.ce": {"ce": [(0, 8, 1.0)]},
 }
@@ -51,11 +61,14 @@ ERRORS = {
     "s_resnet18.t_resnet34.cd.ce.kdv2": 28.26,
     "s_resnet18.t_resnet34.cd.kd.lrdv2": 27.99,
     "s_resnet18.t_resnet34.cd.kdv2.lrdv2": 27.68,
+    "s_resnet18.t_resnet34.rcd.ce": None,
+    "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": None,
     "cifar.resnet50.ce": 22.02,
     "cifar.s_resnet50.t_resnet152.kd.ce": 20.36,
     "cifar.s_resnet50.t_resnet152.cd.ce": 20.08,
     "cifar.s_resnet50.t_resnet152.cd.ce.kdv2": 19.49,
     "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": 18.63,
+    "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2": None,
     "digits.resnet34.ce": None,
 }
 LEARNING_RATES: dict[str, Runs] = {
@@ -73,8 +86,15 @@ NEEDS = {
     "kd": {"logits"},
     "gkd": {"logits", "guided"},
     "cd": {"channels"},
+    "rcd": {"channels", "spread"},
 }
-LOSSES = {"ce": CE(), "kd": KD(1.0), "gkd": GuidedKD(1.0), "cd": ChannelDistillation()}
+LOSSES = {
+    "ce": CE(),
+    "kd": KD(1.0),
+    "gkd": GuidedKD(1.0),
+    "cd": ChannelDistillation(),
+    "rcd": RobustChannelDistillation(),
+}
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
 

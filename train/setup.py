@@ -17,7 +17,8 @@ from shared.errors import InputError
 from shared.images import ImageSource, default_source
 from shared.normalise import NORMALISATIONS, Normalisation
 from shared.store.cache import Cache, has_split, open_cache
-from shared.tails import Tails, read_tails, require_tails
+from shared.store.tails_file import read_tails, require_tails
+from shared.tails import Tails
 from shared.teacher import Teacher, cached_teacher
 from train.images import open_images
 from train.recipes import Recipe, get_recipe
