@@ -6,7 +6,7 @@ its stated bound allows, propagated through each formula.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from shared.distributed import World
 from shared.images import ImageSource, open_source
 from shared.loader import Draw, PixelLoader, Replay, Request
 from shared.store.cache import Cache, open_cache
+from shared.store.tails_file import require_tails
 from shared.targets import Targets
 from shared.teacher import Teacher, cached_teacher
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
@@ -62,7 +63,8 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
     """(pixels, cached batch, live batch) of the same samples, some batches of two views."""
     cache = world.caches[codec]
     labels = torch.from_numpy(world.source.labels)
-    views = CachedViews(cache, recipe, labels, True, CPU)
+    spread = require_tails(cache).on(CPU)
+    views = CachedViews(cache, recipe, labels, True, CPU, spread)
     loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
     generator = torch.Generator().manual_seed(0)
     for epoch in (0, 4):
@@ -72,7 +74,7 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
         request = Request(0, rows, Replay(view.box[rows], view.flip[rows]))
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels) if recipe.needs else None
-        live = live_batch(targets, recipe, labels[index], World(), CPU)
+        live = live_batch(targets, recipe, labels[index], World(), CPU, spread)
         yield batch.pixels, views.batch(view, index, index, World()), live
     views.close()
 
@@ -109,7 +111,7 @@ def test_a_wrong_view_changes_the_bits(world: Made) -> None:
     """Negative control: without it, the test above could pass on targets that never matter."""
     recipe = RECIPES[-2] if RECIPES[-2].needs else RECIPES[1]
     (pixels, cached, _), (_, other, _) = batches(world, "exact", recipe)
-    swapped = Batch(cached.labels, other.targets, other.guided, other.count, other.guided_count)
+    swapped = replace(other, labels=cached.labels)
     mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, swapped)
     assert not torch.equal(mine["loss total"], theirs["loss total"])
 

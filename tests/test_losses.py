@@ -12,9 +12,19 @@ from torch import Tensor
 
 from shared.targets import Targets
 from train.batch import Batch, StudentOutputs
-from train.losses import CE, KD, ChannelDistillation, GuidedKD, Loss
+from train.losses import (
+    CE,
+    KD,
+    ChannelDistillation,
+    GuidedKD,
+    Loss,
+    RobustChannelDistillation,
+)
 
-LOSSES: list[Loss] = [CE(), KD(1.0), KD(4.0), GuidedKD(1.0), GuidedKD(4.0), ChannelDistillation()]
+LOSSES: list[Loss] = [
+    *(CE(), KD(1.0), KD(4.0), GuidedKD(1.0), GuidedKD(4.0), ChannelDistillation()),
+    *(RobustChannelDistillation(), RobustChannelDistillation(beta=0.3)),
+]
 LN3 = math.log(3.0)
 quick = settings(max_examples=25, deadline=None)
 
@@ -60,6 +70,20 @@ def slow_cd(student: StudentOutputs, batch: Batch) -> float:
     return total
 
 
+def slow_rcd(student: StudentOutputs, batch: Batch, beta: float) -> float:
+    total = 0.0
+    stages = zip(student.channels, batch.targets.channels, batch.spread, strict=True)
+    for ours, theirs, spread in stages:
+        samples, width = ours.shape
+        stage = 0.0
+        for i in range(samples):
+            for c in range(width):
+                x = abs(float(ours[i, c]) - float(theirs[i, c])) / float(spread[c])
+                stage += x**2 if x <= beta else beta**2 + 2 * beta * (x - beta)
+        total += stage / (width * batch.count)
+    return total
+
+
 def slow(loss: Loss, student: StudentOutputs, batch: Batch) -> float:
     match loss:
         case CE():
@@ -70,6 +94,8 @@ def slow(loss: Loss, student: StudentOutputs, batch: Batch) -> float:
             return slow_kd(student, batch, temperature, guided=True)
         case ChannelDistillation():
             return slow_cd(student, batch)
+        case RobustChannelDistillation(beta):
+            return slow_rcd(student, batch, beta)
 
 
 # ---- examples
@@ -85,6 +111,7 @@ def make_batch(
         guided=guided,
         count=len(labels) / parts,
         guided_count=float(guided.sum()) / parts,
+        spread=tuple(0.5 + torch.arange(means.shape[1]) / 4 for means in channels),
     )
 
 
@@ -112,7 +139,7 @@ def rows_of(student: StudentOutputs, batch: Batch, rows: slice, parts: int = 1) 
     cut = StudentOutputs(student.logits[rows], tuple(c[rows] for c in student.channels))
     targets = Targets(batch.targets.logits[rows], tuple(c[rows] for c in batch.targets.channels))
     counts = batch.count / parts, batch.guided_count / parts
-    return cut, Batch(batch.labels[rows], targets, batch.guided[rows], *counts)
+    return cut, Batch(batch.labels[rows], targets, batch.guided[rows], *counts, batch.spread)
 
 
 cases = st.builds(
@@ -161,6 +188,10 @@ def two_rows(guided: list[bool]) -> tuple[StudentOutputs, Batch]:
         (GuidedKD(), [False, True], 0.549306),
         # Stage 1: (1 + 4 + 9 + 16) / (2 * 2); stage 2: (1 + 4) / (1 * 2).
         (ChannelDistillation(), [True, True], 7.5 + 2.5),
+        # Divided by 1/2 and 3/4: 2, 8/3 and 6, 16/3; stage 2, by 1/2: 2 and -4. Beyond 1 a
+        # difference x counts 2 x - 1.
+        (RobustChannelDistillation(), [True, True], (3 + 13 / 3 + 11 + 29 / 3) / 4 + (3 + 7) / 2),
+        (RobustChannelDistillation(beta=100), [True, True], (4 + 64 / 9 + 36 + 256 / 9) / 4 + 10),
     ],
     ids=str,
 )
@@ -337,6 +368,21 @@ def test_underflowing_probabilities_stay_finite(kind: Callable, gap: float) -> N
     assert_near(logits.grad, expected)
 
 
+@pytest.mark.parametrize("far", [1e1, 1e3, 1e5])
+def test_one_odd_image_pulls_no_harder_however_far_it_lies(far: float) -> None:
+    """What RCD is for: under CD the gradient grows with the distance."""
+    pulls = []
+    for loss in (RobustChannelDistillation(), ChannelDistillation()):
+        ours = torch.zeros(2, 3, requires_grad=True)
+        theirs = torch.tensor([[0.1, 0.2, 0.3], [far, far, far]])
+        guided = torch.tensor([True, True])
+        batch = make_batch(torch.tensor([0, 1]), torch.zeros(2, 5), (theirs,), guided)
+        loss(StudentOutputs(torch.zeros(2, 5), (ours,)), batch).backward()
+        pulls.append(ours.grad[1].abs())
+    assert_near(pulls[0], 2 / (batch.spread[0] * 3 * 2))
+    assert_near(pulls[1], torch.full((3,), far / 3))
+
+
 # ---- what they declare and refuse
 
 
@@ -345,6 +391,7 @@ def test_needs() -> None:
     assert KD.needs == {"logits"}
     assert GuidedKD.needs == {"logits", "guided"}
     assert ChannelDistillation.needs == {"channels"}
+    assert RobustChannelDistillation.needs == {"channels", "spread"}
 
 
 def test_ce_asks_nothing_of_a_teacher() -> None:
@@ -363,8 +410,9 @@ def test_ce_asks_nothing_of_a_teacher() -> None:
         ([], [], "nothing from the student and nothing from the teacher"),
     ],
 )
+@pytest.mark.parametrize("loss", [ChannelDistillation(), RobustChannelDistillation()], ids=repr)
 def test_channel_distillation_refuses_other_stages(
-    ours: list[int], theirs: list[int], got: str
+    loss: Loss, ours: list[int], theirs: list[int], got: str
 ) -> None:
     student = StudentOutputs(torch.zeros(2, 5), tuple(torch.zeros(2, c) for c in ours))
     channels = tuple(torch.zeros(2, c) for c in theirs)
@@ -372,7 +420,7 @@ def test_channel_distillation_refuses_other_stages(
         torch.tensor([0, 1]), torch.zeros(2, 5), channels, guided=torch.tensor([True, True])
     )
     with pytest.raises(ValueError) as error:
-        ChannelDistillation()(student, batch)
+        loss(student, batch)
     assert str(error.value) == (
         "channel distillation needs the teacher's stages and channels from the student's "
         f"connectors, got (samples, channels) {got}: build the student for this teacher"

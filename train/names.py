@@ -16,16 +16,15 @@ RECIPES = {
     "s_resnet18.t_resnet34.cd.ce.kdv2": "CE + guided KD + 6 CD, decaying (28.26)",
     "s_resnet18.t_resnet34.cd.kd.lrdv2": "CD first, CE + KD from epoch 30 (27.99)",
     DEFAULT_RECIPE: "CD first, CE + guided KD from epoch 30 (27.68); the default",
-    "s_resnet18.t_resnet34.rcd.ce": "CE + 5 RCD: CD for teachers with heavy tails (not run yet)",
-    "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": "the default with 5 RCD in place of CD (not run yet)",
+    "s_resnet18.t_resnet34.rcd.ce": "CE + 5 RCD, CD for heavy tails: not the paper's",
+    "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": "RCD first, CE + guided KD from epoch 30",
     "cifar.resnet50.ce": "CIFAR-100, plain training (22.02)",
     "cifar.s_resnet50.t_resnet152.kd.ce": "CIFAR-100, CE + 0.1 KD (20.36)",
     "cifar.s_resnet50.t_resnet152.cd.ce": "CIFAR-100, CE + 6 CD (20.08)",
     "cifar.s_resnet50.t_resnet152.cd.ce.kdv2": "CIFAR-100, CE + 0.1 guided KD + 6 CD (19.49)",
     "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": "CIFAR-100, CD first, the rest from epoch 60 "
     "(18.63)",
-    "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2": "CIFAR-100, the same with 5 RCD in place of CD "
-    "(not run yet)",
+    "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2": "CIFAR-100, RCD first, the rest from epoch 60",
     "digits.resnet34.ce": "the teacher of the built-in digits: CE, 8 epochs",
 }
 
