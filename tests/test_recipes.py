@@ -163,7 +163,7 @@ def test_repr_is_complete(recipe: Recipe) -> None:
         cls.__name__: cls
         for cls in (
             Recipe, Term, CE, KD, GuidedKD, ChannelDistillation, Constant, Steps, SwitchedOn,
-            TeacherCorrect,
+            TeacherCorrect, RobustChannelDistillation,
         )
     }  # fmt: skip
     assert eval(repr(recipe), words) == recipe
