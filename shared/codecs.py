@@ -12,8 +12,8 @@ device back into float32 Targets. Every row stands for itself, so any subset of 
 | tiny | channels u8, scale f32 a stage | derived, likewise | sqrt(c s) / 255 + s / 510^2 |
 
 Below 2^-14 (6e-5) fp16 is subnormal, with numbers 2^-24 apart: means and distances as small as that
-are held to 2^-25 (3e-8, half of such a unit) absolute, not to 2^-11 of themselves. A `tiny` made of `half` or `compact` (precompute/convert.py) carries their
-error of a mean besides its own.
+are held to 2^-25 (3e-8, half of such a unit) absolute, not to 2^-11 of themselves. A `tiny` made of
+`half` or `compact` (precompute/convert.py) carries their error of a mean besides its own.
 
 Stored logits are relative to their row's maximum because softmax cannot tell the difference and
 fp16 is finest near 0, where the probable classes then lie: 0 argmax flips and a third of the KL of

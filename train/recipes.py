@@ -151,8 +151,8 @@ RECIPES = (
     # top-1 error in percent, of one run; the later README differs in two: 28.53 for cd.ce, 27.61
     # for the default. All with the teacher in train mode, which no cache can hold.
     # A second run of the authors is public for three recipes. The README of their repository at
-    # 90a6b94 has 28.36 for cd.ce.lrdv1, 28.09 for cd.ce.lrdv2 and 27.73 for the default, so that
-    # nobody should take a difference of 0.1 between two recipes for real.
+    # 90a6b94 has 28.36 for cd.ce.lrdv1, 28.09 for cd.ce.lrdv2 and 27.73 for the default: a
+    # difference of 0.1 between two recipes is about what one recipe gives when it runs twice.
     #   python precompute/run.py --split train --images data/imagenet
     #   python train/run.py --images data/imagenet --cache data/teacher_cache --recipe NAME
     _imagenet("resnet18.ce", 30.43, _CE),
