@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from shared.checks import now_bad, stored_views
+from shared.choices import has_one_view
 from shared.codecs import CODECS, bound_of, relative_to_maximum
 from shared.decode import BadImage, image_size
 from shared.images import ImageSource
@@ -167,7 +168,7 @@ def _wrong_views(
     manifest = cache.manifest
     if manifest.format == "webdataset" and manifest.views > 1:
         return _stack(stored_views(cache, (view + 1) % manifest.views, source, index))
-    if manifest.policy == "center" or source is None:
+    if has_one_view(manifest.policy) or source is None:
         return pixels.rot90(1, (2, 3))
     draw = partial(draw_view, manifest.policy, manifest.size, manifest.seed, view + 1)
     views = {}

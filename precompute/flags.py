@@ -51,14 +51,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="K",
         help=f"views an image; epoch e trains on view e mod K (default: {DEFAULT_VIEWS}; 1 for "
-        "center)",
+        f"{' and '.join(sorted(choices.ONE_VIEW))})",
     )
     add(
         "--policy",
         choices=choices.POLICIES,
         metavar="POLICY",
         help="how views are drawn (default: random-resized-crop, pad-crop for small built-in sets, "
-        "center for val)",
+        f"{choices.VAL_POLICY} for val)",
     )
     add(
         "--size",

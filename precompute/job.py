@@ -17,6 +17,7 @@ import torchvision
 from precompute.flags import DEFAULT_VIEWS
 from precompute.skips import share_of_flag
 from shared import decode, view
+from shared.choices import VAL_POLICY, has_one_view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
@@ -74,12 +75,12 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         device,
     )
     trains = flags.split == "train"
-    policy = flags.policy or (source.policy or "random-resized-crop" if trains else "center")
-    views = flags.views or (DEFAULT_VIEWS if policy != "center" else 1)
-    if policy == "center" and views > 1:
+    policy = flags.policy or (source.policy or "random-resized-crop" if trains else VAL_POLICY)
+    views = flags.views or (1 if has_one_view(policy) else DEFAULT_VIEWS)
+    if has_one_view(policy) and views > 1:
         raise InputError(
-            f"the policy center has one view an image: got --views {views}; leave --views out, or "
-            f"choose a random --policy"
+            f"the policy {policy} has one view an image: got --views {views}; leave --views out, "
+            f"or choose a random --policy"
         )
     store = FORMATS[flags.format]
     block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))

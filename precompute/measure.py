@@ -24,6 +24,7 @@ from precompute.blocks import compute_blocks
 from precompute.estimate import count_files, free_bytes
 from precompute.job import Job, make_job
 from precompute.skips import Skips
+from shared.choices import has_one_view
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
 from shared.models import build_model
@@ -74,7 +75,7 @@ def report(job: Job, costs: Costs, free: float) -> str:
     def break_even(views: int) -> float:
         return views * costs.pipeline / costs.teacher
 
-    shown = {asked} if manifest.policy == "center" else {asked, *SHOWN_VIEWS}
+    shown = {asked} if has_one_view(manifest.policy) else {asked, *SHOWN_VIEWS}
     room = f"{size(free)} ({'enough' if bytes_of(asked) < free else 'NOT ENOUGH'})"
     if free == math.inf:
         room = "no limit known"

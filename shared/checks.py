@@ -12,7 +12,7 @@ from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.store.block import receipt_path, sha256
 from shared.store.cache import Arrays, Cache
-from shared.view import View, apply
+from shared.view import View, apply, stored_view
 
 RESUMED = 64  # views that are made again before a cache is gone on with
 
@@ -86,7 +86,7 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
     for view, block, index, checksum in wanted:
         stored = cache.read_block(view, block, ["box", "flip"], alone=True)
         row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
-        drawn = _view(stored, row)
+        drawn = _view(cache, stored, row)
         found = _replayed(cache, source, index, drawn)
         if manifest.format == "webdataset":
             found = decode_pixels(encode_pixels(found))
@@ -131,16 +131,16 @@ def stored_views(
             stored = cache.read_block(view, block, ["box", "flip"])
             start = manifest.rows(block).start
             found = {
-                index: _replayed(cache, source, index, _view(stored, index - start))
+                index: _replayed(cache, source, index, _view(cache, stored, index - start))
                 for index in inside
             }
         pixels.update(found)
     return {index: pixels[index] for index in wanted}
 
 
-def _view(stored: Arrays, row: int) -> View:
-    top, left, height, width = (int(value) for value in stored["box"][row])
-    return View(top, left, height, width, bool(stored["flip"][row]))
+def _view(cache: Cache, stored: Arrays, row: int) -> View:
+    box = stored["box"][row].tolist()
+    return stored_view(cache.manifest.policy, box, bool(stored["flip"][row]))
 
 
 def _replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:

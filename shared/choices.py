@@ -27,8 +27,18 @@ FORMATS = {
 POLICIES = {
     "random-resized-crop": "a box of 8 to 100 % of the area, resized, flipped half the time",
     "pad-crop": "mirrored by 4 px at the edges, cropped, flipped half the time: CIFAR's",
-    "center": "one view an image, the central square: for val",
+    "resize-center": "one view an image, torchvision's Resize(256) and CenterCrop(224): for val",
+    "center": "one view an image, a central square of source pixels: val of earlier versions",
 }
+
+VAL_POLICY = "resize-center"  # unless told otherwise, with a cache and without
+ONE_VIEW = frozenset({"resize-center", "center"})  # depend on the image alone
+
+
+def has_one_view(policy: str) -> bool:
+    """Whether every view of an image would be the same: a policy for val."""
+    return policy in ONE_VIEW
+
 
 # Bytes a view of ResNet-34 and 1000 classes in the format zarr: shared/codecs.py.
 CODECS = {

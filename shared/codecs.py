@@ -11,9 +11,9 @@ device back into float32 Targets. Every row stands for itself, so any subset of 
 | compact | channels f16 | derived: that of stage 4 through the head | 2^-11 c |
 | tiny | channels u8, scale f32 a stage | derived, likewise | sqrt(c s) / 255 + s / 510^2 |
 
-Numbers below 2^-14 (6e-5) have fewer digits in fp16: means and distances as small as that are held
-to 2^-25 (3e-8) absolute. A `tiny` made of `half` or `compact` (precompute/convert.py) carries their
-error of a mean besides its own.
+Below 2^-14 (6e-5) fp16 is subnormal, with numbers 2^-24 apart: means and distances as small as that
+are held to 2^-25 (3e-8, half of such a unit) absolute, not to 2^-11 of themselves. A `tiny` made of
+`half` or `compact` (precompute/convert.py) carries their error of a mean besides its own.
 
 Stored logits are relative to their row's maximum because softmax cannot tell the difference and
 fp16 is finest near 0, where the probable classes then lie: 0 argmax flips and a third of the KL of

@@ -23,14 +23,15 @@ from shared.decode import BadImage, decode
 from shared.images import ImageSource
 from shared.jpeg import decode_pixels, encode_pixels
 from shared.shm import require_room
-from shared.view import TooSmall, View, apply, apply_to_image, draw_view, new_batch
+from shared.view import TooSmall, apply, apply_to_image, draw_view, new_batch, stored_view
 from shared.worker import CARRIED, Failed, begin_worker, held_signals, received
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Stored views."""
+    """Stored views, of a cache of `policy`."""
 
+    policy: str
     box: NDArray[np.int32]  # (B, 4): top, left, height, width
     flip: NDArray[np.bool_]  # (B,)
 
@@ -102,8 +103,10 @@ class _Pixels(Dataset[PixelBatch | Failed]):
                     )
                     pixels[row] = apply_to_image(view, image, self.size)
                 else:
-                    top, left, height, width = request.views.box[row].tolist()
-                    view = View(top, left, height, width, bool(request.views.flip[row]))
+                    stored = request.views
+                    view = stored_view(
+                        stored.policy, stored.box[row].tolist(), bool(stored.flip[row])
+                    )
                     pixels[row] = apply(view, data, self.size)
                 if self.as_jpeg:
                     images[row] = encode_pixels(pixels[row])

@@ -37,7 +37,8 @@ class Tails:
 
     @property
     def are_heavy(self) -> bool:
-        return max(self.share) > HEAVY
+        """Of fewer samples a single one is more than the tail."""
+        return self.samples >= 1 / FAR and max(self.share) > HEAVY
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The spread of every channel, float32 (C_s,) a stage."""

@@ -3,6 +3,12 @@
 `draw_view` chooses one, `apply` turns encoded bytes into its pixels. Precompute and training both
 use this `apply`, so that a student sees exactly what its teacher saw.
 
+Most policies crop first and resize the box to the network's size. `resize-center`, the one of the
+val split, resizes first, because published accuracies are stated for torchvision's transform:
+Resize(256) and CenterCrop(224) for a network of 224 px, whose pixels it has bit for bit. A box of
+whole source pixels cannot have them, since the crop's edges fall between source pixels: `center`,
+which takes such a box, differs by 4 levels of 255 on average. It stays for the caches that hold it.
+
 A view is a pure function of (policy, size, seed, view number, sample index, image shape). The
 counter-based generator Philox starts from key (seed, PURPOSE) and counter (0, 0, number, index),
 each in a 64-bit word of its own, never added: no two views share their random words, and order,
@@ -13,12 +19,13 @@ caches store the box as well as the seed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from shared.choices import POLICIES
 from shared.decode import MAX_PIXELS, decode, decode_rows
@@ -33,7 +40,7 @@ RATIO = (3 / 4, 4 / 3)  # width / height
 ATTEMPTS = 10
 PAD = 4  # pixels: the usual CIFAR augmentation
 CENTER = 224 / 256  # share of the shorter side: Resize(256), CenterCrop(224)
-WHOLE = 64  # pixels: networks of at most this size see the whole centre square, as on CIFAR
+WHOLE = 64  # pixels: networks of at most this size see the whole central square, as on CIFAR
 
 PURPOSE = int.from_bytes(b"view", "big")
 WORDS = 1 + 4 * ATTEMPTS  # flip, then (area, ratio, top, left) for each attempt
@@ -48,7 +55,11 @@ class View:
     """Rows top..top+height and columns left..left+width of the source, then a horizontal flip.
 
     Half-open, in source pixels. The box may reach outside the image: pixels there are mirrored at
-    the edge, without repeating it.
+    the edge, without repeating it. The box is resized to the size of what the network sees, or with
+    `resize_first` until its shorter side is `shorter_side(size)`, and the central square of that
+    size is cut from it.
+
+    Caches store box and flip; `resize_first` follows from the manifest's policy (`stored_view`).
     """
 
     top: int
@@ -56,6 +67,19 @@ class View:
     height: int
     width: int
     flip: bool
+    resize_first: bool = False
+
+
+def stored_view(policy: str, box: Sequence[int], flip: bool) -> View:
+    """The view whose `box` (top, left, height, width) and `flip` a cache of `policy` stores."""
+    top, left, height, width = box
+    return View(top, left, height, width, flip, resize_first=policy == "resize-center")
+
+
+def shorter_side(size: int) -> int:
+    """Pixels to which an image's shorter side is resized before a square of `size` is cut: 256 for
+    224, and none more than `size` where the network sees the whole central square."""
+    return size if size <= WHOLE else round(size / CENTER)
 
 
 def draw_view(
@@ -73,6 +97,8 @@ def draw_view(
         return _random_resized_crop(_uniforms(seed, number, index), height, width)
     if policy == "pad-crop":
         return _pad_crop(_uniforms(seed, number, index), size, height, width)
+    if policy == "resize-center":
+        return _resize_center(size, height, width)
     if policy == "center":
         return _center(size, height, width)
     raise InputError(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
@@ -85,10 +111,11 @@ def apply(view: View, data: bytes, size: int) -> torch.Tensor:
 
     Raises: BadImage if the bytes do not decode, InputError for a box that no policy draws.
     """
-    if min(view.height, view.width) < 1 or view.height * view.width > MAX_PIXELS:
+    if min(view.height, view.width) < 1 or _most_pixels(view, size) > MAX_PIXELS:
         raise InputError(
-            f"a view is a box of 1 to {MAX_PIXELS:,} pixels: got {view.height} x {view.width}; the "
-            f"cache that says so is damaged: make it again with precompute/run.py"
+            f"a view is a box of 1 to {MAX_PIXELS:,} pixels, also when resized: got {view.height} "
+            f"x {view.width}; the cache that says so is damaged: make it again with "
+            f"precompute/run.py"
         )
     if view.top < 0:  # rows from anywhere may be mirrored into the box
         return apply_to_image(view, decode(data), size)
@@ -98,7 +125,8 @@ def apply(view: View, data: bytes, size: int) -> torch.Tensor:
 def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch.Tensor:
     """The same for decoded pixels (H, W, 3): crop, antialiased bilinear resize, flip.
 
-    Inside the image this equals torchvision's v2 `resized_crop` and `horizontal_flip`, bit for bit.
+    Inside the image this equals torchvision's v2 `resized_crop` and `horizontal_flip`, bit for bit;
+    with `resize_first`, of the box, its v2 `resize` and `center_crop`.
     The result shares no memory with the image.
     """
     rows = slice(view.top, view.top + view.height)
@@ -111,7 +139,10 @@ def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch
         box = image[np.ix_(_mirrored(rows, image.shape[0]), _mirrored(columns, image.shape[1]))]
     # Channels stay last in memory: same pixels as torchvision's planes, resized in half the time.
     pixels = torch.from_numpy(box).permute(2, 0, 1)  # (3, height, width)
-    if pixels.shape[1:] != (size, size):
+    if view.resize_first:
+        pixels = resize(pixels, [shorter_side(size)], antialias=ANTIALIAS)
+        pixels = center_crop(pixels, [size, size]).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    elif pixels.shape[1:] != (size, size):
         pixels = resize(pixels, [size, size], antialias=ANTIALIAS)  # bilinear is its default
     return pixels.flip(-1) if view.flip else pixels
 
@@ -164,6 +195,24 @@ def _pad_crop(uniforms: list[float], size: int, height: int, width: int) -> View
     top = _below(uniforms[1], height + 2 * PAD - size + 1) - PAD
     left = _below(uniforms[2], width + 2 * PAD - size + 1) - PAD
     return View(top, left, size, size, uniforms[0] < 0.5)
+
+
+def _resize_center(size: int, height: int, width: int) -> View:
+    """The whole image; of one so long that it would have more than MAX_PIXELS when it is resized
+    (1,365 times as long as wide at 224 px), the central part that has not."""
+    side = min(height, width)
+    longest = side if size <= WHOLE else MAX_PIXELS * side // shorter_side(size) ** 2
+    h, w = min(height, longest), min(width, longest)
+    return View((height - h) // 2, (width - w) // 2, h, w, False, resize_first=True)
+
+
+def _most_pixels(view: View, size: int) -> int:
+    """Of the box before and after its resize. No side is below 1."""
+    most = view.height * view.width
+    if view.resize_first:
+        short, long = sorted((view.height, view.width))
+        most = max(most, shorter_side(size) ** 2 * long // short)
+    return most
 
 
 def _center(size: int, height: int, width: int) -> View:

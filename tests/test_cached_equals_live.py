@@ -71,7 +71,8 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
         view = views.load(epoch)
         index = torch.randperm(len(labels), generator=generator)[:12]
         rows = index.numpy()
-        request = Request(0, rows, Replay(view.box[rows], view.flip[rows]))
+        stored = Replay(cache.manifest.policy, view.box[rows], view.flip[rows])
+        request = Request(0, rows, stored)
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels) if recipe.needs else None
         live = live_batch(targets, recipe, labels[index], World(), CPU, spread)
@@ -202,7 +203,7 @@ def test_cached_views_are_the_policys(world: Made) -> None:
     drawn, replayed = loader.batches(
         [
             Request(0, index, Draw(manifest.policy, manifest.seed, 2)),
-            Request(0, index, Replay(stored["box"], stored["flip"])),
+            Request(0, index, Replay(manifest.policy, stored["box"], stored["flip"])),
         ]
     )
     assert torch.equal(drawn.pixels, replayed.pixels)

@@ -104,7 +104,10 @@ def spare(world: World, tmp_path: Path) -> World:
         (("--seed", -1), ["--seed must be 0 or more and below 2^63: got -1"]),
         (("--seed", 2**63), ["--seed must be 0 or more and below 2^63: got 9223372036854775808"]),
         (("--workers", -1), ["--workers must be 0 or more: got -1"]),
-        (("--policy", "center"), ["the policy center has one view an image: got --views 2"]),
+        *(
+            (("--policy", policy), [f"the policy {policy} has one view an image: got --views 2"])
+            for policy in ("center", "resize-center")
+        ),
         (("--device", "nonsense"), ["--device must be one that torch can use here: nonsense is"]),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import train.agreement
 import train.eval
+from shared.choices import VAL_POLICY
 from shared.decode import BadImage, decode
 from shared.errors import InputError
 from shared.images import ImageSource, open_source
@@ -163,7 +164,7 @@ def slow(world: World, best: Path, store: str | None, unknown: tuple[int, ...] =
         except BadImage:
             images, bad = images + 1, bad + 1
             continue
-        view = draw_view("center", SIZE, 0, 0, index, *image.shape[:2])
+        view = draw_view(VAL_POLICY, SIZE, 0, 0, index, *image.shape[:2])
         pixels = apply_to_image(view, image, SIZE)
         if store == "webdataset":
             pixels = decode_pixels(encode_pixels(pixels))

@@ -87,7 +87,11 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
         (("format",), "tape", "format must be zarr or webdataset: got 'tape'"),
         (("order",), "permuted", "order must be source in the format zarr: got permuted"),
         (("order",), "random", "order must be source or permuted: got 'random'"),
-        (("policy",), "crop", "policy must be random-resized-crop or pad-crop or center: got"),
+        (
+            ("policy",),
+            "crop",
+            "policy must be random-resized-crop or pad-crop or resize-center or center: got",
+        ),
         (("precision",), "fp8", "precision must be fp32 or bf16: got 'fp8'"),
         (("source", "digest"), "D1" * 32, "source.digest must be 64 hexadecimal digits: got"),
         (("teacher", "channels"), [1, 2], "teacher.channels must be a list of 3 to 4: got a list"),

@@ -151,6 +151,6 @@ def test_boxes_that_no_policy_draws(tmp_path: Path, height: int, width: int) -> 
     write_image_folder(tmp_path, classes=1, train=1, val=1)
     loader = PixelLoader((open_source(str(tmp_path), "train"),), 8, 0, pin_memory=False)
     box = np.array([[0, 0, height, width]], np.int32)
-    request = Request(0, np.array([0]), Replay(box, np.array([False])))
+    request = Request(0, np.array([0]), Replay("pad-crop", box, np.array([False])))
     with pytest.raises(InputError, match=f"a view is a box of 1 to .*: got {height} x {width}"):
         list(loader.batches([request]))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from shared import regular
+from shared.choices import POLICIES, has_one_view
 from shared.decode import image_size
 from shared.errors import InputError, StorageError
 from shared.images import ImageSource, open_source
@@ -122,24 +123,26 @@ def test_workers_outlive_a_call(train: ImageSource) -> None:
     assert len(processes[0]) == 1
 
 
-@pytest.mark.parametrize("policy", ["random-resized-crop", "pad-crop", "center"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_replay_gives_what_draw_gave(train: ImageSource, policy: str) -> None:
     loader = PixelLoader((train,), SIZE, 0, pin_memory=False)
     index = np.arange(len(train))
     (drawn,) = loader.batches([Request(0, index, Draw(policy, 5, 3))])
-    (replayed,) = loader.batches([Request(0, index, Replay(drawn.box.numpy(), drawn.flip.numpy()))])
+    (replayed,) = loader.batches(
+        [Request(0, index, Replay(policy, drawn.box.numpy(), drawn.flip.numpy()))]
+    )
     assert_equal([replayed], [drawn])
     # Rows of a stored view, as training gathers them.
     rows = indices(6, 2, 9)
-    stored = Replay(drawn.box.numpy()[rows], drawn.flip.numpy()[rows])
+    stored = Replay(policy, drawn.box.numpy()[rows], drawn.flip.numpy()[rows])
     (some,) = loader.batches([Request(0, rows, stored)])
     assert torch.equal(some.pixels, drawn.pixels[rows])
-    if policy == "center":
+    if has_one_view(policy):
         assert not drawn.flip.any()
     else:
         assert drawn.flip.any() and not drawn.flip.all()
     # Negative control: the mirror image is another.
-    mirrored = Replay(drawn.box.numpy(), ~drawn.flip.numpy())
+    mirrored = Replay(policy, drawn.box.numpy(), ~drawn.flip.numpy())
     (other,) = loader.batches([Request(0, index, mirrored)])
     assert torch.equal(other.pixels, drawn.pixels.flip(3))
     assert not torch.equal(other.pixels, drawn.pixels)

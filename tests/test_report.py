@@ -41,7 +41,7 @@ def test_seeds_share_a_row(tmp_path: Path) -> None:
     # deviation of 70, 72, 74: sqrt((4 + 0 + 4) / 2) = 2; of 71, 72, 74: sqrt(7 / 3) = 1.53
     assert cells(seeds) == [
         *("cd", "3", "cached", "3 of 5", "72.00 ± 2.00%", "72.33 ± 1.53%"),
-        *("90.00 ± 0.00%", "101", "1,234 (half)"),
+        *("90.00 ± 0.00%", "101", "1,234 (half)", "-"),
     ]
     assert cells(plain)[:6] == ["plain", "1", "cached", "2 of 5", "40.00%", "40.00%"]
     with Image.open(tmp_path / "report.png") as image:
@@ -57,27 +57,30 @@ def test_a_recipe_without_teacher_terms_has_none(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_not_comparable_are_marked(tmp_path: Path) -> None:
-    """Of other images, other val images, other epochs; one that does not tell is not marked."""
+    """Of other images, other val images or views of them, other epochs; one that does not tell is
+    not marked."""
     facts = {
-        "usual": ("i", "v", 5), "silent": (None, None, 5), "usual2": ("i", "v", 5),
-        "images": ("j", "v", 5), "val": ("i", "w", 5), "both": ("i", "w", 9),
+        "usual": ("i", "v", "p", 5), "silent": (None, None, None, 5), "usual2": ("i", "v", "p", 5),
+        "images": ("j", "v", "p", 5), "val": ("i", "w", "p", 5), "both": ("i", "w", "p", 9),
+        "views": ("i", "v", "q", 5),
     }  # fmt: skip
     runs = []
-    for name, (images, val, epochs) in facts.items():
+    for name, (images, val, policy, epochs) in facts.items():
         runs.append(write_run(tmp_path / name, f"recipe of {name}", 0, [50]))
         text = json.loads((runs[-1] / "run.json").read_text())
-        text["identity"] |= {"images": images, "val": val}
+        text["identity"] |= {"images": images, "val": val, "val_policy": policy}
         (runs[-1] / "run.json").write_text(json.dumps({**text, "epochs": epochs}))
     done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
     lines = done.stdout.splitlines()
-    assert [cells(line)[0] for line in lines[2:8]] == [
-        "usual", "silent", "usual2", "images*", "val†", "both†‡"
+    assert [cells(line)[0] for line in lines[2:9]] == [
+        "usual", "silent", "usual2", "images*", "val†", "both†‡", "views§"
     ]  # fmt: skip
-    assert lines[8:12] == [
+    assert lines[9:14] == [
         "",
         "* not comparable with the other runs: other training images",
         "† not comparable with the other runs: other val images",
         "‡ not comparable with the other runs: another number of epochs",
+        "§ not comparable with the other runs: other views of the val images",
     ]
     done = run("train/report.py", *runs[:3], "--out", tmp_path / "report.png")
     assert "not comparable" not in done.stdout

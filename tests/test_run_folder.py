@@ -275,7 +275,9 @@ def test_the_val_images_are_a_part_of_the_run(made: Path, tmp_path: Path) -> Non
     run = json.loads((out / "run.json").read_text())
     assert run["processes"] == 1
     # One that was begun before this was recorded goes on.
-    del run["identity"]["val"], run["identity"]["val_cache"], run["processes"]
+    for name in ("val", "val_cache", "val_policy"):
+        del run["identity"][name]
+    del run["processes"]
     (out / "run.json").write_text(json.dumps(run))
     assert run_train(*other).stderr == ""
     # Another number of processes is told, and no reason to stop.
@@ -283,6 +285,28 @@ def test_the_val_images_are_a_part_of_the_run(made: Path, tmp_path: Path) -> Non
     done = run_train(*other)
     assert done.stderr.startswith(f"NOTE: {out} was begun with 4 processes and goes on with 1: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "policy", "told"),
+    [(224, "resize-center", True), (64, "resize-center", False), (224, "center", False)],
+)
+def test_a_run_of_an_earlier_version_is_told_that_its_val_pixels_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, policy: str, told: bool
+) -> None:
+    facts: dict[str, Any] = {"model": {**RUN["model"], "size": size}}
+    RunFolder(tmp_path).open({"seed": 1}, facts)
+    RunFolder(tmp_path).open({"seed": 1, "val_policy": policy}, facts)
+    noted = capsys.readouterr().err
+    assert ("begun with an earlier version, which judged on the val pixels" in noted) == told
+    # One that says what it saw goes on with that, and with nothing else.
+    run_json = json.loads((tmp_path / "run.json").read_text())
+    run_json["identity"]["val_policy"] = "center"
+    (tmp_path / "run.json").write_text(json.dumps(run_json))
+    RunFolder(tmp_path).open({"seed": 1, "val_policy": "center"}, facts)
+    with pytest.raises(InputError, match="its val_policy differs"):
+        RunFolder(tmp_path).open({"seed": 1, "val_policy": "resize-center"}, facts)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

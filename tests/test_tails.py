@@ -214,6 +214,7 @@ def test_heavy_tails_are_told_with_the_recipe_to_take(capsys: pytest.CaptureFixt
     )
     assert said.err.startswith("NOTE: ") and "rcd" in said.err and said.err.count("\n") == 1
     tell_tails(Tails(100, (0.14, 0.2), (3.0, 8.0), ((1.0,),) * 2))
+    tell_tails(Tails(99, (0.14, 0.9), (3.0, 8.0), ((1.0,),) * 2))  # one sample is more than 1 %
     assert capsys.readouterr().err == ""
 
 

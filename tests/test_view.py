@@ -1,6 +1,7 @@
 """Views: distribution against torchvision's, promised values, pixels against torchvision's."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from itertools import product
@@ -16,8 +17,17 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as torchvision_functional
 
 from shared import view as view_module
+from shared.decode import MAX_PIXELS, decode
 from shared.errors import InputError
-from shared.view import POLICIES, View, apply, apply_to_image, draw_view
+from shared.view import (
+    POLICIES,
+    View,
+    apply,
+    apply_to_image,
+    draw_view,
+    shorter_side,
+    stored_view,
+)
 
 DRAWS = 20_000
 # Two-sample Kolmogorov-Smirnov at p = 1e-4, sqrt(ln(2 / p) / DRAWS). All draws are seeded, so that
@@ -171,6 +181,9 @@ GOLDEN = [
     ("center", (0, 0, 0), IMAGENET, View(23, 86, 328, 328, False)),
     ("center", (1, 2, 3), CIFAR, View(0, 0, 32, 32, False)),
     ("center", (0, 0, 0), PANORAMA, View(4, 474, 52, 52, False)),
+    ("resize-center", (0, 0, 0), IMAGENET, View(0, 0, 375, 500, False, True)),
+    ("resize-center", (1, 2, 3), CIFAR, View(0, 0, 32, 32, False, True)),
+    ("resize-center", (0, 0, 0), PANORAMA, View(0, 0, 60, 1000, False, True)),
 ]
 
 
@@ -187,7 +200,7 @@ def test_promised_views(
     height=SIDES,
     width=SIDES,
     index=WORDS,
-    policy=st.sampled_from(["random-resized-crop", "center"]),
+    policy=st.sampled_from(["random-resized-crop", "resize-center", "center"]),
 )
 def test_boxes_lie_inside_the_image(height: int, width: int, index: int, policy: str) -> None:
     view = draw_view(policy, 224, 0, 0, index, height, width)
@@ -230,7 +243,8 @@ def test_pad_crop_of_the_smallest_image_is_the_padded_image() -> None:
             "centre",
             0,
             CIFAR,
-            "--policy must be one of random-resized-crop, pad-crop, center, got 'centre'",
+            "--policy must be one of random-resized-crop, pad-crop, resize-center, center, "
+            "got 'centre'",
         ),
         ("center", -1, CIFAR, "--seed must be at least 0 and below 2**64, got -1"),
         ("center", 2**64, CIFAR, f"--seed must be at least 0 and below 2**64, got {2**64}"),
@@ -268,6 +282,84 @@ def test_pixels_equal_torchvisions(policy: str, shape: tuple[int, int], size: in
         assert torch.equal(pixels, expected)
 
 
+# (height, width) for torchvision's evaluation transform: 224, 256 and what lies around them, odd
+# sides, images smaller than what they are resized to, panoramas.
+SHAPES = [
+    *(IMAGENET, (500, 375), (333, 500), (500, 333), (401, 299), (224, 224), (256, 256), (255, 257)),
+    *((257, 255), (256, 341), (341, 256), (100, 75), (31, 47), (1, 1), (1, 3), (600, 600)),
+    *((799, 1201), PANORAMA, (1000, 60), (1999, 301)),
+]
+
+
+def by_torchvision(
+    image: npt.NDArray[np.uint8], size: int = 224, shorter: int = 256
+) -> torch.Tensor:
+    planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    resized = torchvision_functional.resize(planes, [shorter], antialias=True)
+    return torchvision_functional.center_crop(resized, [size, size])
+
+
+def encoded(image: npt.NDArray[np.uint8], form: str) -> bytes:
+    file = BytesIO()
+    Image.fromarray(image).save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_val_pixels_are_those_of_torchvisions_transform(shape: tuple[int, int], form: str) -> None:
+    """Drawn, and replayed from what a cache stores of them."""
+    data = encoded(picture(*shape), form)
+    image = decode(data)
+    view = draw_view("resize-center", 224, 0, 0, 0, *shape)
+    stored = stored_view("resize-center", [view.top, view.left, view.height, view.width], view.flip)
+    assert stored == view
+    expected = by_torchvision(image)
+    for pixels in (apply_to_image(view, image, 224), apply(stored, data, 224)):
+        assert pixels.shape == (3, 224, 224) and pixels.dtype == torch.uint8
+        assert pixels.permute(1, 2, 0).is_contiguous(), "channels last"
+        assert torch.equal(pixels, expected)
+
+
+@given(height=st.integers(1, 400), width=st.integers(1, 400), size=st.sampled_from([65, 96, 160]))
+def test_other_sizes_cut_the_same_share(height: int, width: int, size: int) -> None:
+    image = picture(height, width)
+    view = draw_view("resize-center", size, 0, 0, 0, height, width)
+    expected = by_torchvision(image, size, shorter=round(size * 256 / 224))
+    assert torch.equal(apply_to_image(view, image, size), expected)
+
+
+@given(height=SIDES, width=SIDES, size=st.integers(1, 64))
+def test_small_networks_see_the_whole_central_square(height: int, width: int, size: int) -> None:
+    views = [draw_view(p, size, 0, 0, 0, height, width) for p in ("center", "resize-center")]
+    assert replace(views[0], resize_first=True) == views[1]
+    assert views[0].height == views[0].width == min(height, width)
+    image = picture(height % 50 + 1, width % 50 + 1)
+    pixels = [
+        apply_to_image(draw_view(p, size, 0, 0, 0, *image.shape[:2]), image, size)
+        for p in ("center", "resize-center")
+    ]
+    assert torch.equal(*pixels)
+
+
+@pytest.mark.parametrize("size", [65, 224, 4096])
+@pytest.mark.parametrize("shape", [(1, MAX_PIXELS), (MAX_PIXELS // 3, 3), (1, 65_535)])
+def test_a_resize_never_fills_the_memory(shape: tuple[int, int], size: int) -> None:
+    """Of an image that is extremely long its central part is resized, and no box makes more."""
+    view = draw_view("resize-center", size, 0, 0, 0, *shape)
+    assert min(view.height, view.width) == min(shape)
+    assert abs(2 * view.top + view.height - shape[0]) <= 1
+    assert abs(2 * view.left + view.width - shape[1]) <= 1
+    short, long = sorted((view.height, view.width))
+    resized = shorter_side(size) * int(shorter_side(size) * long / short)
+    assert 0.7 * min(MAX_PIXELS, shorter_side(size) ** 2 * max(shape) // min(shape)) < resized
+    assert resized <= MAX_PIXELS
+    forged = View(0, 0, *shape, False, True)
+    if shorter_side(size) ** 2 * max(shape) // min(shape) > MAX_PIXELS:
+        with pytest.raises(InputError, match="pixels, also when resized: got"):
+            apply(forged, encoded(picture(1, 1), "PNG"), size)
+
+
 def test_apply_decodes_and_crops() -> None:
     image = picture(40, 50)
     png = BytesIO()
@@ -296,8 +388,9 @@ def test_outside_is_numpys_reflect(height: int, width: int, top: int, left: int,
 def test_flip_mirrors_and_twice_is_nothing(index: int, policy: str) -> None:
     image = picture(37, 41)
     drawn = draw_view(policy, 32, 0, 0, index, 37, 41)
-    box = (drawn.top, drawn.left, drawn.height, drawn.width)
-    plain, flipped = (apply_to_image(View(*box, flip), image, 32) for flip in (False, True))
+    plain, flipped = (
+        apply_to_image(replace(drawn, flip=flip), image, 32) for flip in (False, True)
+    )
     assert torch.equal(flipped.flip(-1), plain)
     assert not torch.equal(flipped, plain)
 

@@ -21,6 +21,7 @@ from torch.nn.functional import kl_div, log_softmax
 from tqdm import tqdm
 
 from shared.checks import require_pixels, require_source, require_targets
+from shared.choices import has_one_view
 from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, note
@@ -183,7 +184,7 @@ def _with_teacher(
 ) -> Iterator[Answers]:
     manifest = cache.manifest
     _require_trained_for(facts, manifest.teacher.classes, manifest.size, cache.where)
-    if manifest.policy != "center":
+    if not has_one_view(manifest.policy):
         raise InputError(
             f"the val split is seen in its centre views: {cache.where} holds those of policy "
             f"{manifest.policy}; make it with precompute/run.py --split val"
@@ -228,7 +229,7 @@ def _from_shards(cache: Cache, workers: int) -> Iterator[Answers]:
 
 
 def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[Answers]:
-    """Centre views are the policy's only ones, so the source's own are those of the cache."""
+    """Centre views are the policy's only ones, so those drawn here are those of the cache."""
     codec = CODECS[cache.manifest.codec]
     needed = codec.needed(frozenset({"logits"}))
     stages, head = cache.manifest.teacher.channels, cache.head()
@@ -236,7 +237,7 @@ def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[An
     loader.start()  # before a view is in memory, whose pages workers would keep
     arrays = cache.read_view(0, [*needed, "pred"])
     start = 0
-    for pixels, labels in image_batches(loader, 0, source, BATCH):
+    for pixels, labels in image_batches(loader, 0, source, BATCH, policy=cache.manifest.policy):
         rows = slice(start, start + len(labels))
         fields = {name: torch.from_numpy(arrays[name][rows]) for name in needed}
         pred = torch.from_numpy(arrays["pred"][rows]).long()

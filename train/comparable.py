@@ -3,8 +3,13 @@
 from collections import Counter
 from typing import Any
 
-MARKS = "*†‡"
-WHAT = ("other training images", "other val images", "another number of epochs")
+MARKS = "*†‡§"
+WHAT = (
+    "other training images",
+    "other val images",
+    "another number of epochs",
+    "other views of the val images",
+)
 
 
 def not_comparable(runs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
@@ -29,4 +34,5 @@ def not_comparable(runs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
 
 def _facts(run: dict[str, Any]) -> tuple[Any, ...]:
     identity = run["identity"]
-    return identity.get("images"), identity.get("val"), run["epochs"]
+    views = identity.get("val_policy")
+    return identity.get("images"), identity.get("val"), run["epochs"], views

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.choices import VAL_POLICY
 from shared.distributed import World, sum_over
 from shared.images import ImageSource
 from shared.loader import Draw, PixelLoader, Request
@@ -29,10 +30,12 @@ def image_batches(
     source: ImageSource,
     batch_size: int,
     world: World | None = None,
+    policy: str = VAL_POLICY,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(pixels, labels) of centre views, in order; `position` among the loader's sources.
 
-    In a `world` of several processes every one gets its share of the batches.
+    In a `world` of several processes every one gets its share of the batches. The `policy` has one
+    view an image; the default one gives the pixels of torchvision's evaluation transform.
 
     The label of an image that does not decode is -1: it counts as wrong.
     """
@@ -42,7 +45,7 @@ def image_batches(
         rank, size = (world.rank, world.size) if world else (0, 1)
         for start in range(rank * batch_size, len(source), size * batch_size):
             index = np.arange(start, min(start + batch_size, len(source)))
-            yield Request(position, index, Draw("center", seed=0, number=0))
+            yield Request(position, index, Draw(policy, seed=0, number=0))
 
     for batch in loader.batches(requests()):
         answers = labels[batch.index]

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from shared.errors import InputError, note
 from shared.store.files import LocalFiles
+from shared.view import WHOLE
 from train.difference import difference
 from train.reading import open_regular, read_regular
 from train.run_schema import CHECKPOINT, IDENTITY, LATER, RUN, TRAIN, VAL
@@ -57,6 +58,14 @@ class RunFolder:
                     f"{self.path} holds another run: its {name} differs ({told}); give the same "
                     f"flags to go on with it, or another --out"
                 )
+        policy = identity.get("val_policy", "center")
+        earlier = "val_policy" not in there["identity"]  # that code knew `center` alone
+        if earlier and policy != "center" and facts["model"]["size"] > WHOLE:
+            note(
+                f"{self.path} was begun with an earlier version, which judged on the val pixels of "
+                f"policy center: the epochs from here on are judged on those of {policy}, so that "
+                f"top-1 may move a little"
+            )
         before, now = there.get("processes"), facts.get("processes")
         if before is not None and before != now:
             note(

@@ -129,7 +129,8 @@ class Replayed:
             if view is None:
                 yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
             else:
-                yield Request(0, index, Replay(view.box[index], view.flip[index]))
+                stored = Replay(setup.policy, view.box[index], view.flip[index])
+                yield Request(0, index, stored)
 
     def _decoded(self, batches: Iterator[PixelBatch]) -> Iterator[PixelBatch]:
         for batch in batches:

@@ -20,10 +20,13 @@ IDENTITY = {
     "images": Optional(str),
     "val": Optional(str),
     "val_cache": Optional(str),
+    "val_policy": Optional(str),
     "cache": Optional(str),
     "views": Optional(count),
 }
-LATER = frozenset({"val", "val_cache"})  # that runs begun with earlier versions do not tell
+LATER = frozenset(
+    {"val", "val_cache", "val_policy"}
+)  # that runs begun with earlier versions do not tell
 
 
 def _classes(value: Any) -> bool:

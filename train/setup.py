@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from shared.checks import require_pixels, require_source, require_targets
-from shared.choices import ARCHITECTURES
+from shared.choices import ARCHITECTURES, VAL_POLICY
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
@@ -134,6 +134,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             "images": train.digest if train else facts and facts.source.digest,
             "val": val.digest if isinstance(val, ImageSource) else val.manifest.source.digest,
             "val_cache": None if isinstance(val, ImageSource) else val.manifest.cache_id(),
+            "val_policy": VAL_POLICY if isinstance(val, ImageSource) else val.manifest.policy,
             "cache": facts.cache_id() if facts else None,
             "views": facts.views if facts else None,
         },

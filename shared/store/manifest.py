@@ -230,14 +230,15 @@ class Manifest:
 
     def require_comparable(self, val: "Manifest", where: str) -> None:
         """InputError unless a cached val split holds what a student of this cache would see."""
-        mine = (self.source.classes, self.size, self.mean, self.std, "webdataset", "center")
-        theirs = (val.source.classes, val.size, val.mean, val.std, val.format, val.policy)
-        if mine != theirs:
+        mine = (self.source.classes, self.size, self.mean, self.std, "webdataset")
+        theirs = (val.source.classes, val.size, val.mean, val.std, val.format)
+        if mine != theirs or not choices.has_one_view(val.policy):
             raise InputError(
                 f"a cached val split has the classes, size and normalisation of train, format "
-                f"webdataset and policy center: {where} has {len(val.source.classes)} classes, "
-                f"{val.size} px, {val.format}, {val.policy}; make it again with "
-                f"precompute/run.py --split val --format webdataset, or give --images"
+                f"webdataset and policy {choices.VAL_POLICY} or center: {where} has "
+                f"{len(val.source.classes)} classes, {val.size} px, {val.format}, {val.policy}; "
+                f"make it again with precompute/run.py --split val --format webdataset, or give "
+                f"--images"
             )
 
 
