@@ -55,8 +55,8 @@ intervals). No codec costs accuracy that this could show.
 
 --arms views --views 32 --epochs 32 --teacher-epochs 20, CIFAR-10, 2 seeds, teacher 81.4: how many
 views an image pay. 1, 2, 4, 8, 16 and 32 of them give RCD + GKD + EDT 73.8, 75.5, 76.3, 76.7, 77.0
-and 77.1 (deviation 0.5), and CE + KD at T = 4 66.4, 70.3, 71.2, 71.6, 71.8 and 72.1. So the default of
-4 has three quarters of the gain of 32 at an eighth of their cost; a view an epoch has the rest.
+and 77.1 (deviation 0.5), and CE + KD at T = 4 66.4, 70.3, 71.2, 71.6, 71.8 and 72.1. So the
+default of 4 has three quarters of the gain of 32 at an eighth of their cost.
 """
 
 import argparse
