@@ -6,6 +6,7 @@ from precompute.estimate import most_bytes
 from precompute.job import Job
 from shared.distributed import World
 from shared.store.cache import Cache
+from shared.store.manifest import Manifest
 from shared.units import size
 
 
@@ -17,8 +18,8 @@ def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
     return "\n".join(
         [
             f"teacher  {facts.architecture} (stem {facts.stem}, {facts.weights}), "
-            f"{manifest.precision} on {device_name(job.device)}, {job.workers} decoding "
-            f"processes{process}",
+            f"{manifest.precision} on {device_name(job.device)}{_statistics(manifest)}, "
+            f"{job.workers} decoding processes{process}",
             f"from     {job.source.spec}, {manifest.split}: {manifest.samples:,} images of "
             f"{len(job.source.classes):,} classes",
             f"to       {cache.where}: {manifest.format}, codec {manifest.codec}, {manifest.views} "
@@ -28,6 +29,12 @@ def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
             f"{manifest.block:,} images each",
         ]
     )
+
+
+def _statistics(manifest: Manifest) -> str:
+    if manifest.teacher_batch is None:
+        return ""
+    return f", statistics of batches of {manifest.teacher_batch}"
 
 
 def device_name(device: torch.device) -> str:

@@ -6,6 +6,9 @@ Batches never cross a block, so what a block says follows from the manifest: not
 were done before, by whom, or in what order. The last bits of the teacher's outputs also depend on
 the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels, which sum in other
 orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
+
+Where the teacher's statistics are those of batches, the manifest says which batches (batches.py),
+and images that do not decode are taken out of theirs before the teacher sees it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from precompute.skips import Skips
 from shared.codecs import CODECS, Fields
@@ -20,6 +24,7 @@ from shared.errors import InputError
 from shared.images import ImageSource
 from shared.loader import Draw, PixelBatch, PixelLoader, Request
 from shared.stop import check
+from shared.store.batches import batches_of, least_batch
 from shared.store.block import Arithmetic, Block, sha256
 from shared.store.manifest import Manifest
 from shared.targets import Targets
@@ -38,11 +43,13 @@ def compute_blocks(
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Block]:
     """Yields the block of each (view, block) of `units`, in order; `on_batch` is told the number of
-    images of every batch that is through the teacher.
+    images of every batch that is through the teacher. The manifest's batch size, where it has one,
+    comes before `batch_size`.
 
-    InputError at an image that does not decode and is one more than `skips` allows, and at targets
-    that are not finite.
+    InputError at an image that does not decode and is one more than `skips` allows, at targets
+    that are not finite, and at a batch with too few images left for its statistics.
     """
+    batch_size = manifest.teacher_batch or batch_size
     loader = PixelLoader(
         (source,),
         manifest.size,
@@ -53,15 +60,14 @@ def compute_blocks(
     batches = loader.batches(_requests(manifest, units, batch_size))
     arithmetic = arithmetic_of(device, batch_size)
     for view, block in units:
-        samples = manifest.samples_of(block)
         parts = []
-        for start in range(0, len(samples), batch_size):
-            check(f"finished blocks are kept, {start} images of the open one are not")
+        for rows in _batches(manifest, block, batch_size):
+            check(f"finished blocks are kept, {rows.start} images of the open one are not")
             batch = next(batches)
             for row, reason in batch.bad:
                 index = int(batch.index[row])
                 skips.add(index, source.keys[index], source.spec, reason)
-            targets = teacher(batch.pixels.to(device, non_blocking=True))
+            targets = _ask(teacher, manifest, source, batch, device)
             parts.append(_rows(manifest, source, batch, targets))
             on_batch(len(batch.index))
         yield _join(manifest, source, view, block, parts, arithmetic)
@@ -83,9 +89,46 @@ def _requests(
 ) -> Iterator[Request]:
     for view, block in units:
         samples = manifest.samples_of(block)
-        for start in range(0, len(samples), batch_size):
-            index = samples[start : start + batch_size].copy()  # torch takes no read-only array
+        for rows in _batches(manifest, block, batch_size):
+            index = samples[rows.start : rows.stop].copy()  # torch takes no read-only array
             yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
+
+
+def _batches(manifest: Manifest, block: int, batch_size: int) -> list[range]:
+    """Rows of the block."""
+    rows = len(manifest.rows(block))
+    if manifest.teacher_batch is not None:
+        return batches_of(rows, manifest.teacher_batch)
+    return [range(at, min(at + batch_size, rows)) for at in range(0, rows, batch_size)]
+
+
+def _ask(
+    teacher: Teacher,
+    manifest: Manifest,
+    source: ImageSource,
+    batch: PixelBatch,
+    device: torch.device,
+) -> Targets:
+    """The targets of a batch's rows; those of bad images say nothing."""
+    if manifest.teacher_batch is None or not batch.bad:
+        return teacher(batch.pixels.to(device, non_blocking=True))  # type: ignore[no-any-return]
+    rows, bad = len(batch.index), {row for row, _ in batch.bad}
+    good = torch.tensor([row for row in range(rows) if row not in bad], dtype=torch.int64)
+    if len(good) < (least := least_batch(manifest.teacher_batch)):
+        raise InputError(
+            f"--teacher-statistics batch needs {least} images or more in a batch, as fewer make "
+            f"noisy statistics: only {len(good)} of the {rows} from "
+            f"{source.keys[int(batch.index[0])]} on decode; restore the images, or use "
+            f"--teacher-statistics eval"
+        )
+    pixels = batch.pixels[good].contiguous(memory_format=torch.channels_last)
+    targets = teacher(pixels.to(device))
+    good = good.to(device)
+
+    def spread(values: Tensor) -> Tensor:
+        return values.new_zeros(rows, values.shape[1]).index_copy(0, good, values)
+
+    return Targets(spread(targets.logits), tuple(map(spread, targets.channels)))
 
 
 def _rows(

@@ -3,6 +3,9 @@
 Allowed is the codec's stated bound, and noise of the arithmetic where the teacher ran elsewhere.
 Negative control: the same cached numbers against a *wrong* view of the same image, which must not
 pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
+
+Where the teacher used the statistics of batches, whole batches of the cache are compared: all views
+that were in one are replayed together, and so are their wrong views.
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from shared.choices import has_one_view
 from shared.codecs import CODECS, bound_of, relative_to_maximum
 from shared.decode import BadImage, image_size
 from shared.images import ImageSource
+from shared.store.batches import batches_of
 from shared.store.cache import Arrays, Cache
 from shared.store.manifest import Manifest
 from shared.targets import Targets
@@ -48,14 +52,16 @@ def check_targets(
 ) -> list[str]:
     """Compares cached with live on `samples` views; prints a table; returns what failed.
 
-    Without a source: of a cache that holds the views itself.
+    Without a source: of a cache that holds the views itself. Where the teacher used the statistics
+    of batches: on whole batches, two at least, that hold so many.
     """
     manifest = cache.manifest
     codec = CODECS[manifest.codec]
     stages = manifest.teacher.channels
     head = cache.head()
     skipped = {index for index, _, _ in cache.skipped()}
-    chosen = _spread(samples, manifest, skipped)
+    choose = _spread if manifest.teacher_batch is None else _whole_batches
+    chosen = choose(samples, manifest, skipped)
     if not chosen:
         return [
             f"views are compared with the teacher: all {len(skipped):,} that were looked at are of "
@@ -135,6 +141,26 @@ def _spread(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[in
         mine = mine[[index not in skipped for index in mine.tolist()]]
         batches += [(view, part) for part in np.split(mine, range(BATCH, len(mine), BATCH))]
     return [(view, index) for view, index in batches if len(index)]
+
+
+def _whole_batches(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
+    """(view, sample indices) of whole batches, as the teacher saw them, with `wanted` views or
+    more: spread evenly over the cache, the first batch and the last among them."""
+    size = manifest.teacher_batch
+    assert size is not None
+    batches = [
+        (view, block, rows)
+        for view in range(manifest.views)
+        for block in range(manifest.blocks)
+        for rows in batches_of(len(manifest.rows(block)), size)
+    ]
+    count = min(len(batches), max(2, -(-wanted // size)))
+    chosen = []
+    for place in np.linspace(0, len(batches) - 1, count).astype(int).tolist():
+        view, block, rows = batches[place]
+        index = manifest.samples_of(block)[rows.start : rows.stop]
+        chosen.append((view, index[[sample not in skipped for sample in index.tolist()]]))
+    return chosen
 
 
 def _fields(cache: Cache) -> list[str]:

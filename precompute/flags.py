@@ -16,6 +16,7 @@ def make_parser(description: str, examples: Iterable[str]) -> Parser:
         "--policy": choices.POLICIES,
         "--codec": choices.CODECS,
         "--stem": choices.STEMS,
+        "--teacher-statistics": choices.STATISTICS,
     }
     parser = Parser(description, examples, meanings)
     add_flags(parser)
@@ -95,6 +96,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="of the teacher's convolutions, fp32 or bf16 (default: fp32)",
     )
+    add(
+        "--teacher-statistics",
+        choices=choices.STATISTICS,
+        default="eval",
+        metavar="NAME",
+        help="what the teacher's BatchNorm normalises with, see below (default: eval)",
+    )
 
     add = parser.add_argument_group("cache").add_argument
     add(
@@ -113,7 +121,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     add = parser.add_argument_group("speed").add_argument
-    add("--batch-size", type=int, default=256, metavar="N", help="images a forward pass")
+    add(
+        "--batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="images a forward pass; always 256 with --teacher-statistics batch",
+    )
     add(
         "--workers",
         type=int,

@@ -6,7 +6,8 @@
 3. Pixels: the views that receipts carry checksums of are made again and compared.
 4. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
    and teacher, and every stored number compared. Allowed: the codec's stated bound, and noise of
-   the arithmetic where the teacher ran elsewhere.
+   the arithmetic where the teacher ran elsewhere. Where it used the statistics of batches, whole
+   batches are replayed.
 5. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
    must fail check 4, otherwise that check proves nothing.
 """

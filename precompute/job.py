@@ -25,6 +25,7 @@ from shared.images import ImageSource, default_source, open_source
 from shared.models import stem_for, weights_digest
 from shared.normalise import NORMALISATIONS
 from shared.stop import StopRequest
+from shared.store.batches import TEACHER_BATCH, fitting_block, least_batch, misfit
 from shared.store.cache import FORMATS, head_digest
 from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
 from shared.teacher import Teacher, load_teacher
@@ -55,6 +56,9 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     share_of_flag(flags.skip_bad)
+    by_batch = flags.teacher_statistics == "batch"
+    if by_batch:
+        _require_fixed_batches(flags)
     stem = stem_for(flags.teacher, flags.stem)
     spec = open_spec(flags.images)
     if spec in BUILT_IN_CLASSES:
@@ -62,6 +66,11 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     source = open_source(spec, flags.split, flags.limit)
     if spec != "digits":
         _require_thousand(spec, len(source.classes), flags)
+    store = FORMATS[flags.format]
+    block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))
+    if by_batch:
+        block = _block_of_batches(source, flags.block, block)
+    store.check_block_size(block)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or _default_weights(source, flags)
     normalisation = NORMALISATIONS[stem]
@@ -73,6 +82,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         normalisation,
         flags.precision,
         device,
+        flags.teacher_statistics,
     )
     trains = flags.split == "train"
     policy = flags.policy or (source.policy or "random-resized-crop" if trains else VAL_POLICY)
@@ -82,9 +92,6 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
             f"the policy {policy} has one view an image: got --views {views}; leave --views out, "
             f"or choose a random --policy"
         )
-    store = FORMATS[flags.format]
-    block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))
-    store.check_block_size(block)
     codec = CODECS[flags.codec]
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -115,6 +122,8 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         codec_version=codec.version,
         block=block,
         versions=_versions(),
+        statistics=flags.teacher_statistics,
+        teacher_batch=TEACHER_BATCH if by_batch else None,
     )
     workers = default_workers(device) if flags.workers is None else flags.workers
     return Job(source, teacher, manifest, device, workers)
@@ -132,6 +141,38 @@ def open_spec(images: str | None) -> str:
             file=sys.stderr,
         )
     return spec
+
+
+def _require_fixed_batches(flags: argparse.Namespace) -> None:
+    """InputError where the flags leave no fixed batches that are random draws of the source."""
+    if ORDERS[flags.format] != "permuted":
+        raise InputError(
+            f"--teacher-statistics batch needs batches that are random draws of all images: the "
+            f"format {flags.format} keeps the order of the source, which may be sorted by class; "
+            f"use --format webdataset"
+        )
+    if flags.batch_size != TEACHER_BATCH:
+        raise InputError(
+            f"--batch-size must be {TEACHER_BATCH} with --teacher-statistics batch, where every "
+            f"target depends on its batch: got {flags.batch_size}; leave it out"
+        )
+
+
+def _block_of_batches(source: ImageSource, asked: int | None, usual: int) -> int:
+    """The block size asked for, or from `usual` on the first one that holds whole batches.
+
+    InputError where that asked for does not, and where there are too few images for one batch.
+    """
+    samples, least = len(source), least_batch(TEACHER_BATCH)
+    if samples < least:
+        raise InputError(
+            f"--teacher-statistics batch needs {least} images or more, as fewer make noisy "
+            f"statistics: {source.spec} has {samples} in this split; use --teacher-statistics eval"
+        )
+    fitting = fitting_block(samples, asked or usual, TEACHER_BATCH)
+    if asked and (wrong := misfit(samples, asked, TEACHER_BATCH)):
+        raise InputError(f"with --teacher-statistics batch {wrong}; use --block {fitting}")
+    return fitting
 
 
 def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:

@@ -83,7 +83,8 @@ def report(job: Job, costs: Costs, free: float) -> str:
     return "\n".join(
         [
             f"{manifest.teacher.architecture} on {job.device}, {manifest.size} px, "
-            f"{manifest.precision}, codec {manifest.codec}, format {manifest.format}, "
+            f"{manifest.precision}{_statistics(manifest)}, codec {manifest.codec}, format "
+            f"{manifest.format}, "
             f"{job.workers} decoding workers; {costs.views:,} views measured",
             "",
             "| what | value |",
@@ -119,6 +120,10 @@ def report(job: Job, costs: Costs, free: float) -> str:
     )
 
 
+def _statistics(manifest: Manifest) -> str:
+    return "" if manifest.statistics == "eval" else f", {manifest.statistics} statistics"
+
+
 def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
     """InputError where more images than the share `skip_bad` do not decode; None: where any."""
     source = _spread(job.source, SAMPLES)
@@ -133,9 +138,11 @@ def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
     block = min(rows, 1024) if rows < BLOCK else BLOCK
     batch = min(batch_size, block)
 
-    views, num_bytes, pipeline, tails = _time_pipeline(
-        job, replace(manifest, block=block, views=VIEWS), source, batch, skip_bad
-    )
+    # Blocks too small for the run's batches do for the time and the bytes of a view.
+    small = replace(manifest, block=block, views=VIEWS)
+    if manifest.teacher_batch is not None:
+        small = replace(small, teacher_batch=batch)
+    views, num_bytes, pipeline, tails = _time_pipeline(job, small, source, batch, skip_bad)
     pixels = _pixels(manifest, source, batch).to(job.device)
     teacher = _seconds(job.device, lambda: job.teacher(pixels), SECONDS) / batch
     student = _seconds(job.device, _student_step(job, pixels), SECONDS) / batch

@@ -30,7 +30,14 @@ def make_parser() -> Parser:
     add = parser.add_argument_group("cache").add_argument
     add("--cache", default="data/teacher_cache", metavar="DIR|URL", help="the cache to check")
     add("--split", default="train", metavar="NAME", help="train or val")
-    add("--samples", type=int, default=64, metavar="N", help="views to compare; 0: only the files")
+    add(
+        "--samples",
+        type=int,
+        default=64,
+        metavar="N",
+        help="views to compare, in whole batches where the teacher used their statistics; 0: only "
+        "the files",
+    )
     add("--repair", action="store_true", help="make damaged blocks again, and nothing else")
     add = parser.add_argument_group("teacher and images").add_argument
     add("--images", metavar="SOURCE", help="where the images are now (default: as in the cache)")

@@ -48,6 +48,12 @@ CODECS = {
     "tiny": "0.8 kB; 8-bit means, logits derived from the last stage's",
 }
 
+STATISTICS = {
+    "eval": "the running statistics in the weights; an image's targets depend on it alone",
+    "batch": "those of fixed batches of 256 images, as in the paper's code, which left its teacher "
+    "in train mode; for --format webdataset",
+}
+
 TEACHER_PRECISIONS = ("fp32", "bf16")
 STUDENT_PRECISIONS = ("fp32", "bf16", "fp16")
 

@@ -1,10 +1,10 @@
 """How a teacher's channel means are distributed over a split: the spread of every channel, and how
 heavy the tails are.
 
-In eval mode, the only one that a cache of single samples can hold, a few images far from all
-others may hold most of the variance of a stage's means: 0.9 of it in the worst case measured, for
-1 % of the images. A squared error then follows those few. `spread` measures every channel without
-them, and train/losses.py divides by it. store/tails_file.py keeps both beside a cache.
+Of a teacher that normalises with running statistics, a few images far from all others may hold
+most of the variance of a stage's means: 0.9 of it in the worst case measured, for 1 % of the
+images. A squared error then follows those few. `spread` measures every channel without them, and
+train/losses.py divides by it. store/tails_file.py keeps both beside a cache.
 
 Shapes: n samples that are looked at, C_s channels of stage s.
 """

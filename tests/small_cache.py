@@ -72,6 +72,12 @@ def make_manifest(
     return replace(manifest, **changes)
 
 
+def batch_manifest(**changes: Any) -> Manifest:
+    """Of a teacher that used the statistics of batches of 4."""
+    facts = {"block": 8, "store": "webdataset", "statistics": "batch", "teacher_batch": 4}
+    return make_manifest(**{**facts, **changes})
+
+
 def version_1(manifest: Manifest) -> Manifest:
     """As the first version of the format had it."""
     return replace(manifest, format_version=1, order="source")

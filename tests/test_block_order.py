@@ -28,6 +28,7 @@ from shared.store.stream import Place, ShardLoader, draw_batches, plan
 from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, snapshot, write_teacher
 from tests.runs import metrics
 from tests.small_cache import (
+    batch_manifest,
     make_block,
     make_cache,
     make_keys,
@@ -144,6 +145,25 @@ def test_manifests_of_version_1_have_the_name_and_bytes_that_they_had() -> None:
     zarr, shards = make_manifest(), make_manifest(store="webdataset")
     assert zarr.cache_id() == version_1(zarr).cache_id(), "the rows are the same"
     assert shards.cache_id() != version_1(shards).cache_id(), "the blocks are others"
+
+
+def test_manifests_that_do_not_name_the_statistics_have_the_name_and_bytes_that_they_had() -> None:
+    """Golden: made by the code before a teacher could use the statistics of batches."""
+    for changes, name, digest in (
+        ({}, "3ce5102ba608", "b7103a41314255e8"),
+        ({"codec": "tiny"}, "1a75fae92407", "34039c449c08d704"),
+        ({"store": "webdataset"}, "225c9ab3a7ed", "5e5f30d35bfdeb37"),
+        ({"codec": "tiny", "converted_from": "half"}, "2784f2be2e12", "f5005e85712b2187"),
+    ):
+        manifest = make_manifest(**changes)
+        assert manifest.statistics == "eval" and manifest.cache_id() == name
+        assert b"statistics" not in manifest.to_json() and b"teacher_b" not in manifest.to_json()
+        assert sha256(manifest.to_json())[:16] == digest
+        assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    batch = batch_manifest()
+    assert Manifest.from_json(batch.to_json(), "here") == batch
+    names = {batch.cache_id(), batch_manifest(teacher_batch=8).cache_id()}
+    assert len(names | {make_manifest(store="webdataset", block=8).cache_id()}) == 3
 
 
 @pytest.fixture

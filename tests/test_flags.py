@@ -29,8 +29,9 @@ from train.step import AUTOCAST
 PRECOMPUTE = {
     "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
     "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
-    "--weights": None, "--precision": "fp32", "--cache": "data/teacher_cache", "--format": "zarr",
-    "--codec": "half", "--block": None, "--batch-size": 256, "--workers": None, "--device": None,
+    "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
+    "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
+    "--batch-size": 256, "--workers": None, "--device": None,
 }  # fmt: skip
 TRAIN = {
     "--recipe": DEFAULT_RECIPE, "--student": None, "--epochs": None, "--batch-size": None,
@@ -90,6 +91,7 @@ def test_flags_and_defaults_are_pinned(
         (precompute_flags, "--stem", ["imagenet", "cifar"]),
         (precompute_flags, "--codec", ["exact", "half", "compact", "tiny"]),
         (precompute_flags, "--precision", ["fp32", "bf16"]),
+        (precompute_flags, "--teacher-statistics", ["eval", "batch"]),
         (train_flags, "--teacher", ["cached", "live", "none"]),
         (train_flags, "--student", list(ARCHITECTURES)),
         (train_flags, "--precision", ["fp32", "bf16", "fp16"]),

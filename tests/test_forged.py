@@ -25,7 +25,7 @@ from tests.forging import (
     random_forgery,
     written,
 )
-from tests.small_cache import make_manifest, version_1
+from tests.small_cache import batch_manifest, make_manifest, version_1
 
 
 @pytest.fixture(scope="module", params=FORMATS)
@@ -54,10 +54,15 @@ def refusal(read: Callable[[], object]) -> str | None:
     return None
 
 
-VERSIONS = [make_manifest(), version_1(make_manifest()), make_manifest(store="webdataset")]
+VERSIONS = [
+    make_manifest(),
+    version_1(make_manifest()),
+    make_manifest(store="webdataset"),
+    batch_manifest(),
+]
 
 
-@pytest.mark.parametrize("manifest", VERSIONS, ids=["zarr", "version 1", "webdataset"])
+@pytest.mark.parametrize("manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch"])
 def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     """With a right seal: what is read is a manifest of right types, and can be written again."""
     facts = unseal(manifest.to_json())
@@ -98,6 +103,9 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
         (("std",), [1, 1, 0], "std[2] must be a number above 0, at most 1000: got 0"),
         (("mean",), [0.5, 0.5], "mean must be a list of 3: got a list of 2"),
         (("converted_from",), "half", "converted_from must be empty for codec half: got half"),
+        (("statistics",), "batch", "teacher_batch must be there where statistics are batch, and"),
+        (("statistics",), "eval", "statistics must be batch: got 'eval'"),
+        (("teacher_batch",), 4, "only there: got 4 with eval"),
         (("cache_id",), "0" * 12, "cache_id must be "),
         (("versions",), {"python": 3}, "versions['python'] must be a text"),
     ],
@@ -106,6 +114,34 @@ def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> 
     data = seal(changed(unseal(make_manifest().to_json()), at, value, "set"))
     text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
     assert text is not None and "/some/manifest.json does not (" in text and part in text
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "part"),
+    [
+        (("teacher_batch",), 1, "teacher_batch must be a whole number, 2 to 1,000,000: got 1"),
+        (("teacher_batch",), 3, "a block must hold whole batches of 3: got 8 samples a block"),
+        (("block",), 6, "a block must hold whole batches of 4: got 6 samples a block"),
+        (
+            ("source", "samples"),
+            17,
+            "a batch must hold 2 samples or more: the last block of 17 samples in blocks of 8 "
+            "would hold 1",
+        ),
+        (("source", "samples"), 1, "would hold 1"),
+        (("format_version",), 1, "is not a field of this version"),
+    ],
+)
+def test_batches_must_fit_the_blocks(at: Any, value: Any, part: str) -> None:
+    data = seal(changed(unseal(batch_manifest().to_json()), at, value, "set"))
+    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    assert text is not None and part in text
+
+
+def test_batches_in_the_order_of_the_source_are_refused() -> None:
+    facts = {**unseal(batch_manifest().to_json()), "format": "zarr", "order": "source"}
+    text = refusal(lambda: Manifest.from_json(seal(facts), "here"))
+    assert text is not None and "order must be permuted where statistics are batch: got" in text
 
 
 @pytest.mark.parametrize("data", RAW, ids=lambda data: repr(data[:12]))

@@ -37,6 +37,7 @@ from shared.store.sealed import seal, unseal
 from tests.helpers import snapshot
 from tests.small_cache import (
     ARITHMETIC,
+    batch_manifest,
     make_block,
     make_cache,
     make_head,
@@ -213,7 +214,7 @@ def test_the_first_of_two_differences_is_named() -> None:
 @pytest.mark.parametrize("leaf", [x for x in LEAVES if x != ("format_version",)], ids=".".join)
 def test_an_edited_manifest_is_refused(leaf: tuple[str, ...]) -> None:
     """Also where the fact is informative: a wrong number of views would be used in silence."""
-    facts = json.loads(make_manifest().to_json())
+    facts = json.loads(batch_manifest().to_json())  # which names every fact
     inner = facts
     for name in leaf[:-1]:
         inner = inner[name]

@@ -5,7 +5,9 @@ checkpoint. Agreement (share of images where student and teacher have the same t
 KL(teacher || student) in nats) needs a cached val split: precompute/run.py --split val.
 
 An image that does not decode counts as wrong, and not at all for agreement. View shards hold no
-such image: those that precompute left out are told, and not counted.
+such image: those that precompute left out are told, and not counted. A teacher that used the
+statistics of batches said what it said of an image beside its batch-mates in the cache, which are a
+random draw of the split: agreement with that is told, and that it is so.
 Shapes: B samples of a batch, S pixels, C classes.
 """
 
@@ -191,6 +193,11 @@ def _with_teacher(
         )
     cache.require_views()
     require_targets(cache, frozenset({"logits"}), "eval")
+    if manifest.statistics == "batch":
+        note(
+            f"the teacher of {cache.where} used the statistics of batches of "
+            f"{manifest.teacher_batch} val images: agreement is with what it said in those"
+        )
     if manifest.format == "webdataset":
         if images is not None:
             raise InputError(

@@ -74,7 +74,9 @@ def _teacher(setup: Setup) -> str:
     if setup.cache is None or not (setup.use_targets or setup.teacher) or not setup.recipe.needs:
         return "none"
     how = "from the cache" if setup.use_targets else "live"
-    return f"{setup.cache.manifest.teacher.architecture}, {how}"
+    facts = setup.cache.manifest
+    statistics = ", batch statistics" if facts.statistics == "batch" else ""
+    return f"{facts.teacher.architecture}{statistics}, {how}"
 
 
 def _data(setup: Setup) -> str:

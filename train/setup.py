@@ -66,6 +66,12 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     cache = None if flags.cache is None else open_cache(flags.cache, "train")
     if cache is not None:
         cache = with_views_of_run(cache, folder, world)
+        if flags.teacher == "live" and cache.manifest.statistics == "batch":
+            raise InputError(
+                f"a live teacher must say what the cached one did: that of {cache.where} used the "
+                f"statistics of batches, and training puts an image into other ones; use --teacher "
+                f"cached, or make the cache with precompute/run.py --teacher-statistics eval"
+            )
     if cache is None and flags.teacher != "none":
         raise InputError(
             f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "

@@ -16,12 +16,17 @@ purpose "blocks" stand each in a key word of their own.
 
 Version 2 also keeps the samples' keys (keys.py), and its receipts name the arithmetic (block.py).
 What version 1 wrote is read, verified and grown as what it is.
+
+The *statistics* say what the teacher's BatchNorm layers normalise with: "eval", the running
+statistics in the weights, or "batch", those of fixed batches of `teacher_batch` samples
+(batches.py). A manifest names them only where they are "batch": all that lack them are of "eval",
+and a reader that does not know them refuses the others.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +37,7 @@ from shared import choices
 from shared.codecs import CODECS
 from shared.errors import InputError
 from shared.store import schema
+from shared.store.batches import misfit
 from shared.store.sealed import parse_object, seal, unseal
 
 FORMAT_VERSION = 2
@@ -42,8 +48,13 @@ MOST_BLOCKS = 10_000_000  # of all views
 
 # Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
 _INFORMATIVE = ("format_version", "views", "source.spec", "teacher.weights", "versions")
-# Facts of version 2 as version 1 had them: they do not count in the name of a cache.
-_AS_EVER = {"order": '"source"', "converted_from": "null"}
+# Facts that came later, as every cache before them had them: they do not count in its name.
+_AS_EVER = {
+    "order": '"source"',
+    "converted_from": "null",
+    "statistics": '"eval"',
+    "teacher_batch": "null",
+}
 _PURPOSE = int.from_bytes(b"blocks", "big")
 
 
@@ -84,6 +95,10 @@ class Manifest:
     std: tuple[float, float, float]
     teacher: TeacherFacts
     precision: str
+    # What the teacher's BatchNorm layers normalise with: "eval" or "batch". It stands before the
+    # block size, which follows from it, so that it is what a run is told it differs in.
+    statistics: str = field(default="eval", kw_only=True)
+    teacher_batch: int | None = field(default=None, kw_only=True)  # samples; None with "eval"
     codec: str
     codec_version: int
     block: int  # samples
@@ -140,6 +155,8 @@ class Manifest:
         facts = asdict(self)
         if self.format_version == 1:
             del facts["order"], facts["converted_from"]
+        if self.statistics == "eval":
+            del facts["statistics"], facts["teacher_batch"]
         return seal({"cache_id": self.cache_id(), **facts})
 
     @classmethod
@@ -213,10 +230,28 @@ class Manifest:
             raise ValueError(
                 f"codec_version of {self.codec} must be {version}: got {self.codec_version}"
             )
+        self._require_batches()
         if self.converted_from is not None and self.codec != "tiny":
             raise ValueError(f"converted_from must be empty for codec {self.codec}: got half")
         if self.cache_id() != cache_id:
             raise ValueError(f"cache_id must be {self.cache_id()}: got {cache_id}")
+
+    def _require_batches(self) -> None:
+        """ValueError unless batches are told where the teacher used their statistics, and fit."""
+        if (self.statistics == "batch") != (self.teacher_batch is not None):
+            raise ValueError(
+                f"teacher_batch must be there where statistics are batch, and only there: got "
+                f"{self.teacher_batch} with {self.statistics}"
+            )
+        if self.teacher_batch is None:
+            return
+        if self.order != "permuted":
+            raise ValueError(
+                f"order must be permuted where statistics are batch: got {self.order}, in which a "
+                f"batch may hold one class alone"
+            )
+        if wrong := misfit(self.samples, self.block, self.teacher_batch):
+            raise ValueError(wrong)
 
     def require_same(self, other: "Manifest", where: str) -> None:
         """InputError naming the first fact in which this run differs from the cache at `where`."""
@@ -325,5 +360,9 @@ _VERSION_2 = schema.record(
         **_FACTS,
         "order": schema.one_of(ORDERS.values()),
         "converted_from": schema.one_of((None, "half")),
-    }
+    },
+    optional={
+        "statistics": schema.one_of(("batch",)),
+        "teacher_batch": schema.integer(2, 10**6),
+    },
 )
