@@ -1,19 +1,20 @@
 """What precompute/verify.py checks, in this order:
 
 1. Integrity: every block of every view has its receipt, every file the hash in it, every sample of
-   every view is covered once.
-2. Tails: channels.json is what the channel means make it.
-3. Pixels: the views that receipts carry checksums of are made again and compared.
-4. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
+   every view is covered once; files of no block are whole.
+2. Pixels: the views that receipts carry checksums of are made again and compared.
+3. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
    and teacher, and every stored number compared. Allowed: the codec's stated bound, and noise of
    the arithmetic where the teacher ran elsewhere. Where it used the statistics of batches, whole
    batches are replayed.
-5. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
-   must fail check 4, otherwise that check proves nothing.
+4. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
+   must fail check 3, otherwise that check proves nothing.
+5. Tails: channels.json is what the channel means make it.
 """
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ from shared.teacher import cached_teacher
 
 Unit = tuple[int, int]  # (view, block)
 STATIC: Unit = (-1, -1)
+TAILS: Unit = (-1, -2)
+OF_NO_BLOCK = {STATIC, TAILS}
 
 
 def verify(flags: argparse.Namespace) -> int:
@@ -51,13 +54,13 @@ def verify(flags: argparse.Namespace) -> int:
     if flags.repair and damaged:
         damaged = repair(cache, source, damaged, flags)
     failures = list(damaged.values())
-    if not failures:
-        failures += check_tails(cache)
     if not failures and flags.samples:
         device = pick_device(flags.device)
         teacher = cached_teacher(manifest, flags.weights, device)
         failures += check_pixels(cache, source)
         failures += check_targets(cache, source, teacher, flags.samples, device)
+    if not damaged:
+        failures += check_tails(cache)
     for failure in failures:
         print(f"FAILED: {printable(failure)}", file=sys.stderr)
     if not damaged:
@@ -68,7 +71,7 @@ def verify(flags: argparse.Namespace) -> int:
 
 
 def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
-    """What is wrong with the files, by (view, block); (-1, -1) stands for files of no block."""
+    """What is wrong with the files, by (view, block); OF_NO_BLOCK stand for those of none."""
     damaged: dict[Unit, str] = {}
     try:
         # No source is opened for view shards, whose metadata hold no labels and keys.
@@ -78,6 +81,10 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
             cache.check_static(source.labels, source.keys)
     except InputError as error:
         damaged[STATIC] = str(error)
+    try:
+        read_tails(cache)
+    except InputError as error:
+        damaged[TAILS] = str(error)
     units = list(cache.units())
     there = cache.receipt_names()
     for view, block in tqdm(units, "hashing", leave=False, disable=None):
@@ -87,8 +94,9 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
             cache.check_block(view, block, source)
         except InputError as error:
             damaged[view, block] = str(error)
+    intact = len(units) - len(damaged.keys() - OF_NO_BLOCK)
     print(
-        f"integrity: {len(units) - len(damaged.keys() - {STATIC})} of {len(units)} blocks intact, "
+        f"integrity: {intact} of {len(units)} blocks intact, "
         f"{cache.manifest.samples:,} samples x {cache.manifest.views} views"
     )
     return damaged
@@ -108,7 +116,7 @@ def repair(
     device = pick_device(flags.device)
     teacher = cached_teacher(manifest, flags.weights, device)
     cache = create_cache(flags.cache, manifest, source.labels, source.keys, teacher.head)
-    units = sorted(damaged.keys() - {STATIC})
+    units = sorted(damaged.keys() - OF_NO_BLOCK)
     kept = [unit for unit in cache.units() if unit not in damaged]
     require_same_pixels(cache, source, kept)
     intact = [cache.receipt(*unit) for unit in kept]
@@ -118,18 +126,15 @@ def repair(
     sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
     batch_size = sizes[0] if sizes else BATCH
     fill(cache, source, teacher, units, batch_size, default_workers(device), device, skips)
-    damaged = find_damage(cache, source)
-    if not damaged and manifest.split == "train":
-        keep_tails(cache)
-    return damaged
+    if manifest.split == "train":
+        with suppress(InputError):  # of a block that is still damaged, which is told now
+            keep_tails(cache)
+    return find_damage(cache, source)
 
 
 def check_tails(cache: Cache) -> list[str]:
     """That channels.json, where there is one, is what the channel means make it."""
-    try:
-        found = read_tails(cache)
-    except InputError as error:
-        return [str(error)]
+    found = read_tails(cache)
     if found is None:
         return []
     tell_tails(found)

@@ -37,7 +37,7 @@ from shared.store.cache import (
 )
 from shared.store.manifest import Manifest
 from shared.store.object_files import open_files
-from shared.store.tails_file import keep_tails
+from shared.store.tails_file import CHANNELS, keep_tails
 from shared.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
@@ -70,7 +70,7 @@ def convert(flags: argparse.Namespace) -> int:
         converted = convert_block(old, new.manifest, view, block, labels)
         new.write(converted, old.receipt(view, block).keys)
     new.files.remove_stale()
-    if new.is_complete() and manifest.split == "train":
+    if new.is_complete() and old.files.exists(CHANNELS):
         keep_tails(new)
     print(
         f"{new.where}: {len(todo)} blocks converted from {old.manifest.codec} to {codec.name}, "

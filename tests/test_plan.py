@@ -254,4 +254,4 @@ def test_error_text(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_count_files_knows_the_head(inputs: Inputs) -> None:
     half, compact = (inputs.job("webdataset", codec).manifest for codec in ("half", "compact"))
     assert count_files(compact) - count_files(half) == 1
-    assert count_files(half) == 2 + VIEWS * 2 * 2
+    assert count_files(half) == 3 + VIEWS * 2 * 2  # manifest, targets.json, channels.json
