@@ -87,7 +87,7 @@ def attack(
         # Of the cache; a checkpoint is larger by far, and what a command says is smaller.
         largest = max(len(data) for data in whole.values() if data is not None)
         room = {
-            "AS": draw.randrange(0, 300 * MB), "FSIZE": draw.randrange(2_500, largest),
+            "AS": draw.randrange(0, 300 * MB), "FSIZE": draw.randrange(largest // 4, largest),
             "NOFILE": draw.randrange(2, 40), "NPROC": draw.randrange(0, 8),
         }  # fmt: skip
         process = start("tests/limited.py", json.dumps({kind: room[kind]}), *command)

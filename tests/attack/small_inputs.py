@@ -28,8 +28,8 @@ def small_inputs() -> Iterator[Inputs]:
         run_precompute(*flags[2:], "--cache", folder / "cache")
         (folder / "made").mkdir()
         train = (
-            *(*STUDENT, "--cache", folder / "cache", "--epochs", 2, "--batch-size", 8),
-            *("--lr", 0.02),
+            *("--cache", folder / "cache", "--epochs", 2, "--batch-size", 8, "--lr", 0.02),
+            *STUDENT,
         )
         every = ("--checkpoint-every", 2, "--log-every", 1)
         yield Inputs(folder / "made", flags, (*train, *every))
