@@ -1,4 +1,4 @@
-"""What precompute, verify and plan say about the tails of a teacher's channel means."""
+"""What precompute and verify say about the tails of a teacher's channel means."""
 
 from shared.errors import note
 from shared.tails import HEAVY, Tails

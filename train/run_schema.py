@@ -24,9 +24,8 @@ IDENTITY = {
     "cache": Optional(str),
     "views": Optional(count),
 }
-LATER = frozenset(
-    {"val", "val_cache", "val_policy"}
-)  # that runs begun with earlier versions do not tell
+# What runs that were begun with earlier versions do not tell.
+LATER = frozenset({"val", "val_cache", "val_policy"})
 
 
 def _classes(value: Any) -> bool:

@@ -42,7 +42,7 @@ light the gain of RCD cannot come from them: dividing by the spread also gives c
 little their part in the loss. A teacher in train mode has lighter tails (0.65 in place of 0.71) and
 gives its students 1.0 ± 0.3 points with CD on CIFAR-10, and nothing that can be told with RCD.
 
-Tried before this study on the same data, and left out of the product, as none gained 2 points over
+Tried before this study on the same data (this file at commit 017d3dc), and left out, as none gained 2 points over
 CD: Huber's function without the spread, square roots of the means, clipping them at their 99th
 percentile, weighing stages by their variance, and BatchNorm statistics that were estimated again
 over the views. The square of differences divided by the spread, without Huber's function, lost to
