@@ -42,11 +42,12 @@ light the gain of RCD cannot come from them: dividing by the spread also gives c
 little their part in the loss. A teacher in train mode has lighter tails (0.65 in place of 0.71) and
 gives its students 1.0 ± 0.3 points with CD on CIFAR-10, and nothing that can be told with RCD.
 
-Tried before this study on the same data (this file at commit 017d3dc), and left out, as none gained 2 points over
-CD: Huber's function without the spread, square roots of the means, clipping them at their 99th
-percentile, weighing stages by their variance, and BatchNorm statistics that were estimated again
-over the views. The square of differences divided by the spread, without Huber's function, lost to
-CD on CIFAR-10 by 3 points. At --lr 0.1 RCD + GKD + EDT had 76.0 on CIFAR-10, and KD 60.1.
+Tried before this study on the same data (this file at commit 017d3dc), and left out, as none gained
+2 points over CD: Huber's function without the spread, square roots of the means, clipping them at
+their 99th percentile, weighing stages by their variance, and BatchNorm statistics that were
+estimated again over the views. The square of differences divided by the spread, without Huber's
+function, lost to CD on CIFAR-10 by 3 points. At --lr 0.1 RCD + GKD + EDT had 76.0 on CIFAR-10, and
+KD 60.1.
 
 --arms codecs --seeds 16 --together 4 --epochs 15 --teacher-epochs 15, CIFAR-10, CE + GKD + 6 CD, a
 teacher whose third stage has 0.92 of its variance in the farthest 1 %: the students of `half` lie
