@@ -7,8 +7,9 @@ were done before, by whom, or in what order. The last bits of the teacher's outp
 the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels, which sum in other
 orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
 
-Where the teacher's statistics are those of batches, the manifest says which batches (batches.py),
-and images that do not decode are taken out of theirs before the teacher sees it.
+Where the teacher's statistics are those of batches, the manifest says which batches
+(shared/cache/teacher_batches.py), and images that do not decode are taken out of theirs before
+the teacher sees it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,16 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precompute.skips import Skips
-from shared.codecs import CODECS, Fields
+from shared.cache.block import Arithmetic, Block, sha256
+from shared.cache.manifest import Manifest
+from shared.cache.teacher_batches import batches_of, least_batch
 from shared.errors import InputError
-from shared.images import ImageSource
-from shared.loader import Draw, PixelBatch, PixelLoader, Request
+from shared.images.source import ImageSource
+from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Request
 from shared.stop import check
-from shared.store.batches import batches_of, least_batch
-from shared.store.block import Arithmetic, Block, sha256
-from shared.store.manifest import Manifest
-from shared.targets import Targets
-from shared.teacher import Teacher
+from shared.targets.codecs import CODECS, Fields
+from shared.targets.targets import Targets
+from shared.targets.teacher import Teacher
 
 
 def compute_blocks(

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from shared.checks import now_bad, stored_views
+from shared.cache.checks import now_bad, stored_views
+from shared.cache.manifest import Manifest
+from shared.cache.opening import Arrays, Cache
+from shared.cache.teacher_batches import batches_of
 from shared.choices import has_one_view
-from shared.codecs import CODECS, bound_of, relative_to_maximum
-from shared.decode import BadImage, image_size
-from shared.images import ImageSource
-from shared.store.batches import batches_of
-from shared.store.cache import Arrays, Cache
-from shared.store.manifest import Manifest
-from shared.targets import Targets
-from shared.teacher import Teacher
-from shared.view import apply, draw_view
+from shared.errors import BadImage
+from shared.images.source import ImageSource
+from shared.pixels.decode import image_size
+from shared.pixels.view import apply, draw_view
+from shared.targets.codecs import CODECS, bound_of, relative_to_maximum
+from shared.targets.targets import Targets
+from shared.targets.teacher import Teacher
 
 Index = NDArray[np.int64]
 

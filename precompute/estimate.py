@@ -14,12 +14,12 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from shared.codecs import CODECS
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS, Cache
 from shared.errors import InputError
-from shared.images import ImageSource
-from shared.loader import Draw, PixelLoader, Request
-from shared.store.cache import FORMATS, Cache
-from shared.store.manifest import Manifest
+from shared.images.source import ImageSource
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.targets.codecs import CODECS
 from shared.units import size
 
 HEAD_ROOM = 1.05

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from precompute.blocks import compute_blocks
 from precompute.skips import Skips
-from shared.images import ImageSource
+from shared.cache.keys import key_digest
+from shared.cache.opening import Cache, keep_views
+from shared.images.source import ImageSource
 from shared.stop import StopRequest
-from shared.store.cache import Cache, keep_views
-from shared.store.keys import key_digest
-from shared.teacher import Teacher
+from shared.targets.teacher import Teacher
 
 WAITING_BLOCKS = 2
 

@@ -24,15 +24,15 @@ from precompute.compare import BATCH, check_targets
 from precompute.fill import fill
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
+from shared.cache.block import receipt_path
+from shared.cache.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
+from shared.cache.live_teacher import cached_teacher
+from shared.cache.opening import Cache, create_cache, open_cache
+from shared.cache.tails_file import CHANNELS, keep_tails, measure, read_tails
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
-from shared.images import ImageSource, open_source
-from shared.listing import Keys
-from shared.store.block import receipt_path
-from shared.store.cache import Cache, create_cache, open_cache
-from shared.store.tails_file import CHANNELS, keep_tails, measure, read_tails
-from shared.teacher import cached_teacher
+from shared.images.listing import Keys
+from shared.images.source import ImageSource, open_source
 
 Unit = tuple[int, int]  # (view, block)
 STATIC: Unit = (-1, -1)

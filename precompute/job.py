@@ -16,20 +16,20 @@ import torchvision
 
 from precompute.flags import DEFAULT_VIEWS
 from precompute.skips import share_of_flag
-from shared import decode, view
+from shared.cache.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
+from shared.cache.opening import FORMATS, head_digest
+from shared.cache.teacher_batches import TEACHER_BATCH, fitting_block, least_batch, misfit
 from shared.choices import VAL_POLICY, has_one_view
-from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
-from shared.images import ImageSource, default_source, open_source
-from shared.models import stem_for, weights_digest
-from shared.normalise import NORMALISATIONS
+from shared.images.source import ImageSource, default_source, open_source
+from shared.images.torchvision_sets import CIFAR
+from shared.models.build import stem_for, weights_digest
+from shared.pixels import decode, view
+from shared.pixels.normalise import NORMALISATIONS
 from shared.stop import StopRequest
-from shared.store.batches import TEACHER_BATCH, fitting_block, least_batch, misfit
-from shared.store.cache import FORMATS, head_digest
-from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
-from shared.teacher import Teacher, load_teacher
-from shared.torchvision_source import CIFAR
+from shared.targets.codecs import CODECS
+from shared.targets.teacher import Teacher, load_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGENET_WEIGHTS = "IMAGENET1K_V1"

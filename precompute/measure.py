@@ -24,15 +24,15 @@ from precompute.blocks import compute_blocks
 from precompute.estimate import count_files, free_bytes
 from precompute.job import Job, make_job
 from precompute.skips import Skips
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS
 from shared.choices import has_one_view
-from shared.images import ImageSource
-from shared.loader import Draw, PixelLoader, Request
-from shared.models import build_model
-from shared.store.block import Block
-from shared.store.cache import FORMATS
-from shared.store.manifest import Manifest
-from shared.store.object_files import open_files
-from shared.tails import Tails, tails_of_fields
+from shared.files.objects import open_files
+from shared.images.source import ImageSource
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.models.build import build_model
+from shared.targets.tails import Tails, tails_of_fields
 from shared.units import digits, duration, size
 
 SHOWN_VIEWS = (1, 2, 4, 10, 50)
@@ -40,7 +40,7 @@ SECONDS = 4.0  # for each of the three measurements
 SAMPLES = 4096  # of the source, at most
 VIEWS = 100  # of each of them, at most: a set of ten images lasts for SECONDS too
 BLOCK = 2048  # rows of a warm-up block, at most
-ROWS = 16  # of the first, small batch; blocks are multiples, see shared/teacher.py
+ROWS = 16  # of the first, small batch; blocks are multiples, see shared/targets/teacher.py
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from shared.decode import BadImage, decode
-from shared.errors import InputError
-from shared.images import ImageSource
-from shared.regular import read_regular
-from shared.store.files import LocalFiles
-from shared.worker import begin_worker
+from shared.errors import BadImage, InputError
+from shared.files.local import LocalFiles
+from shared.files.regular import read_regular
+from shared.images.source import ImageSource
+from shared.loaders.worker import begin_worker
+from shared.pixels.decode import decode
 
 FOLDER = ".pack"
 MAX_RECEIPT = 1 << 28  # bytes: a million samples that are all skipped fit

@@ -30,13 +30,13 @@ from precompute.pack_shard import (
     start_worker,
 )
 from precompute.skips import Skips, share_of_flag
-from shared.decode import DECODER
 from shared.device import usable_cores
 from shared.errors import InputError, printable
-from shared.images import default_source, open_source
+from shared.files.local import LocalFiles
+from shared.images.source import default_source, open_source
+from shared.loaders.worker import held_signals
+from shared.pixels.decode import DECODER
 from shared.stop import StopRequest
-from shared.store.files import LocalFiles
-from shared.worker import held_signals
 
 KEPT = "finished tars are kept"
 STOP_SECONDS = 0.1  # between two looks at whether to stop

@@ -22,12 +22,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from shared.codecs import CODECS
-from shared.errors import InputError
-from shared.listing import Keys
-from shared.models import build_model, load_weights
-from shared.store.block import Block
-from shared.store.cache import (
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
+from shared.cache.opening import (
     Cache,
     create_cache,
     has_split,
@@ -35,10 +32,13 @@ from shared.store.cache import (
     open_cache,
     read_manifest,
 )
-from shared.store.manifest import Manifest
-from shared.store.object_files import open_files
-from shared.store.tails_file import CHANNELS, keep_tails
-from shared.targets import Head
+from shared.cache.tails_file import CHANNELS, keep_tails
+from shared.errors import InputError
+from shared.files.objects import open_files
+from shared.images.listing import Keys
+from shared.models.build import build_model, load_weights
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
 # Of fp16 channels: with their error besides the codec's own.

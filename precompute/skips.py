@@ -7,8 +7,8 @@ one image in fifty does not decode is broken, and a cache of the rest is of no u
 import math
 from collections.abc import Iterable
 
+from shared.cache.opening import Cache
 from shared.errors import InputError
-from shared.store.cache import Cache
 
 
 class Skips:

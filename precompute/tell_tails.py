@@ -1,7 +1,7 @@
 """What precompute and verify say about the tails of a teacher's channel means."""
 
 from shared.errors import note
-from shared.tails import HEAVY, Tails
+from shared.targets.tails import HEAVY, Tails
 
 
 def tell_tails(tails: Tails) -> None:

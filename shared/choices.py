@@ -40,7 +40,7 @@ def has_one_view(policy: str) -> bool:
     return policy in ONE_VIEW
 
 
-# Bytes a view of ResNet-34 and 1000 classes in the format zarr: shared/codecs.py.
+# Bytes a view of ResNet-34 and 1000 classes in the format zarr: shared/targets/codecs.py.
 CODECS = {
     "exact": "6.6 kB a view; float32, the live teacher's bits",
     "half": "3.1 kB; float16, logits relative to their row's maximum",

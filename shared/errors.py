@@ -26,6 +26,10 @@ class StorageError(Exception):
     who takes an InputError for a damaged block must not take an outage for one."""
 
 
+class BadImage(ValueError):
+    """Bytes that do not decode to an image. The message is one line: what is wrong with them."""
+
+
 def printable(text: str) -> str:
     """In one line that a terminal shows as it is: names may hold control characters, newlines and
     bytes that are no UTF-8. Those become \\n, \\x1b, \\udcff."""

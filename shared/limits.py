@@ -2,7 +2,7 @@
 
 The same lack comes up in many ways: as MemoryError, as an OSError with its number, as a
 RuntimeError or ImportError of torch, or as a loader worker that the kernel has killed or that ended
-itself, its exit code being the number (shared/worker.py).
+itself, its exit code being the number (shared/loaders/worker.py).
 """
 
 import errno

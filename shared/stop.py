@@ -6,7 +6,7 @@ Schedulers send them to every process of a group, at any moment, and some send t
               loses nothing that was finished.
     loop that has something to lose   (StopRequest) notes the signal and ends soon, by itself; a
               second Ctrl-C ends it at once, every other repetition changes nothing
-    worker    does not heed them: its parent ends it (shared/worker.py)
+    worker    does not heed them: its parent ends it (shared/loaders/worker.py)
 
 A signal that was ignored when the command started stays ignored, as nohup wants it.
 """

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from shared.cache.manifest import Manifest
+from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
-from shared.store.cache import Cache, open_cache
-from shared.store.manifest import Manifest
-from shared.store.sealed import SEAL, seal
-from shared.store.stream import ShardLoader
+from shared.files.sealed import SEAL, seal
+from shared.loaders.shard_loader import ShardLoader
 from tests.small_cache import make_cache, make_keys, make_labels, make_manifest
 
 Keys = tuple[str | int, ...]  # where a value stands in nested JSON

@@ -6,7 +6,8 @@ python tests/impatient.py precompute/run.py --split train ...
 import runpy
 import sys
 
-from shared.store import object_files, retry
+from shared.files import objects as object_files
+from shared.files import retry
 
 retry.FIRST_WAIT /= 100
 object_files.SILENCE_SECONDS = 2

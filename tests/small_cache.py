@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import linear
 
-from shared.codecs import CODECS
-from shared.jpeg import encode_pixels
-from shared.listing import Keys
-from shared.store.block import Arithmetic, Block, sha256
-from shared.store.cache import Cache, create_cache, head_digest
-from shared.store.keys import key_digest
-from shared.store.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
-from shared.targets import Head, Targets
+from shared.cache.block import Arithmetic, Block, sha256
+from shared.cache.keys import key_digest
+from shared.cache.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
+from shared.cache.opening import Cache, create_cache, head_digest
+from shared.images.listing import Keys
+from shared.pixels.jpeg import encode_pixels
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head, Targets
 
 SIZE = 8  # pixels of a view
 CLASSES = 3

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shared.distributed import World, share_buffers
-from shared.models import StagedModel, build_model
+from shared.models.build import build_model
+from shared.models.staged import StagedModel
 from tests.runs import require_equal
 from train.average import WeightAverage, plain_names
 

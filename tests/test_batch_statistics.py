@@ -22,19 +22,20 @@ import train.run
 from precompute import blocks, job, measure
 from precompute.flags import make_parser
 from shared import choices
-from shared.errors import run_command
-from shared.jpeg import decode_pixels
-from shared.models import StagedModel, build_model
-from shared.store.batches import (
+from shared.cache.manifest import permutation
+from shared.cache.opening import Cache, open_cache
+from shared.cache.teacher_batches import (
     TEACHER_BATCH,
     batches_of,
     fitting_block,
     least_batch,
     misfit,
 )
-from shared.store.cache import Cache, open_cache
-from shared.store.manifest import permutation
-from shared.teacher import load_teacher
+from shared.errors import run_command
+from shared.models.build import build_model
+from shared.models.staged import StagedModel
+from shared.pixels.jpeg import decode_pixels
+from shared.targets.teacher import load_teacher
 from tests.helpers import (
     STUDENT,
     Finished,

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.checks import stored_views
-from shared.images import open_source
-from shared.store import cache as cache_module
-from shared.store import webdataset_format
-from shared.store.block import sha256
-from shared.store.cache import Cache, create_cache, open_cache
-from shared.store.manifest import Manifest, permutation
-from shared.store.sealed import unseal
-from shared.store.stream import Place, ShardLoader, draw_batches, plan
+from shared.cache import opening as cache_module
+from shared.cache import webdataset_format
+from shared.cache.block import sha256
+from shared.cache.checks import stored_views
+from shared.cache.manifest import Manifest, permutation
+from shared.cache.opening import Cache, create_cache, open_cache
+from shared.files.sealed import unseal
+from shared.images.source import open_source
+from shared.loaders.shard_loader import Place, ShardLoader, draw_batches, plan
 from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, snapshot, write_teacher
 from tests.runs import metrics
 from tests.small_cache import (

@@ -5,8 +5,8 @@ from braceexpand import braceexpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.braces import MAX_PATHS, _count, expand
 from shared.errors import InputError
+from shared.images.braces import MAX_PATHS, _count, expand
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_bombs_are_counted_and_not_expanded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.braces.braceexpand", None)  # never called
+    monkeypatch.setattr("shared.images.braces.braceexpand", None)  # never called
     with pytest.raises(InputError) as caught:
         expand(BOMBS[kind])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400

@@ -13,21 +13,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.checks import require_pixels
-from shared.codecs import CODECS, relative_to_maximum
+from shared.cache.checks import require_pixels
+from shared.cache.live_teacher import cached_teacher
+from shared.cache.opening import Cache, open_cache
+from shared.cache.tails_file import require_tails
 from shared.distributed import World
-from shared.images import ImageSource, open_source
-from shared.loader import Draw, PixelLoader, Replay, Request
-from shared.store.cache import Cache, open_cache
-from shared.store.tails_file import require_tails
-from shared.targets import Targets
-from shared.teacher import Teacher, cached_teacher
+from shared.images.source import ImageSource, open_source
+from shared.loaders.pixel_loader import Draw, PixelLoader, Replay, Request
+from shared.targets.codecs import CODECS, relative_to_maximum
+from shared.targets.targets import Targets
+from shared.targets.teacher import Teacher
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
 from train.batch import Batch
-from train.feed import CachedViews, live_batch
+from train.cached_views import CachedViews
 from train.recipes import RECIPES, Recipe
 from train.step import train_step
 from train.student import build_student
+from train.whole_batch import live_batch
 
 CPU = torch.device("cpu")
 CLASSES = 5

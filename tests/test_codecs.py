@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as npst
 from torch import Tensor
 from torch.nn.functional import linear
 
-from shared.codecs import CODECS, Codec, relative_to_maximum
 from shared.errors import InputError
-from shared.targets import Head, Targets
+from shared.targets.codecs import CODECS, Codec, relative_to_maximum
+from shared.targets.targets import Head, Targets
 
 STAGES = (3, 1, 4, 2)
 HALF_MAX = 65504.0

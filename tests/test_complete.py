@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.decode import FORMATS, BadImage, decode, image_size
-from shared.listing import EXTENSIONS
-from shared.torchvision_source import to_png
+from shared.errors import BadImage
+from shared.images.listing import EXTENSIONS
+from shared.images.torchvision_sets import to_png
+from shared.pixels.decode import FORMATS, decode, image_size
 
 HEIGHT, WIDTH = 40, 50
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import precompute.convert
+from shared.cache.opening import FORMATS, open_cache
 from shared.errors import run_command
-from shared.store.cache import FORMATS, open_cache
 from tests.helpers import (
     TEACHER,
     Finished,

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 
 import shared.device
-import train.feed
+import train.cached_views
 import train.loop
 from precompute.compare import NOISE
-from shared.checks import stored_views
+from shared.cache.checks import stored_views
+from shared.cache.live_teacher import cached_teacher
+from shared.cache.opening import open_cache
 from shared.device import side_stream
-from shared.images import open_source
-from shared.store.cache import open_cache
-from shared.targets import Targets
-from shared.teacher import cached_teacher
+from shared.images.source import open_source
+from shared.targets.targets import Targets
 from tests.helpers import (
     ROOT,
     Started,
@@ -43,7 +43,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import metrics
-from train.evaluate import Accuracy
+from train.accuracy import Accuracy
 from train.flags import add_flags
 from train.input import Input, open_input
 from train.setup import Setup, make_setup
@@ -221,13 +221,13 @@ def test_reserved_memory_does_not_grow(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     homes: list[torch.device] = []
-    home = train.feed._home
+    home = train.cached_views._home
 
     def noted(device: torch.device, num_bytes: int) -> torch.device:
         homes.append(home(device, num_bytes))
         return homes[-1]
 
-    monkeypatch.setattr(train.feed, "_home", noted)
+    monkeypatch.setattr(train.cached_views, "_home", noted)
     side_stream.cache_clear()
     reserved = reserved_after_epochs(made, tmp_path / "run", monkeypatch)
     assert [where.type for where in homes] == [DEVICE], "targets lie on the GPU"
@@ -239,7 +239,7 @@ def test_reserved_memory_would_grow_with_new_streams(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control of the test above."""
-    for module in (train.feed, shared.device):
+    for module in (train.cached_views, shared.device):
         monkeypatch.setattr(module, "side_stream", lambda device, _: torch.cuda.Stream(device))
     reserved = reserved_after_epochs(made, tmp_path / "run", monkeypatch)
     assert reserved[-1] - reserved[2] > 60 * MIB, [size / MIB for size in reserved]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
 
-from shared.decode import MAX_PIXELS, MAX_SCANS, BadImage, decode, decode_rows, image_size
+from shared.errors import BadImage
+from shared.pixels.decode import MAX_PIXELS, MAX_SCANS, decode, decode_rows, image_size
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 COLOUR = Image.fromarray(NOISE)
@@ -299,7 +300,7 @@ def test_the_pixel_limit_is_pillows() -> None:
 def test_bomb_prints_nothing_outside_pytest(tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(header_only(9_001, 10_000))
     code = (
-        "import pathlib, sys; from shared.decode import decode, BadImage\n"
+        "import pathlib, sys; from shared.pixels.decode import decode, BadImage\n"
         "try: decode(pathlib.Path(sys.argv[1]).read_bytes())\n"
         "except BadImage as error: print(error)"
     )
@@ -357,7 +358,7 @@ def test_memory_of_an_image_20000_pixels_wide(name: str, tmp_path: Path) -> None
     image = Image.fromarray(np.resize(NOISE, (rows, 20_000, 3))).convert(mode)
     (tmp_path / "wide").write_bytes(encode(image, format, **options))
     code = (
-        "import pathlib, re, sys; from shared.decode import decode\n"
+        "import pathlib, re, sys; from shared.pixels.decode import decode\n"
         "def peak():\n"
         "    status = pathlib.Path('/proc/self/status').read_text()\n"
         "    return int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) * 1024\n"

@@ -16,7 +16,7 @@ from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
 from shared.errors import InputError
 from tests.small_cache import make_cache, make_manifest
-from train import feed
+from train import cached_views as feed
 from train.recipes import get_recipe
 
 GPU = torch.device("cuda:0")

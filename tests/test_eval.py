@@ -23,13 +23,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import train.agreement
 import train.eval
+from shared.cache.opening import Arrays, Cache, open_cache
 from shared.choices import VAL_POLICY
-from shared.decode import BadImage, decode
-from shared.errors import InputError
-from shared.images import ImageSource, open_source
-from shared.jpeg import decode_pixels, encode_pixels
-from shared.store.cache import Arrays, Cache, open_cache
-from shared.view import apply_to_image, draw_view
+from shared.errors import BadImage, InputError
+from shared.images.source import ImageSource, open_source
+from shared.pixels.decode import decode
+from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.pixels.view import apply_to_image, draw_view
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import (
     require_refused,

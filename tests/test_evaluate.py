@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.images import ImageSource, open_source
-from shared.loader import PixelLoader
-from shared.models import StagedResNet
-from shared.normalise import Normalisation
-from train.evaluate import correct, evaluate, image_batches
+from shared.images.source import ImageSource, open_source
+from shared.loaders.pixel_loader import PixelLoader
+from shared.models.resnet import StagedResNet
+from shared.pixels.normalise import Normalisation
+from train.accuracy import correct, evaluate, image_batches
 from train.step import AUTOCAST
 
 CPU = torch.device("cpu")

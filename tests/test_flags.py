@@ -13,10 +13,10 @@ import pytest
 
 from precompute.flags import add_flags as precompute_flags
 from shared import choices
+from shared.cache.opening import FORMATS
 from shared.choices import ARCHITECTURES
-from shared.codecs import CODECS
-from shared.store.cache import FORMATS
-from shared.view import draw_view
+from shared.pixels.view import draw_view
+from shared.targets.codecs import CODECS
 from tests.helpers import ROOT, Finished
 from train import names
 from train.flags import add_flags as train_flags

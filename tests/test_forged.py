@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.cache.block import Receipt, receipt_path
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS, open_cache
 from shared.errors import InputError
-from shared.store.block import Receipt, receipt_path
-from shared.store.cache import FORMATS, open_cache
-from shared.store.manifest import Manifest
-from shared.store.sealed import MOST_BYTES, seal, unseal
+from shared.files.sealed import MOST_BYTES, seal, unseal
 from tests.forging import (
     RAW,
     VALUES,

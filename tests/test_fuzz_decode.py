@@ -25,7 +25,8 @@ from PIL import Image
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from shared.decode import BadImage, decode, decode_rows, image_size
+from shared.errors import BadImage
+from shared.pixels.decode import decode, decode_rows, image_size
 
 SECONDS = 30  # that a case may take; none takes one
 WARM_UP = 1000  # cases, before memory is first measured

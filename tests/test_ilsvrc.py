@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from shared import images
 from shared.errors import InputError
-from shared.images import open_source
+from shared.images import source as images
+from shared.images.source import open_source
 from tests.test_images import write
 
 WNIDS = ["n01440764", "n01443537", "n02084071"]
@@ -151,7 +151,7 @@ def test_a_flat_val_equals_class_folders(
 
 def test_labels_that_change_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "DATA", tmp_path / "data")
-    monkeypatch.setattr("shared.kept_listing.FEWEST", 1)
+    monkeypatch.setattr("shared.images.kept_listing.FEWEST", 1)
     root = write(tmp_path / "root", {"val/a.jpg": b"", "val/b.jpg": b"", "val.csv": b"a,x\nb,y\n"})
     assert open_source(str(root), "val").labels.tolist() == [0, 1]
     write(root, {"val.csv": b"a,x\nb,xx\n"})

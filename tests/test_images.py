@@ -14,12 +14,13 @@ import pytest
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from shared import digits, images
-from shared.decode import BadImage, decode
-from shared.digits import write_digits
-from shared.errors import InputError
-from shared.images import ImageSource, default_source, open_source
-from shared.listing import EXTENSIONS, Keys
+from shared.errors import BadImage, InputError
+from shared.images import digits
+from shared.images import source as images
+from shared.images.digits import write_digits
+from shared.images.listing import EXTENSIONS, Keys
+from shared.images.source import ImageSource, default_source, open_source
+from shared.pixels.decode import decode
 from tests.test_regular import ODD
 
 # Sorts differently by whole path, by part, and without regard to case; two hidden names.
@@ -376,7 +377,7 @@ def test_digits_written_by_two_processes_at_once(digits_data: Path, tmp_path: Pa
     root, start = tmp_path / "data" / "digits", tmp_path / "start"
     code = (
         "import pathlib, sys, time, sklearn.datasets\n"
-        "from shared.digits import write_digits\n"
+        "from shared.images.digits import write_digits\n"
         "print('ready', flush=True)\n"
         "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.001)\n"
         "write_digits(pathlib.Path(sys.argv[1]))\n"

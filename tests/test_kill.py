@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from shared.store import zarr_format
-from shared.store.block import Block
-from shared.store.manifest import Manifest
+from shared.cache import zarr_format
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
 from tests.helpers import (
     run,
     run_precompute,

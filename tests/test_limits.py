@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from shared import device, shm, worker
+from shared import device
 from shared.device import default_workers
 from shared.errors import InputError, StorageError, _told_by_main_thread, printable
-from shared.images import open_source
+from shared.images.source import open_source
 from shared.limits import limit_line
-from shared.loader import Draw, PixelLoader, Request
-from shared.worker import Failed, begin_worker, received
+from shared.loaders import shared_memory as shm
+from shared.loaders import worker
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.loaders.worker import Failed, begin_worker, received
 from tests.helpers import (
     ROOT,
     STUDENT,

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import images, kept_listing
 from shared.errors import InputError
-from shared.images import ImageSource, open_source
-from shared.kept_listing import Stamps
-from shared.listing import Keys, Listing, Places
+from shared.images import kept_listing
+from shared.images import source as images
+from shared.images.kept_listing import Stamps
+from shared.images.listing import Keys, Listing, Places
+from shared.images.source import ImageSource, open_source
 from tests.test_images import write
 
 FILES = {f"train/{name}/{i}.jpg": b"x" * (i + 1) for name in ("ant", "bee") for i in range(5)}

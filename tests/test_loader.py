@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from shared import regular
 from shared.choices import POLICIES, has_one_view
-from shared.decode import image_size
 from shared.errors import InputError, StorageError
-from shared.images import ImageSource, open_source
-from shared.jpeg import decode_pixels, encode_pixels
-from shared.loader import Draw, PixelBatch, PixelLoader, Replay, Request
-from shared.readers import FolderReader
-from shared.store import retry
-from shared.view import apply, draw_view
+from shared.files import regular, retry
+from shared.images.readers import FolderReader
+from shared.images.source import ImageSource, open_source
+from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Replay, Request
+from shared.pixels.decode import image_size
+from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.pixels.view import apply, draw_view
 from tests.helpers import write_image_folder
 
 SIZE = 16

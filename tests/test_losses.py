@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shared.targets import Targets
+from shared.targets.targets import Targets
 from train.batch import Batch, StudentOutputs
 from train.losses import (
     CE,

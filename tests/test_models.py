@@ -15,14 +15,10 @@ from torch import Tensor, nn
 
 from shared.choices import ARCHITECTURES, STEMS
 from shared.errors import InputError
-from shared.models import (
-    CIFAR_RESNETS,
-    RESNETS,
-    StagedModel,
-    build_model,
-    load_weights,
-    weights_digest,
-)
+from shared.models.build import build_model, load_weights, weights_digest
+from shared.models.cifar_resnet import CIFAR_RESNETS
+from shared.models.resnet import RESNETS
+from shared.models.staged import StagedModel
 from tests.helpers import write_teacher
 from tests.test_regular import ODD
 

@@ -33,13 +33,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.cache.block import sha256
+from shared.cache.manifest import Manifest
+from shared.cache.opening import open_cache
 from shared.errors import InputError, StorageError
-from shared.store import object_files, retry
-from shared.store.block import sha256
-from shared.store.cache import open_cache
-from shared.store.files import Files, LocalFiles
-from shared.store.manifest import Manifest
-from shared.store.object_files import ObjectFiles, open_files
+from shared.files import objects as object_files
+from shared.files import retry
+from shared.files.local import Files, LocalFiles
+from shared.files.objects import ObjectFiles, open_files
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import STUDENT, Finished, Started, require_refused, run, start, write_teacher
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
@@ -305,7 +306,7 @@ def test_ways_to_name_the_endpoint(proxy: FaultProxy, server: int, endpoint: str
         )
     else:
         variables[endpoint] = proxy.url
-    code = f"from shared.store.object_files import *; open_files({url!r}, 't').write('x', b'ok')"
+    code = f"from shared.files.objects import *; open_files({url!r}, 't').write('x', b'ok')"
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         check=True,

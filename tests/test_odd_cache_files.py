@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InputError, StorageError
-from shared.store.files import LocalFiles
+from shared.files.local import LocalFiles
 from tests.helpers import snapshot
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 from tests.test_regular import ODD
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.Mo
     def denied(path: object, limit: int) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("shared.store.files.read_regular", denied)
+    monkeypatch.setattr("shared.files.local.read_regular", denied)
     with pytest.raises(StorageError, match=r"receipts/.* cannot be read: Permission denied; noth"):
         cache.is_done(0, 0)
     (tmp_path / "loop").symlink_to("loop")

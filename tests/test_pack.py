@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from precompute.pack_shard import pack_image, packed_key
-from shared.decode import BadImage, decode
-from shared.images import open_source
+from shared.errors import BadImage
+from shared.images.source import open_source
+from shared.pixels.decode import decode
 from tests.helpers import (
     require_refused,
     run,

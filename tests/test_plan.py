@@ -16,9 +16,9 @@ from precompute import estimate, measure
 from precompute.estimate import count_files, require_space
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
+from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
-from shared.store.cache import Cache, open_cache
-from shared.store.files import LocalFiles
+from shared.files.local import LocalFiles
 from tests.helpers import run, run_precompute, snapshot, write_image_folder, write_teacher
 
 VIEWS = 3

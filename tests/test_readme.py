@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from shared.targets import Targets
+from shared.targets.targets import Targets
 from tests.helpers import ROOT
 from train import losses, recipes
 from train.batch import Batch, StudentOutputs
@@ -31,8 +31,10 @@ def test_the_example_of_a_loss_and_a_recipe() -> None:
 def test_the_file_map_names_every_file_once() -> None:
     _, text = (ROOT / "README.md").read_text().split("\n## Files\n")
     parts = re.split(r"^    (?=\S)", text, flags=re.MULTILINE)[1:]
-    named = {part.split("/ ")[0].split("/\n")[0]: re.findall(r"\w+\.py", part) for part in parts}
-    for folder in ("precompute", "train", "shared", "shared/store"):
+    named = {re.split(r"/\s", part)[0]: re.findall(r"\w+\.py", part) for part in parts}
+    rooms = [path.parent for path in (ROOT / "shared").glob("*/__init__.py")]
+    assert len(rooms) == 7
+    for folder in ("precompute", "train", "shared", *(f"shared/{room.name}" for room in rooms)):
         there = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
         assert sorted(named[folder]) == sorted(there), folder
     for folder in named:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared import decode as decode_module
-from shared import region
-from shared.decode import BadImage, decode, decode_rows, image_size
-from shared.region import cut_below, read_header
-from shared.view import POLICIES, View, apply, apply_to_image, draw_view
+from shared.errors import BadImage
+from shared.pixels import decode as decode_module
+from shared.pixels import region
+from shared.pixels.decode import decode, decode_rows, image_size
+from shared.pixels.region import cut_below, read_header
+from shared.pixels.view import POLICIES, View, apply, apply_to_image, draw_view
 
 SUBSAMPLINGS = ["444", "422", "420", "440", "411"]
 

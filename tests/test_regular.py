@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.regular import NotRegular, TooLarge, open_regular, read_regular, regular_size
+from shared.files.regular import NotRegular, TooLarge, open_regular, read_regular, regular_size
 
 LIMIT = 100
 
@@ -95,7 +95,7 @@ def test_a_name_that_changes_in_between(tmp_path: Path, monkeypatch: pytest.Monk
         opened.append(before(fifo, flags))
         return opened[-1]
 
-    monkeypatch.setattr("shared.regular.os.open", open_fifo)
+    monkeypatch.setattr("shared.files.regular.os.open", open_fifo)
     with pytest.raises(NotRegular, match="a FIFO"):
         open_regular(path)
     with pytest.raises(OSError, match="Bad file descriptor"):

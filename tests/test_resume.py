@@ -11,7 +11,7 @@ import pytest
 import torch
 import torchvision
 
-from shared.models import build_model
+from shared.models.build import build_model
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from precompute.skips import Skips
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS, Cache, open_cache
 from shared.errors import InputError
-from shared.store.block import Block
-from shared.store.cache import FORMATS, Cache, open_cache
-from shared.store.manifest import Manifest
-from shared.store.stream import ShardLoader
+from shared.loaders.shard_loader import ShardLoader
 from tests.helpers import require_refused, run, run_precompute, write_image_folder, write_teacher
 from tests.small_cache import make_block, make_cache, make_keys, make_manifest, put
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.images import open_source
-from shared.loader import Draw, PixelLoader, Request
-from shared.store.cache import open_cache
-from shared.store.stream import ShardLoader
+from shared.cache.opening import open_cache
+from shared.images.source import open_source
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.loaders.shard_loader import ShardLoader
 from tests.helpers import (
     STUDENT,
     TEACHER,
@@ -26,9 +26,9 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import require_same_run
-from train.feed import CachedViews, LoadedView
+from train.cached_views import CachedViews, LoadedView
 from train.flags import add_flags
-from train.input import Replayed
+from train.replayed import Replayed
 from train.setup import make_setup
 
 METHODS = ("fork", "spawn", "forkserver")

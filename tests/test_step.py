@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from shared.distributed import World
-from shared.models import build_model
-from shared.targets import Targets
+from shared.models.build import build_model
+from shared.targets.targets import Targets
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.images import open_source
-from shared.loader import PixelLoader
+from shared.images.source import open_source
+from shared.loaders.pixel_loader import PixelLoader
 from shared.stop import Stopped, StopRequest, check, told
 from tests.helpers import (
     ROOT,
@@ -205,7 +205,7 @@ METHODS = ("fork", "spawn", "forkserver")
 
 OBEDIENT = """
 import multiprocessing, subprocess, sys, time
-from shared.worker import begin_worker, held_signals
+from shared.loaders.worker import begin_worker, held_signals
 def work(ready):
     begin_worker()
     ready.set()
@@ -263,7 +263,7 @@ def test_what_is_started_meanwhile_begins_with_the_signals_blocked(
 
 MASKS = """
 import multiprocessing, signal
-from shared.worker import held_signals
+from shared.loaders.worker import held_signals
 def mask():
     return sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 def work(sender):
@@ -281,8 +281,8 @@ if __name__ == "__main__":
 
 PARENT = """
 import multiprocessing, os, sys, time
-from shared import worker
-from shared.worker import held_signals
+from shared.loaders import worker
+from shared.loaders.worker import held_signals
 def work():
     {delay}
     worker.begin_worker()

@@ -22,18 +22,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shared.checks import note_arithmetic
-from shared.codecs import CODECS
+from shared.cache import zarr_format
+from shared.cache.block import Arithmetic, Block, Receipt, make_receipt, receipt_path, sha256
+from shared.cache.checks import note_arithmetic
+from shared.cache.keys import decode_keys, encode_keys, key_digest
+from shared.cache.manifest import FORMAT_VERSION, Manifest
+from shared.cache.opening import FORMATS, open_cache
 from shared.errors import InputError
-from shared.images import open_source
-from shared.listing import Keys
-from shared.store import zarr_format
-from shared.store.block import Arithmetic, Block, Receipt, make_receipt, receipt_path, sha256
-from shared.store.cache import FORMATS, open_cache
-from shared.store.files import LocalFiles
-from shared.store.keys import decode_keys, encode_keys, key_digest
-from shared.store.manifest import FORMAT_VERSION, Manifest
-from shared.store.sealed import seal, unseal
+from shared.files.local import LocalFiles
+from shared.files.sealed import seal, unseal
+from shared.images.listing import Keys
+from shared.images.source import open_source
+from shared.targets.codecs import CODECS
 from tests.helpers import snapshot
 from tests.small_cache import (
     ARITHMETIC,

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.decode import decode
+from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
-from shared.jpeg import decode_pixels, encode_pixels
-from shared.store.cache import Cache, open_cache
-from shared.store.stream import ShardLoader, StreamBatch, plan
+from shared.loaders.shard_loader import ShardLoader, StreamBatch, plan
+from shared.pixels.decode import decode
+from shared.pixels.jpeg import decode_pixels, encode_pixels
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from precompute.tell_tails import tell_tails
-from shared.errors import InputError
-from shared.store import tails_file
-from shared.store.cache import Cache, open_cache
-from shared.store.sealed import seal
-from shared.store.tails_file import (
+from shared.cache import tails_file
+from shared.cache.opening import Cache, open_cache
+from shared.cache.tails_file import (
     CHANNELS,
     encode,
     keep_tails,
@@ -24,7 +22,9 @@ from shared.store.tails_file import (
     read_tails,
     require_tails,
 )
-from shared.tails import Tails, tails_of
+from shared.errors import InputError
+from shared.files.sealed import seal
+from shared.targets.tails import Tails, tails_of
 from tests.helpers import (
     STUDENT,
     TEACHER,

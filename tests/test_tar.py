@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.tar import BLOCK, MAX_EXTRA, Member, members
+from shared.files.tar import BLOCK, MAX_EXTRA, Member, members
 
 FORMS = [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT]
 

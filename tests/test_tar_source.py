@@ -17,11 +17,12 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from shared import images, ranges
 from shared.errors import InputError, StorageError
-from shared.images import ImageSource, open_source
-from shared.store import object_files, retry
-from shared.tar_source import folder_shards, pattern_shards
+from shared.files import objects as object_files
+from shared.files import ranges, retry
+from shared.images import source as images
+from shared.images.source import ImageSource, open_source
+from shared.images.tars import folder_shards, pattern_shards
 from tests import helpers
 from tests.fault_proxy import Fault, FaultProxy
 
@@ -189,10 +190,10 @@ def test_loader_workers_read_the_same(folder: Path, context: str, workers: int) 
 def test_a_kept_listing_is_true_to_size_and_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.kept_listing.FEWEST", 1)
+    monkeypatch.setattr("shared.images.kept_listing.FEWEST", 1)
     first = open_source(str(folder), "train")
     opened = []
-    monkeypatch.setattr("shared.tar_source.open_ranges", lambda path: opened.append(path))
+    monkeypatch.setattr("shared.images.tars.open_ranges", lambda path: opened.append(path))
     second = open_source(str(folder), "train")
     assert (second.digest, second.read(5), opened) == (first.digest, first.read(5), [])
     monkeypatch.undo()
@@ -502,7 +503,7 @@ def test_what_is_gone_is_a_missing_file(
 def test_a_kept_listing_of_a_url(
     folder: Path, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.kept_listing.FEWEST", 1)
+    monkeypatch.setattr("shared.images.kept_listing.FEWEST", 1)
     spec = proxy.url + "/train-{0000..0002}.tar"
     first = open_source(spec, "train")
     before = len(proxy.requests)

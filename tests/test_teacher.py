@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from shared.choices import TEACHER_PRECISIONS as PRECISIONS
 from shared.errors import InputError
-from shared.models import build_model, load_weights, weights_digest
-from shared.normalise import NORMALISATIONS, Normalisation
-from shared.targets import Targets
-from shared.teacher import Teacher, load_teacher
+from shared.models.build import build_model, load_weights, weights_digest
+from shared.pixels.normalise import NORMALISATIONS, Normalisation
+from shared.targets.targets import Targets
+from shared.targets.teacher import Teacher, load_teacher
 from tests.helpers import write_teacher
 
 CPU = torch.device("cpu")

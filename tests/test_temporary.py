@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InputError
-from shared.store import temporary
-from shared.store.files import LocalFiles
+from shared.files import temporary
+from shared.files.local import LocalFiles
 from tests.helpers import ROOT, wait_until
 
 WRITER = """
 import os, socket, sys, threading, time
 from pathlib import Path
-from shared.store.files import LocalFiles
+from shared.files.local import LocalFiles
 def halt(descriptor):
     print("writing", 0, flush=True)
     time.sleep(3600)

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, Imagenette
 
-from shared import images, torchvision_source
 from shared.errors import InputError
-from shared.images import open_source
-from shared.torchvision_source import to_png
-from shared.view import apply, draw_view
+from shared.images import source as images
+from shared.images import torchvision_sets as torchvision_source
+from shared.images.source import open_source
+from shared.images.torchvision_sets import to_png
+from shared.pixels.view import apply, draw_view
 
 NAMES = {10: [f"name{i}" for i in range(10)], 100: [f"fine{i}" for i in range(100)]}
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shared.store import cache as cache_module
-from shared.store.cache import FORMATS, Cache, keep_views, open_cache
-from shared.store.files import LocalFiles
-from shared.store.manifest import Manifest
+from shared.cache import opening as cache_module
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS, Cache, keep_views, open_cache
+from shared.files.local import LocalFiles
 from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
 

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize, resized_crop
 
-from shared.checks import require_pixels, stored_views
+from shared.cache.checks import require_pixels, stored_views
+from shared.cache.opening import FORMATS, Cache, open_cache
 from shared.choices import ONE_VIEW, POLICIES, VAL_POLICY, has_one_view
-from shared.decode import decode
 from shared.errors import InputError
-from shared.images import ImageSource, open_source
-from shared.jpeg import decode_pixels, encode_pixels
-from shared.loader import PixelLoader
-from shared.store.cache import FORMATS, Cache, open_cache
+from shared.images.source import ImageSource, open_source
+from shared.loaders.pixel_loader import PixelLoader
+from shared.pixels.decode import decode
+from shared.pixels.jpeg import decode_pixels, encode_pixels
 from tests.helpers import run, write_image_folder, write_teacher
 from tests.small_cache import make_manifest
+from train.accuracy import image_batches
 from train.agreement import _with_teacher
-from train.evaluate import image_batches
 
 CLASSES, SIZE, SHORTER = 4, 72, 82  # 82 = round(72 * 256 / 224)
 ASKED = {"resize-center": (), "center": ("--policy", "center")}  # policy: flags

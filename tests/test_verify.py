@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.codecs import CODECS
-from shared.images import ImageSource, open_source
-from shared.store.block import Block
-from shared.store.cache import Cache, open_cache
+from shared.cache.block import Block
+from shared.cache.opening import Cache, open_cache
+from shared.images.source import ImageSource, open_source
+from shared.targets.codecs import CODECS
 from tests.helpers import (
     Finished,
     require_refused,

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from precompute import compare
+from shared.cache.opening import open_cache
 from shared.errors import InputError
-from shared.images import open_source
-from shared.store.cache import open_cache
-from shared.store.sealed import seal, unseal
+from shared.files.sealed import seal, unseal
+from shared.images.source import open_source
 from tests.helpers import (
     Finished,
     require_refused,

@@ -16,10 +16,10 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as torchvision_functional
 
-from shared import view as view_module
-from shared.decode import MAX_PIXELS, decode
 from shared.errors import InputError
-from shared.view import (
+from shared.pixels import view as view_module
+from shared.pixels.decode import MAX_PIXELS, decode
+from shared.pixels.view import (
     POLICIES,
     View,
     apply,

@@ -22,19 +22,20 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from tqdm import tqdm
 
-from shared.checks import require_pixels, require_source, require_targets
+from shared.cache.checks import require_pixels, require_source, require_targets
+from shared.cache.opening import Cache, has_split, open_cache
 from shared.choices import has_one_view
-from shared.codecs import CODECS
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, note
-from shared.images import ImageSource, default_source
-from shared.loader import PixelLoader
-from shared.models import StagedModel, build_model, load_weights
-from shared.normalise import Normalisation
-from shared.store.cache import Cache, has_split, open_cache
-from shared.store.stream import ShardLoader
+from shared.images.source import ImageSource, default_source
+from shared.loaders.pixel_loader import PixelLoader
+from shared.loaders.shard_loader import ShardLoader
+from shared.models.build import build_model, load_weights
+from shared.models.staged import StagedModel
+from shared.pixels.normalise import Normalisation
+from shared.targets.codecs import CODECS
+from train.accuracy import correct, image_batches
 from train.average import plain_names
-from train.evaluate import correct, image_batches
 from train.folder import RUN_FILE, RunFolder, read_run
 from train.images import open_images
 from train.state import require_fits

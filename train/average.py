@@ -11,7 +11,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from shared.models import StagedModel
+from shared.models.staged import StagedModel
 
 
 class WeightAverage:

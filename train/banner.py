@@ -3,7 +3,7 @@
 from statistics import median
 from typing import Any
 
-from shared.images import ImageSource
+from shared.images.source import ImageSource
 from shared.units import duration
 from train.input import Input
 from train.recipes import Recipe, Term

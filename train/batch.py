@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.targets import Targets
+from shared.targets.targets import Targets
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import torchvision
 from torch import Tensor
 
 from shared.errors import InputError, note
-from shared.store.files import LocalFiles
-from shared.view import WHOLE
+from shared.files.local import LocalFiles
+from shared.pixels.view import WHOLE
 from train.difference import difference
 from train.reading import open_regular, read_regular
 from train.run_schema import CHECKPOINT, IDENTITY, LATER, RUN, TRAIN, VAL

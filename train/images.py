@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.errors import InputError
-from shared.images import ImageSource, open_source
+from shared.images.source import ImageSource, open_source
 
 NEITHER = ("train", "val")
 

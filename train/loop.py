@@ -18,9 +18,9 @@ from shared.distributed import any_of, disconnect, from_first, parallel, share_b
 from shared.errors import InputError
 from shared.stop import StopRequest
 from shared.units import duration
+from train.accuracy import evaluate
 from train.banner import banner, time_left
 from train.dry_run import describe
-from train.evaluate import evaluate
 from train.events import Events, open_events
 from train.folder import RunFolder
 from train.input import Input, open_input

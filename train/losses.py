@@ -5,7 +5,7 @@ A loss is a pure function of (student outputs, batch). It computes in float32 wh
 in, and returns a 0-dim float32 tensor: a sum over the samples of this process divided by the
 batch's count, so that one piece of code serves one process and many (see train/batch.py). Each
 class says in `needs` what it takes from a teacher: "logits", "channels", "spread" for the spread of
-every channel over the split (shared/tails.py), and "guided" for the bool per sample that
+every channel over the split (shared/targets/tails.py), and "guided" for the bool per sample that
 train/guide.py makes. One that needs "guided" is a mean over the guided samples and
 divides by their count: that is how the log adds it up, too.
 
@@ -99,8 +99,8 @@ class RobustChannelDistillation:
     """Channel distillation that neither a few odd images nor a few loud channels take over.
 
     sum_s sum_i h((a_is - b_is) / d_s) / (C_s count), where d_s, (C_s,), is the spread of every
-    channel over the split (shared/tails.py) and h is Huber's function: x^2 up to |x| = beta, beyond
-    it the line that continues the square. a_is, b_is: as in ChannelDistillation.
+    channel over the split (shared/targets/tails.py) and h is Huber's function: x^2 up to
+    |x| = beta, beyond it the line that continues the square. a_is, b_is: as in ChannelDistillation.
 
     An eval-mode teacher's means have heavy tails, on which a squared error spends itself; and a
     channel that moves little counts for nothing beside one that moves much. What both cost was

@@ -1,7 +1,7 @@
 """Files of a run folder are read here: regular files only, of a size that such a file can have.
 
 Anything may lie there under their names: a folder, a FIFO that would block forever, a link to a
-device that never ends (shared/regular.py).
+device that never ends (shared/files/regular.py).
 """
 
 import os
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from shared import regular
 from shared.errors import InputError
+from shared.files import regular
 
 ADVICE = "remove it, or give another folder"
 

@@ -7,8 +7,8 @@ github.com/zhouzaida/channel-distillation at 2464d30): cd = channel distillation
 (term "gkd"), lrdv2 = Early Decay Teacher. `repr(recipe)` is complete; run.json keeps it.
 
 rcd is not the paper's: it is channel distillation for teachers whose channel means have heavy
-tails, as those of an eval-mode teacher may have (train/losses.py, shared/tails.py). Its weight of 5
-was found on CIFAR-10 and -100 with tests/bench/tails.py.
+tails, as those of an eval-mode teacher may have (train/losses.py, shared/targets/tails.py). Its
+weight of 5 was found on CIFAR-10 and -100 with tests/bench/tails.py.
 
 With lrdv2, CE and KD have weight 0 through epoch 29 (CIFAR: 59), so **top-1 stays at chance for
 the first 30 epochs by design**: the features learn, the classifier does not. metrics.jsonl shows

@@ -6,9 +6,9 @@ Epoch e uses view e mod K, so that another K is another run. A cache may grow wh
 
 from pathlib import Path
 
+from shared.cache.opening import Cache
 from shared.distributed import World, from_first
 from shared.errors import InputError
-from shared.store.cache import Cache
 from train.folder import RUN_FILE, read_run
 
 

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from shared.checks import require_pixels, require_source, require_targets
+from shared.cache.checks import require_pixels, require_source, require_targets
+from shared.cache.live_teacher import cached_teacher
+from shared.cache.opening import Cache, has_split, open_cache
+from shared.cache.tails_file import read_tails, require_tails
 from shared.choices import ARCHITECTURES, VAL_POLICY
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.images import ImageSource, default_source
-from shared.normalise import NORMALISATIONS, Normalisation
-from shared.store.cache import Cache, has_split, open_cache
-from shared.store.tails_file import read_tails, require_tails
-from shared.tails import Tails
-from shared.teacher import Teacher, cached_teacher
+from shared.images.source import ImageSource, default_source
+from shared.pixels.normalise import NORMALISATIONS, Normalisation
+from shared.targets.tails import Tails
+from shared.targets.teacher import Teacher
 from train.images import open_images
 from train.recipes import Recipe, get_recipe
 from train.run_views import with_views_of_run

@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 
 from shared.distributed import World, sum_over
 from shared.errors import InputError
-from shared.models import StagedModel
+from shared.models.staged import StagedModel
+from train.accuracy import correct
 from train.average import WeightAverage, plain_names
 from train.batch import Batch
-from train.evaluate import correct
 from train.recipes import Recipe
 from train.schema import count, mismatch
 from train.setup import Setup

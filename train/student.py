@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import InputError
-from shared.models import StagedModel, build_model, channel_means
+from shared.models.build import build_model
+from shared.models.staged import StagedModel, channel_means
 from train.batch import StudentOutputs
 
 

@@ -2,7 +2,7 @@
 
 Runs that differ in nothing but their seed share a row: mean and sample deviation over the seeds.
 The last column is of the cache, stage by stage: the share of the variance of the channel means that
-1 % of the images hold (shared/tails.py).
+1 % of the images hold (shared/targets/tails.py).
 """
 
 import argparse

@@ -22,8 +22,9 @@ from PIL import Image
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from shared.decode import MAX_PIXELS, BadImage, decode, image_size
-from shared.view import View, apply
+from shared.errors import BadImage
+from shared.pixels.decode import MAX_PIXELS, decode, image_size
+from shared.pixels.view import View, apply
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.test_complete import chunk, png, rle_bmp, saved

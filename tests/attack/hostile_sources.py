@@ -28,12 +28,11 @@ import torch
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from shared import images
-from shared.decode import BadImage
-from shared.errors import InputError, StorageError
-from shared.images import open_source
-from shared.models import build_model, load_weights
-from shared.val_labels import DEVKIT, META, TRUTH
+from shared.errors import BadImage, InputError, StorageError
+from shared.images import source as images
+from shared.images.source import open_source
+from shared.images.val_labels import DEVKIT, META, TRUTH
+from shared.models.build import build_model, load_weights
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.helpers import write_teacher

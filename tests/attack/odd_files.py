@@ -22,14 +22,13 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from precompute.pack_shard import Packing, make_shard
-from shared import images
-from shared.decode import BadImage
-from shared.errors import InputError, StorageError
-from shared.images import open_source
-from shared.loader import Draw, PixelLoader, Request
-from shared.models import build_model, load_weights
-from shared.store import retry
-from shared.store.cache import FORMATS
+from shared.cache.opening import FORMATS
+from shared.errors import BadImage, InputError, StorageError
+from shared.files import retry
+from shared.images import source as images
+from shared.images.source import open_source
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.models.build import build_model, load_weights
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
 from tests.forging import check_everything, everything, make_small

@@ -27,16 +27,16 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from precompute.job import DIGITS_TEACHER
-from shared.codecs import CODECS
-from shared.images import open_source
-from shared.loader import Draw, PixelLoader, Request
-from shared.models import ARCHITECTURES, STEMS
-from shared.normalise import NORMALISATIONS
-from shared.store import webdataset_format, zarr_format
-from shared.store.block import Block
-from shared.store.manifest import Manifest
-from shared.targets import Head, Targets
-from shared.teacher import load_teacher
+from shared.cache import webdataset_format, zarr_format
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
+from shared.images.source import open_source
+from shared.loaders.pixel_loader import Draw, PixelLoader, Request
+from shared.models.staged import ARCHITECTURES, STEMS
+from shared.pixels.normalise import NORMALISATIONS
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head, Targets
+from shared.targets.teacher import load_teacher
 from tests.small_cache import make_manifest
 
 CLASSES = 1000

@@ -38,9 +38,10 @@ from torchvision.transforms.functional import pil_to_tensor, resized_crop
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from shared.decode import BadImage, decode, decode_rows, image_size
-from shared.jpeg import decode_pixels, encode_pixels
-from shared.view import View, apply, apply_to_image, draw_view
+from shared.errors import BadImage
+from shared.pixels.decode import decode, decode_rows, image_size
+from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.pixels.view import View, apply, apply_to_image, draw_view
 
 SIZE = 224
 TIMED = 200  # pairs

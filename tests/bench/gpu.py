@@ -42,21 +42,22 @@ if not __package__:
 import numpy as np
 import torch
 
+from shared.cache.opening import FORMATS, create_cache
 from shared.device import pick_device
 from shared.distributed import World
-from shared.models import StagedResNet
-from shared.normalise import NORMALISATIONS
-from shared.store.cache import FORMATS, create_cache
-from shared.targets import Head
-from shared.teacher import Teacher
-from shared.view import new_batch
+from shared.models.resnet import StagedResNet
+from shared.pixels.normalise import NORMALISATIONS
+from shared.pixels.view import new_batch
+from shared.targets.targets import Head
+from shared.targets.teacher import Teacher
 from tests.bench.precompute import write_photographs
 from tests.bench.store import CLASSES, STAGES, make_block
 from tests.small_cache import make_keys, make_manifest
-from train.feed import CachedViews, live_batch
+from train.cached_views import CachedViews
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.step import train_step
 from train.student import build_student
+from train.whole_batch import live_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = 50  # every term of the default recipe has a weight above 0 here

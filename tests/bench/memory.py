@@ -22,7 +22,7 @@ if not __package__:
 
 import torch
 
-from shared.models import StagedResNet
+from shared.models.resnet import StagedResNet
 from tests.helpers import write_image_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,16 +30,17 @@ from precompute.blocks import compute_blocks
 from precompute.flags import add_flags
 from precompute.job import make_job
 from precompute.skips import Skips
+from shared.cache.keys import key_digest
+from shared.cache.opening import create_cache
 from shared.distributed import World
-from shared.models import StagedResNet
-from shared.store.cache import create_cache
-from shared.store.keys import key_digest
-from shared.view import new_batch
+from shared.models.resnet import StagedResNet
+from shared.pixels.view import new_batch
 from tests.helpers import write_image_folder
-from train.feed import CachedViews, live_batch
+from train.cached_views import CachedViews
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.step import train_step
 from train.student import build_student
+from train.whole_batch import live_batch
 
 EPOCH = 50  # every term of the default recipe has a weight above 0 here
 

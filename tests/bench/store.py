@@ -25,11 +25,11 @@ if not __package__:
 import numpy as np
 import torch
 
-from shared.codecs import CODECS
-from shared.store.block import Block
-from shared.store.cache import FORMATS, create_cache
-from shared.store.manifest import Manifest
-from shared.targets import Head, Targets
+from shared.cache.block import Block
+from shared.cache.manifest import Manifest
+from shared.cache.opening import FORMATS, create_cache
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head, Targets
 from tests.small_cache import make_keys, make_manifest
 
 SAMPLES = {"zarr": 16_384, "webdataset": 4_096}

@@ -79,11 +79,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from shared.codecs import CODECS
-from shared.models import StagedModel, build_model, channel_means
-from shared.normalise import NORMALISATIONS
-from shared.tails import Tails, tails_of
-from shared.targets import Head, Targets
+from shared.models.build import build_model
+from shared.models.staged import StagedModel, channel_means
+from shared.pixels.normalise import NORMALISATIONS
+from shared.targets.codecs import CODECS
+from shared.targets.tails import Tails, tails_of
+from shared.targets.targets import Head, Targets
 from train.batch import Batch
 from train.losses import (
     CE,

@@ -28,8 +28,8 @@ from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, res
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from shared.decode import decode
-from shared.view import apply_to_image, draw_view
+from shared.pixels.decode import decode
+from shared.pixels.view import apply_to_image, draw_view
 
 SIZE, RESIZED = 224, 256
 POLICIES = ("center", "resize-center")

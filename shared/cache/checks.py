@@ -1,0 +1,158 @@
+"""What must hold before a cache is used: same listing, same pixels, the targets that are needed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from shared.cache.block import receipt_path, sha256
+from shared.cache.opening import Arrays, Cache
+from shared.errors import BadImage, InputError, note
+from shared.images.source import ImageSource
+from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.pixels.view import View, apply, stored_view
+from shared.targets.codecs import CODECS
+
+RESUMED = 64  # views that are made again before a cache is gone on with
+
+
+def require_source(cache: Cache, source: ImageSource) -> None:
+    """InputError unless `source` is the listing that the cache was made from."""
+    facts = cache.manifest.source
+    if (facts.samples, facts.digest) != (len(source), source.digest):
+        raise InputError(
+            f"a cache is used with the images it was made from: {cache.where} was made from "
+            f"{facts.samples:,} images of {facts.spec} (digest {facts.digest[:12]}), "
+            f"{source.spec} now lists {len(source):,} (digest {source.digest[:12]}); give the "
+            f"same images, or another --cache"
+        )
+
+
+def require_targets(cache: Cache, needs: frozenset[str], recipe: str) -> None:
+    """InputError unless the cache still holds every target that the recipe needs."""
+    codec = CODECS[cache.manifest.codec]
+    paths = cache.format.array_paths(cache.manifest, 0, 0)
+    missing = [name for name in codec.needed(needs) if not cache.files.exists(paths[name])]
+    if missing:
+        raise InputError(
+            f"recipe {recipe} needs {', '.join(sorted(needs & {'logits', 'channels'}))}: "
+            f"{cache.where} has lost {', '.join(missing)} ({paths[missing[0]]} is not there); run "
+            f"precompute/run.py again, or choose a recipe that does without"
+        )
+    if "logits" in needs:
+        cache.head()
+
+
+def require_pixels(cache: Cache, source: ImageSource | None) -> int:
+    """Makes a few of the cache's views again; InputError unless their pixels have its checksums.
+
+    Returns the number of views compared: those that the receipts of the first and the last block
+    of the first and the last view carry. Without a source: of a cache that holds the views itself.
+    """
+    manifest = cache.manifest
+    compared = 0
+    for view in sorted({0, manifest.views - 1}):
+        for block in sorted({0, manifest.blocks - 1}):
+            receipt = cache.receipt(view, block)
+            views = stored_views(cache, view, source, list(receipt.pixels))
+            for index, pixels in views.items():
+                if sha256(pixels.numpy().tobytes()) != receipt.pixels[index]:
+                    raise InputError(
+                        f"the student must see the pixels that the teacher saw: view {view} of "
+                        f"{source.keys[index] if source else index} differs from "
+                        f"{receipt_path(view, block)} in {cache.where}; the image changed, or "
+                        f"this machine decodes or resizes otherwise (made with "
+                        f"{manifest.versions}): use the same versions"
+                    )
+                compared += 1
+    return compared
+
+
+def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[int, int]]) -> int:
+    """Makes some views of the (view, block) of `done` again, before others are added to them.
+
+    InputError unless they have the pixels that their receipts carry checksums of: the images may
+    have other contents under the same names and sizes, which no listing shows. Returns the number
+    of views compared, RESUMED at most, spread over the blocks.
+    """
+    manifest = cache.manifest
+    wanted: list[tuple[int, int, int, str]] = []  # view, block, sample, checksum
+    for place in np.unique(np.linspace(0, len(done) - 1, min(len(done), RESUMED)).astype(int)):
+        view, block = done[place]
+        pixels = cache.receipt(view, block).pixels
+        wanted += [(view, block, index, checksum) for index, checksum in pixels.items()]
+    wanted = wanted[:: -(-len(wanted) // RESUMED) or 1]
+    for view, block, index, checksum in wanted:
+        stored = cache.read_block(view, block, ["box", "flip"], alone=True)
+        row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
+        drawn = _view(cache, stored, row)
+        found = _replayed(cache, source, index, drawn)
+        if manifest.format == "webdataset":
+            found = decode_pixels(encode_pixels(found))
+        if sha256(found.numpy().tobytes()) != checksum:
+            raise InputError(
+                f"a cache is never mixed: {source.keys[index]} in {source.spec} has other pixels "
+                f"than when {receipt_path(view, block)} in {cache.where} was made; restore the "
+                f"images, use the same versions ({manifest.versions}), or give another --cache"
+            )
+    return len(wanted)
+
+
+def note_arithmetic(cache: Cache) -> None:
+    """One line on stderr where the blocks of one cache were not all made the same way."""
+    found = cache.arithmetics()
+    if len(found) > 1:
+        ways = "; ".join(f"{count:,} blocks by {way}" for way, count in found.most_common(4))
+        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+        note(
+            f"the blocks of {cache.where} were made in {len(found)} ways, so that the last bits of "
+            f"their numbers may differ: {ways}{more}"
+        )
+
+
+def stored_views(
+    cache: Cache, view: int, source: ImageSource | None, wanted: list[int]
+) -> dict[int, Tensor]:
+    """Sample index -> (3, S, S) uint8, in the order of `wanted`.
+
+    From the shard in a cache that holds the views itself, else replayed on the source's images.
+    """
+    manifest = cache.manifest
+    pixels = {}
+    blocks = manifest.place(np.array(wanted, dtype=np.int64)) // manifest.block
+    for block in np.unique(blocks).tolist():
+        inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
+        if manifest.format == "webdataset":
+            images = cache.images(view, block)
+            found = {index: cache.pixels(index, images[index]) for index in inside}
+        else:
+            assert source is not None, "views of a zarr cache are replayed on the images"
+            stored = cache.read_block(view, block, ["box", "flip"])
+            start = manifest.rows(block).start
+            found = {
+                index: _replayed(cache, source, index, _view(cache, stored, index - start))
+                for index in inside
+            }
+        pixels.update(found)
+    return {index: pixels[index] for index in wanted}
+
+
+def _view(cache: Cache, stored: Arrays, row: int) -> View:
+    box = stored["box"][row].tolist()
+    return stored_view(cache.manifest.policy, box, bool(stored["flip"][row]))
+
+
+def _replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
+    """(3, S, S) uint8. InputError where the image does not decode any more."""
+    try:
+        return apply(view, source.read(index), cache.manifest.size)
+    except BadImage as error:
+        raise now_bad(cache, source, index, error) from error
+
+
+def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
+    """Of an image that was in the cache's source and does not decode any more."""
+    return InputError(
+        f"every image must decode: {source.keys[index]} in {source.spec} did when {cache.where} "
+        f"was made and does not now ({error}); restore the file"
+    )

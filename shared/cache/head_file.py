@@ -1,0 +1,45 @@
+"""The teacher's last layer as a file of the cache, for codecs that derive logits.
+
+head.npy    (C, C_4 + 1) float32: weight and, as the last column, bias
+"""
+
+import hashlib
+import io
+
+import numpy as np
+import torch
+
+from shared.cache.manifest import TeacherFacts
+from shared.targets.targets import Head
+
+HEAD = "head.npy"
+
+
+def head_digest(head: Head) -> str:
+    """sha256 over weight and bias, float32 bytes."""
+    parts = (head.weight, head.bias)
+    return hashlib.sha256(b"".join(part.float().numpy().tobytes() for part in parts)).hexdigest()
+
+
+def encode_head(head: Head) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, torch.cat([head.weight, head.bias[:, None]], dim=1).numpy())
+    return buffer.getvalue()
+
+
+def decode_head(data: bytes, facts: TeacherFacts) -> Head:
+    """ValueError where `data` is not the file of the head with the sha256 in `facts`.
+
+    NumPy's header is not parsed: the numbers are the file's end, and from them follows the whole.
+    """
+    width = facts.channels[-1] + 1
+    size = 4 * facts.classes * width
+    if len(data) < size:
+        raise ValueError(f"it has {len(data):,} bytes, its numbers alone take {size:,}")
+    table = np.frombuffer(data[len(data) - size :], np.float32).reshape(facts.classes, width)
+    head = Head(torch.from_numpy(table[:, :-1].copy()), torch.from_numpy(table[:, -1].copy()))
+    if data != encode_head(head):
+        raise ValueError("it is not the file of so many float32 numbers")
+    if head_digest(head) != facts.head_sha256:
+        raise ValueError("its sha256 is not that in the manifest")
+    return head

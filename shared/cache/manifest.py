@@ -1,0 +1,368 @@
+"""What made a cache. Two runs may fill one cache only if all of this is equal.
+
+`manifest.json` is written once, by whoever comes first, and changes later only in `views`, when
+views are added. Blocks carry their own receipts, so no process ever rewrites a shared file while
+others work. It holds no time and no absolute path of the machine but what the user typed.
+
+The *order* says which samples a block is of. A block is a range of positions, and position p is
+
+    "source"      sample p of the source                    zarr, and all of version 1
+    "permuted"    sample permutation(seed, N)[p]            view shards, from version 2
+
+because view shards are streamed as they lie, and the folders of most sources are sorted by class:
+in the source's order a shuffle buffer of 2,048 samples spans 1.6 classes of ImageNet. The
+permutation sorts N raw Philox words, which NumPy promises to keep (NEP 19); the seed and the
+purpose "blocks" stand each in a key word of their own.
+
+Version 2 also keeps the samples' keys (keys.py), and its receipts name the arithmetic (block.py).
+What version 1 wrote is read, verified and grown as what it is.
+
+The *statistics* say what the teacher's BatchNorm layers normalise with: "eval", the running
+statistics in the weights, or "batch", those of fixed batches of `teacher_batch` samples
+(teacher_batches.py). A manifest names them only where they are "batch": all that lack them are of
+"eval", and a reader that does not know them refuses the others.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import choices
+from shared.cache.teacher_batches import misfit
+from shared.errors import InputError
+from shared.files import schema
+from shared.files.sealed import parse_object, seal, unseal
+from shared.targets.codecs import CODECS
+
+FORMAT_VERSION = 2
+MANIFEST = "manifest.json"
+ORDERS = {"zarr": "source", "webdataset": "permuted"}  # of version 2
+MOST_VIEWS = 10_000
+MOST_BLOCKS = 10_000_000  # of all views
+
+# Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
+_INFORMATIVE = ("format_version", "views", "source.spec", "teacher.weights", "versions")
+# Facts that came later, as every cache before them had them: they do not count in its name.
+_AS_EVER = {
+    "order": '"source"',
+    "converted_from": "null",
+    "statistics": '"eval"',
+    "teacher_batch": "null",
+}
+_PURPOSE = int.from_bytes(b"blocks", "big")
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    spec: str  # as typed
+    samples: int
+    digest: str  # of the listing: class names, keys, labels, sizes
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    architecture: str
+    stem: str
+    classes: int
+    channels: tuple[int, ...]  # C_s of each stage
+    weights: str  # as typed
+    sha256: str  # of the weights
+    head_sha256: str  # of the last layer alone
+
+
+@dataclass(frozen=True)
+class Manifest:
+    format_version: int
+    format: str  # "zarr" or "webdataset"
+    order: str  # of samples over blocks: "source" or "permuted"
+    split: str
+    source: SourceFacts
+    policy: str
+    size: int  # pixels
+    seed: int
+    views: int
+    interpolation: str
+    antialias: bool
+    decoder: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    teacher: TeacherFacts
+    precision: str
+    # What the teacher's BatchNorm layers normalise with: "eval" or "batch". It stands before the
+    # block size, which follows from it, so that it is what a run is told it differs in.
+    statistics: str = field(default="eval", kw_only=True)
+    teacher_batch: int | None = field(default=None, kw_only=True)  # samples; None with "eval"
+    codec: str
+    codec_version: int
+    block: int  # samples
+    versions: dict[str, str]
+    # "half" where the fields were made of half's and not by the teacher (precompute/convert.py)
+    converted_from: str | None = None
+
+    @property
+    def samples(self) -> int:
+        return self.source.samples
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of one view."""
+        return -(-self.samples // self.block)
+
+    def rows(self, block: int) -> range:
+        """Positions of a block."""
+        return range(block * self.block, min((block + 1) * self.block, self.samples))
+
+    def samples_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The samples, as indices into the source, at some positions."""
+        if self.order == "source":
+            return positions
+        return permutation(self.seed, self.samples)[positions]
+
+    def samples_of(self, block: int) -> NDArray[np.int64]:
+        """(n,) samples of a block, in its order."""
+        rows = self.rows(block)
+        return self.samples_at(np.arange(rows.start, rows.stop))
+
+    def place(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The positions of samples: the inverse of `samples_at`. position // block is the block."""
+        if self.order == "source":
+            return samples
+        return _inverse(self.seed, self.samples)[samples]
+
+    def cache_id(self) -> str:
+        """Twelve hex digits that name what was cached, whatever the number of views."""
+        named = [(name, fact) for name, fact in _identity(self) if _AS_EVER.get(name) != fact]
+        facts = json.dumps(sorted(named), separators=(",", ":"))
+        return hashlib.sha256(facts.encode()).hexdigest()[:12]
+
+    def with_views(self, views: int) -> "Manifest":
+        return replace(self, views=views)
+
+    def as_version_of(self, there: "Manifest") -> "Manifest":
+        """This run's facts for a cache that an earlier version began: its version and order."""
+        if there.format_version >= self.format_version:
+            return self
+        return replace(self, format_version=there.format_version, order=there.order)
+
+    def to_json(self) -> bytes:
+        facts = asdict(self)
+        if self.format_version == 1:
+            del facts["order"], facts["converted_from"]
+        if self.statistics == "eval":
+            del facts["statistics"], facts["teacher_batch"]
+        return seal({"cache_id": self.cache_id(), **facts})
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> "Manifest":
+        """InputError where `data` is not a manifest that this version can use."""
+        try:
+            facts = parse_object(data)
+            version = facts["format_version"]
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"a cache starts with a manifest in JSON: {where} does not hold one ({error!r}); "
+                f"restore the file, or make the cache again"
+            ) from error
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+            raise InputError(
+                f"this code reads caches of format versions 1 to {FORMAT_VERSION}: {where} has "
+                f"{str(version)[:20]!r}; use the version of the code that wrote it"
+            )
+        try:
+            facts = unseal(data)
+        except ValueError as error:
+            raise InputError(
+                f"a manifest is never edited: {where} was, or is damaged ({error}); restore it, "
+                f"or make the cache again"
+            ) from error
+        try:
+            return cls._from_facts(facts)
+        except ValueError as error:
+            raise InputError(
+                f"a manifest holds facts that this code can use: {where} does not ({error}); "
+                f"restore the file, use the version of the code that wrote it, or make the cache "
+                f"again"
+            ) from error
+
+    @classmethod
+    def _from_facts(cls, facts: dict[str, Any]) -> "Manifest":
+        """ValueError, one line, where a fact is not what it must be."""
+        if facts["format_version"] == 1:
+            _VERSION_1(facts, "")
+            facts = {**facts, "order": "source", "converted_from": None}
+        else:
+            _VERSION_2(facts, "")
+        cache_id = facts.pop("cache_id")
+        source = {**facts["source"], "classes": tuple(facts["source"]["classes"])}
+        teacher = {**facts["teacher"], "channels": tuple(facts["teacher"]["channels"])}
+        manifest = cls(
+            **{
+                **facts,
+                "source": SourceFacts(**source),
+                "teacher": TeacherFacts(**teacher),
+                "mean": tuple(facts["mean"]),
+                "std": tuple(facts["std"]),
+            }
+        )
+        manifest._require_consistent(cache_id)
+        return manifest
+
+    def _require_consistent(self, cache_id: str) -> None:
+        """ValueError where facts that are right alone contradict each other."""
+        if self.format_version > 1 and self.order != ORDERS[self.format]:
+            raise ValueError(
+                f"order must be {ORDERS[self.format]} in the format {self.format}: got {self.order}"
+            )
+        if self.views * self.blocks > MOST_BLOCKS:
+            raise ValueError(
+                f"there may be {MOST_BLOCKS:,} blocks: got {self.views:,} views of "
+                f"{self.blocks:,}; take larger blocks"
+            )
+        version = CODECS[self.codec].version
+        if self.codec_version != version:
+            raise ValueError(
+                f"codec_version of {self.codec} must be {version}: got {self.codec_version}"
+            )
+        self._require_batches()
+        if self.converted_from is not None and self.codec != "tiny":
+            raise ValueError(f"converted_from must be empty for codec {self.codec}: got half")
+        if self.cache_id() != cache_id:
+            raise ValueError(f"cache_id must be {self.cache_id()}: got {cache_id}")
+
+    def _require_batches(self) -> None:
+        """ValueError unless batches are told where the teacher used their statistics, and fit."""
+        if (self.statistics == "batch") != (self.teacher_batch is not None):
+            raise ValueError(
+                f"teacher_batch must be there where statistics are batch, and only there: got "
+                f"{self.teacher_batch} with {self.statistics}"
+            )
+        if self.teacher_batch is None:
+            return
+        if self.order != "permuted":
+            raise ValueError(
+                f"order must be permuted where statistics are batch: got {self.order}, in which a "
+                f"batch may hold one class alone"
+            )
+        if wrong := misfit(self.samples, self.block, self.teacher_batch):
+            raise ValueError(wrong)
+
+    def require_same(self, other: "Manifest", where: str) -> None:
+        """InputError naming the first fact in which this run differs from the cache at `where`."""
+        mine, theirs = dict(_identity(self)), dict(_identity(other))
+        for name, value in mine.items():
+            if theirs[name] != value:
+                raise InputError(
+                    f"a cache is never mixed: {where} has {name} {_short(theirs[name])}, this run "
+                    f"asks for {_short(value)}; give the same, or another --cache"
+                )
+
+    def require_comparable(self, val: "Manifest", where: str) -> None:
+        """InputError unless a cached val split holds what a student of this cache would see."""
+        mine = (self.source.classes, self.size, self.mean, self.std, "webdataset")
+        theirs = (val.source.classes, val.size, val.mean, val.std, val.format)
+        if mine != theirs or not choices.has_one_view(val.policy):
+            raise InputError(
+                f"a cached val split has the classes, size and normalisation of train, format "
+                f"webdataset and policy {choices.VAL_POLICY} or center: {where} has "
+                f"{len(val.source.classes)} classes, {val.size} px, {val.format}, {val.policy}; "
+                f"make it again with precompute/run.py --split val --format webdataset, or give "
+                f"--images"
+            )
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 80 else value[:77] + "..."
+
+
+def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name, value) of every fact that must be equal, names as a user says them."""
+    for name, value in asdict(manifest).items():
+        facts = value.items() if isinstance(value, dict) and name != "versions" else [(None, value)]
+        for inner, fact in facts:
+            full = f"{name}.{inner}" if inner else name
+            if full not in _INFORMATIVE:
+                yield full.replace(".", " "), json.dumps(fact)
+
+
+def permutation(seed: int, samples: int) -> NDArray[np.int64]:
+    """(N,) the sample at every position; read only."""
+    return _permutations(seed, samples)[0]
+
+
+def _inverse(seed: int, samples: int) -> NDArray[np.int64]:
+    return _permutations(seed, samples)[1]
+
+
+@lru_cache(maxsize=4)  # of train and val; 20 MB for ImageNet
+def _permutations(seed: int, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(N,) samples by position, and (N,) positions by sample."""
+    key = np.array([seed, _PURPOSE], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=np.zeros(4, np.uint64)).random_raw(samples)
+    order = np.argsort(words, kind="stable")
+    inverse = np.empty(samples, np.int64)
+    inverse[order] = np.arange(samples)
+    for array in (order, inverse):
+        array.setflags(write=False)
+    return order, inverse
+
+
+_SOURCE = schema.record(
+    {
+        "spec": schema.text,
+        "samples": schema.integer(1, 10**8),
+        "digest": schema.sha256,
+        "classes": schema.many(schema.text, 1, 10**6),
+    }
+)
+_TEACHER = schema.record(
+    {
+        "architecture": schema.one_of(choices.ARCHITECTURES),
+        "stem": schema.one_of(choices.STEMS),
+        "classes": schema.integer(1, 10**6),
+        "channels": schema.many(schema.integer(1, 10**6), 3, 4),
+        "weights": schema.text,
+        "sha256": schema.sha256,
+        "head_sha256": schema.sha256,
+    }
+)
+_FACTS: dict[str, schema.Check] = {
+    "format_version": schema.integer(1, FORMAT_VERSION),
+    "cache_id": schema.digest(12),
+    "format": schema.one_of(choices.FORMATS),
+    "split": schema.text,
+    "source": _SOURCE,
+    "policy": schema.one_of(choices.POLICIES),
+    "size": schema.integer(1, 4096),
+    "seed": schema.integer(0, 2**63 - 1),
+    "views": schema.integer(1, MOST_VIEWS),
+    "interpolation": schema.text,
+    "antialias": schema.boolean,
+    "decoder": schema.text,
+    "mean": schema.many(schema.number(-1000, 1000), 3, 3),
+    "std": schema.many(schema.number(0, 1000), 3, 3),
+    "teacher": _TEACHER,
+    "precision": schema.one_of(choices.TEACHER_PRECISIONS),
+    "codec": schema.one_of(choices.CODECS),
+    "codec_version": schema.integer(1, 10**6),
+    "block": schema.integer(1, 2**31 - 1),
+    "versions": schema.mapping(schema.text, schema.text),
+}
+_VERSION_1 = schema.record(_FACTS)
+_VERSION_2 = schema.record(
+    {
+        **_FACTS,
+        "order": schema.one_of(ORDERS.values()),
+        "converted_from": schema.one_of((None, "half")),
+    },
+    optional={
+        "statistics": schema.one_of(("batch",)),
+        "teacher_batch": schema.integer(2, 10**6),
+    },
+)

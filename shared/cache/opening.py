@@ -1,0 +1,146 @@
+"""A cache's split, opened for reading or for writing. What is in it: split.py."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.cache.head_file import HEAD, encode_head, head_digest
+from shared.cache.manifest import MANIFEST, Manifest
+from shared.cache.no_cache import no_cache
+from shared.cache.split import FORMATS, Arrays, Cache
+from shared.distributed import read_world
+from shared.errors import InputError, note
+from shared.files.local import Files
+from shared.files.objects import open_files
+from shared.files.sealed import MOST_BYTES
+from shared.images.listing import Keys
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head
+
+__all__ = [
+    "FORMATS",
+    "Arrays",
+    "Cache",
+    "create_cache",
+    "has_split",
+    "head_digest",
+    "keep_views",
+    "open_cache",
+    "read_manifest",
+]
+
+
+def has_split(location: str | Path, split: str) -> bool:
+    return open_files(location, split).exists(MANIFEST)
+
+
+def open_cache(location: str | Path, split: str) -> Cache:
+    """An existing split, for reading. InputError where there is none."""
+    files = open_files(location, split)
+    if not files.exists(MANIFEST):
+        raise no_cache(location, split)
+    manifest = read_manifest(files, split)
+    _note_order(manifest, f"{files.root}")
+    return Cache(files, manifest)
+
+
+def read_manifest(files: Files, split: str) -> Manifest:
+    """FileNotFoundError where there is none, InputError where it cannot be used."""
+    where = f"{files.root}/{MANIFEST}"
+    manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
+    FORMATS[manifest.format].check_block_size(manifest.block)
+    if manifest.split != split:
+        raise InputError(
+            f"a split lies in the folder of its name: {where} is of the split {manifest.split!r}; "
+            f"rename the folder, or give the --split"
+        )
+    return manifest
+
+
+_noted: set[str] = set()  # once a process, however often a cache is opened
+
+
+def _note_order(manifest: Manifest, where: str) -> None:
+    """Of view shards that are trained on and lie in the order of their source."""
+    if (manifest.format, manifest.order, manifest.split) != ("webdataset", "source", "train"):
+        return
+    if where not in _noted and read_world().is_first:
+        note(
+            f"{where} was made by version 1, whose shards follow the order of the source: if that "
+            f"is sorted by class, batches are biased; make it again with precompute/run.py"
+        )
+    _noted.add(where)
+
+
+def create_cache(
+    location: str | Path,
+    wanted: Manifest,
+    labels: NDArray[np.int64],
+    keys: Keys,
+    head: Head | None,
+) -> Cache:
+    """Opens the split for writing, makes it if it is absent, and adds views if more are wanted.
+
+    `head` is kept where the codec derives logits, and may be None where it does not. A cache that
+    an earlier version began stays one of that version.
+    InputError where what is there was made from anything else.
+    """
+    files = open_files(location, wanted.split)
+    files.remove_stale()
+    FORMATS[wanted.format].check_block_size(wanted.block)
+    Manifest.from_json(wanted.to_json(), str(files.root))  # what cannot be read is not written
+    files.write_new(MANIFEST, wanted.to_json())
+    there = read_manifest(files, wanted.split)
+    wanted = wanted.as_version_of(there)
+    wanted.require_same(there, str(files.root))
+    # Several processes may do this at once, and each may overwrite what another has just written
+    # for more views. So whoever wrote anything looks again, until all is as it should be.
+    while True:
+        manifest = there.with_views(max(wanted.views, there.views))
+        static: dict[str, bytes] = FORMATS[manifest.format].metadata(manifest, labels, keys)
+        if CODECS[manifest.codec].derives_logits:
+            assert head is not None
+            static[HEAD] = encode_head(head)
+        if not _write(files, static) and manifest.views == there.views:
+            return Cache(files, manifest)
+        there = _raise_views(files, manifest)
+
+
+def keep_views(cache: Cache) -> None:
+    """Gives the cache on disk all views that `cache` has, in manifest and arrays, should another
+    process that added fewer in the same moment have written last, or been killed between the two.
+    """
+    mine = cache.manifest
+    there = read_manifest(cache.files, mine.split)
+    while True:
+        wanted = there.with_views(max(mine.views, there.views))
+        if not _write(cache.files, cache.format.array_metadata(wanted)) and wanted == there:
+            return
+        there = _raise_views(cache.files, wanted)
+
+
+def _write(files: Files, static: dict[str, bytes]) -> bool:
+    """False where all was there."""
+    other = {path: data for path, data in static.items() if not _holds(files, path, data)}
+    for path, data in other.items():
+        files.write(path, data)
+    return bool(other)
+
+
+def _holds(files: Files, path: str, data: bytes) -> bool:
+    """False also for what this program did not write: a FIFO, far too many bytes."""
+    try:
+        return files.read(path, max(len(data), MOST_BYTES)) == data
+    except (FileNotFoundError, InputError):
+        return False
+
+
+def _raise_views(files: Files, manifest: Manifest) -> Manifest:
+    """The manifest there, with the views of `manifest` if it had fewer.
+
+    After the arrays' metadata, so that a manifest never promises views that have no room there.
+    """
+    if read_manifest(files, manifest.split).views < manifest.views:
+        files.write(MANIFEST, manifest.to_json())
+    return read_manifest(files, manifest.split)

@@ -1,0 +1,408 @@
+"""One split of a cache, on disk or in an object store: write blocks, read views.
+
+    <cache>/<split>/
+        manifest.json            what made it (manifest.py)
+        targets.zarr/...         the arrays (zarr_format.py), or
+        shards/...               the view shards (webdataset_format.py)
+        keys.txt                 the samples' keys beside the arrays (keys.py)
+        head.npy                 the teacher's last layer, if the codec needs it (head_file.py)
+        receipts/vVVVV-bBBBBBB.json    one a finished block (block.py)
+
+Writers take whole blocks and share no file, so any number of processes may fill one cache; two that
+do the same block by mistake write the same bytes. Readers check the hash of all that they read, and
+that what they read is of the shape that the manifest says.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.cache import webdataset_format, zarr_format
+from shared.cache.block import (
+    Arithmetic,
+    Block,
+    Receipt,
+    Skipped,
+    make_receipt,
+    receipt_path,
+    sha256,
+)
+from shared.cache.head_file import HEAD, decode_head
+from shared.cache.keys import KEYS, decode_keys, key_digest
+from shared.cache.manifest import Manifest
+from shared.errors import BadImage, InputError, StorageError
+from shared.files.local import Files
+from shared.files.retry import one_line
+from shared.files.sealed import MOST_BYTES
+from shared.images.listing import Keys
+from shared.images.source import ImageSource
+from shared.pixels.jpeg import decode_pixels
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head
+
+FORMATS = {"zarr": zarr_format, "webdataset": webdataset_format}
+MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
+AGAIN = "run the same precompute/run.py command again"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Cache:
+    """Plain data: may be pickled, and sent to loader workers."""
+
+    def __init__(self, files: Files, manifest: Manifest) -> None:
+        self.files = files
+        self.manifest = manifest
+        self._shapes_seen: set[str] = set()  # arrays whose shape was compared with the manifest's
+        self._skipped: dict[int, tuple[Skipped, ...]] = {}  # by block, of view 0
+        self._arithmetics: dict[tuple[int, int], Arithmetic | None] = {}  # of receipts seen
+
+    @property
+    def format(self) -> ModuleType:
+        """zarr_format or webdataset_format."""
+        return FORMATS[self.manifest.format]
+
+    @property
+    def where(self) -> str:
+        return str(self.files.root)
+
+    # Writing
+
+    def write(self, block: Block, keys: str) -> None:
+        """The block's files, then its receipt; `keys` is the digest of its samples' keys."""
+        data = self.format.encode(self.manifest, block)
+        for path, content in data.items():
+            self.files.write(path, content)
+        receipt = make_receipt(self.manifest, block, keys, data)
+        self.files.write(receipt_path(block.view, block.index), receipt.to_json())
+        self._arithmetics[block.view, block.index] = receipt.arithmetic
+        if block.view == 0:
+            self._skipped[block.index] = receipt.skipped
+
+    def is_done(self, view: int, block: int, source: ImageSource | None = None) -> bool:
+        try:
+            self.check_block(view, block, source)
+        except InputError:
+            return False
+        return True
+
+    # Reading
+
+    def receipt(self, view: int, block: int) -> Receipt:
+        """InputError where the block is missing or its receipt damaged."""
+        path = receipt_path(view, block)
+        try:
+            receipt = Receipt.from_json(self._read_small(path))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"a cache is used when complete: {self.where} lacks block {block} of view {view}; "
+                f"{AGAIN}, it makes what is missing"
+            ) from error
+        except ValueError as error:
+            raise self._damaged_receipt(path, error) from error
+        rows = self.manifest.rows(block)
+        if (receipt.view, receipt.block) != (view, block) or (receipt.start, receipt.stop) != (
+            rows.start,
+            rows.stop,
+        ):
+            raise InputError(
+                f"a receipt is for the block in its name: {self.where}/{path} is for block "
+                f"{receipt.block} of view {receipt.view}; delete it and run precompute/run.py again"
+            )
+        try:
+            files = set(self.format.array_paths(self.manifest, view, block).values())
+            receipt.require_fit(self.manifest, files)
+        except ValueError as error:
+            raise self._damaged_receipt(path, error) from error
+        self._arithmetics[view, block] = receipt.arithmetic
+        return receipt
+
+    def _damaged_receipt(self, path: str, error: ValueError) -> InputError:
+        return InputError(
+            f"a receipt is JSON that this code wrote: {self.where}/{path} is damaged ({error}); "
+            f"{AGAIN}, it makes the block again"
+        )
+
+    def check_block(self, view: int, block: int, source: ImageSource | None = None) -> None:
+        """InputError unless the receipt is there and every file has the hash that it names.
+
+        Also where it leaves out other images than the same block of view 0 does, or one of view 0
+        than that of another view: which of the two is wrong does not show, so both are.
+        With a source also unless the block is of exactly its samples.
+        """
+        receipt = self.receipt(view, block)
+        for path in receipt.files:
+            self._read_checked(path, receipt)
+        if source is not None:
+            samples = self.manifest.samples_of(block)
+            if receipt.keys != key_digest(source.keys, samples):
+                raise InputError(
+                    f"a block is of the samples in its rows: block {block} of view {view} in "
+                    f"{self.where} is of others; delete {receipt_path(view, block)} and "
+                    f"{AGAIN}"
+                )
+        for other in range(1, self.manifest.views) if view == 0 else [0]:
+            try:
+                theirs = self.receipt(other, block)
+            except InputError:
+                continue  # it is made again itself, and compared then
+            self._require_same_skips(receipt, other, theirs.skipped)
+
+    def _require_same_skips(
+        self, receipt: Receipt, other: int, theirs: tuple[Skipped, ...]
+    ) -> None:
+        """InputError unless a block leaves out the images that it does in view `other`."""
+        mine = {index: (key, reason) for index, key, reason in receipt.skipped}
+        others = {index: (key, reason) for index, key, reason in theirs}
+        if differing := sorted(mine.keys() ^ others.keys()):
+            key, reason = (mine | others)[differing[0]]
+            views = (receipt.view, other) if differing[0] in mine else (other, receipt.view)
+            raise InputError(
+                f"an image is left out of every view or of none: block {receipt.block} in "
+                f"{self.where} lacks {key!r} in view {views[0]} ({reason}) and has it in view "
+                f"{views[1]}; {AGAIN}, it makes both blocks again"
+            )
+
+    def check_static(self, labels: NDArray[np.int64], keys: Keys) -> None:
+        """InputError unless every file that no block writes is what the manifest makes it."""
+        for path, data in self.format.metadata(self.manifest, labels, keys).items():
+            most = max(len(data), MOST_BYTES)
+            if not self.files.exists(path) or self.files.read(path, most) != data:
+                raise InputError(
+                    f"a cache's metadata follow from its manifest and source: {self.where}/{path} "
+                    f"does not; {AGAIN}, it writes the file again"
+                )
+        self.head()
+
+    def read_block(self, view: int, block: int, names: list[str], alone: bool = False) -> Arrays:
+        """The named arrays of one block, (n, ...) each, hashes checked.
+
+        `alone`: whatever view 0 leaves out, for a cache that is still being made.
+        """
+        receipt = (self.receipt if alone else self._usable_receipt)(view, block)
+        self._require_shapes(names)
+        arrays: Arrays = self.format.decode(
+            self.manifest, view, block, names, lambda path: self._read_checked(path, receipt)
+        )
+        if "pred" in names:
+            self._require_classes(view, block, arrays["pred"], receipt)
+        return arrays
+
+    def read_view(self, view: int, names: list[str]) -> Arrays:
+        """The named arrays of one view, (N, ...) each, rows in source order, stored dtype."""
+        self.require_views()
+        whole: Arrays = {}
+        for block in range(self.manifest.blocks):
+            for name, part in self.read_block(view, block, names).items():
+                if name not in whole:
+                    whole[name] = np.empty((self.manifest.samples, *part.shape[1:]), part.dtype)
+                whole[name][self.manifest.samples_of(block)] = part
+        return whole
+
+    def shard(self, view: int, block: int) -> Iterator[webdataset_format.Sample]:
+        """The samples of a block, in its order; of a cache in the format webdataset."""
+        path = webdataset_format.shard_path(view, block)
+        receipt = self._usable_receipt(view, block)
+        self._require_shapes([])
+        data = self._read_checked(path, receipt)
+        return webdataset_format.samples(self.manifest, block, data, receipt.skipped_samples)
+
+    def images(self, view: int, block: int) -> dict[int, bytes]:
+        """Sample index -> JPEG of its view; of a cache in the format webdataset."""
+        return {sample.index: sample.jpeg for sample in self.shard(view, block)}
+
+    def pixels(self, index: int, jpeg: bytes) -> Tensor:
+        """(3, S, S) uint8 of a stored view of sample `index`. InputError where it is not that."""
+        size = self.manifest.size
+        try:
+            pixels = decode_pixels(jpeg)
+        except BadImage as error:
+            raise InputError(
+                f"a view shard's JPEG must decode: sample {index} in {self.where} does not "
+                f"({error}); is this Pillow able to read JPEG?"
+            ) from error
+        if pixels.shape != (3, size, size):
+            raise InputError(
+                f"a view has the size in the manifest, {size} px: sample {index} in {self.where} "
+                f"has {pixels.shape[2]} x {pixels.shape[1]}; {AGAIN}, it makes what is damaged "
+                f"again"
+            )
+        return pixels
+
+    def samples_of_blocks(self) -> NDArray[np.int64]:
+        """Number of usable samples in each block of a view."""
+        blocks = range(self.manifest.blocks)
+        return np.array(
+            [len(self.manifest.rows(block)) - len(self._skipped_of(block)) for block in blocks]
+        )
+
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) of every sample, as stored; -1 where the format keeps none of a skipped one."""
+        if self.manifest.format == "zarr":
+            try:
+                zarr_format.require_shapes(self.manifest, ["label"], self._read_small)
+                most = MOST_BYTES + 8 * self.manifest.block
+                return zarr_format.labels(self.manifest, lambda path: self.files.read(path, most))
+            except StorageError:
+                raise
+            except Exception as error:  # on damaged bytes zarr raises whatever it stumbles over
+                raise InputError(
+                    f"a cache holds the label of every sample: those in {self.where} are missing "
+                    f"or damaged ({one_line(error)}); {AGAIN}, it writes them again"
+                ) from error
+        found = np.full(self.manifest.samples, -1, np.int64)
+        for block in range(self.manifest.blocks):
+            for sample in self.shard(0, block):
+                found[sample.index] = sample.label
+        return found
+
+    def keys(self) -> Keys | None:
+        """Of every sample, from the file of them; None without such a file: they are in the shards,
+        or of version 1 and nowhere."""
+        if KEYS not in self.format.static_names(self.manifest):
+            return None
+        try:
+            keys = decode_keys(self.files.read(KEYS, MOST_KEY * self.manifest.samples))
+            if len(keys) != self.manifest.samples:
+                raise ValueError(
+                    f"it has {len(keys):,} lines for {self.manifest.samples:,} samples"
+                )
+            for block in range(self.manifest.blocks):
+                samples = self.manifest.samples_of(block)
+                if key_digest(keys, samples) != self.receipt(0, block).keys:
+                    raise ValueError(f"block {block} is of samples with other keys")
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(
+                f"a cache holds the key of every sample: {self.where}/{KEYS} is missing or "
+                f"damaged ({one_line(error)}); {AGAIN}, it writes the file again"
+            ) from error
+        return keys
+
+    def head(self) -> Head | None:
+        """The teacher's last layer where the codec derives logits from it, else None."""
+        if not CODECS[self.manifest.codec].derives_logits:
+            return None
+        try:
+            facts = self.manifest.teacher
+            numbers = 4 * facts.classes * (facts.channels[-1] + 1)
+            return decode_head(self.files.read(HEAD, MOST_BYTES + numbers), facts)
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(
+                f"codec {self.manifest.codec} derives logits from the teacher's head: "
+                f"{self.where}/{HEAD} is missing or damaged ({one_line(error)}); {AGAIN}, it "
+                f"writes the file again"
+            ) from error
+
+    def is_complete(self) -> bool:
+        """True where every block of every view has a receipt. One listing, no file read."""
+        there = self.receipt_names()
+        return all(Path(receipt_path(*unit)).name in there for unit in self.units())
+
+    def require_views(self) -> None:
+        """InputError unless every block of every view has a receipt. One listing, no file read."""
+        there = self.receipt_names()
+        for view, block in self.units():
+            if Path(receipt_path(view, block)).name not in there:
+                self.receipt(view, block)
+
+    def receipt_names(self) -> set[str]:
+        """Of the files in receipts/."""
+        return set(self.files.names("receipts"))
+
+    def units(self) -> Iterator[tuple[int, int]]:
+        """(view, block) of all that the cache should hold, view by view."""
+        for view in range(self.manifest.views):
+            for block in range(self.manifest.blocks):
+                yield view, block
+
+    def skipped(self) -> list[Skipped]:
+        """Images that do not decode, in the order of the blocks; the same in every view."""
+        blocks = range(self.manifest.blocks)
+        return [item for block in blocks for item in self._skipped_of(block)]
+
+    def skips(self, view: int, block: int) -> bool:
+        """True where a block left out images that do not decode."""
+        return bool(self.receipt(view, block).skipped)
+
+    def num_bytes(self, view: int = 0) -> int:
+        """Bytes of one view's files."""
+        receipts = (self.receipt(view, block) for block in range(self.manifest.blocks))
+        return sum(size for receipt in receipts for size, _ in receipt.files.values())
+
+    def arithmetics(self) -> Counter[Arithmetic]:
+        """What the blocks were made with -> how many; those that do not say are left out."""
+        for unit in self.units():
+            if unit not in self._arithmetics:
+                self.receipt(*unit)
+        return Counter(found for found in self._arithmetics.values() if found is not None)
+
+    def _skipped_of(self, block: int) -> tuple[Skipped, ...]:
+        if block not in self._skipped:
+            self._skipped[block] = self.receipt(0, block).skipped
+        return self._skipped[block]
+
+    def _usable_receipt(self, view: int, block: int) -> Receipt:
+        """InputError where it leaves out other images than view 0: the samples of an epoch would
+        not be those that were counted."""
+        receipt = self.receipt(view, block)
+        if view > 0:
+            self._require_same_skips(receipt, 0, self._skipped_of(block))
+        return receipt
+
+    def _require_classes(
+        self, view: int, block: int, pred: NDArray[np.int32], receipt: Receipt
+    ) -> None:
+        """InputError unless every sample has a class that the teacher knows, or was skipped."""
+        classes = self.manifest.teacher.classes
+        kept = ~np.isin(self.manifest.samples_of(block), list(receipt.skipped_samples))
+        wrong = kept & ((pred < 0) | (pred >= classes))
+        if wrong.any():
+            raise InputError(
+                f"pred is one of the teacher's {classes:,} classes: block {block} of view {view} "
+                f"in {self.where} holds {pred[int(wrong.argmax())]}; delete "
+                f"{receipt_path(view, block)} and {AGAIN}"
+            )
+
+    def _require_shapes(self, names: list[str]) -> None:
+        """InputError unless the arrays are of the types and shapes that follow from the manifest:
+        of others, nothing could be read safely."""
+        if not {*names, ""} <= self._shapes_seen:
+            try:
+                self.format.require_shapes(self.manifest, names, self._read_small)
+            except (FileNotFoundError, ValueError, RecursionError) as error:
+                raise InputError(
+                    f"a cache's metadata follow from its manifest: those in {self.where} do not "
+                    f"({one_line(error)}); {AGAIN}, it writes them again"
+                ) from error
+            self._shapes_seen |= {*names, ""}
+
+    def _read_small(self, path: str) -> bytes:
+        return self.files.read(path, MOST_BYTES)
+
+    def _read_checked(self, path: str, receipt: Receipt) -> bytes:
+        size, expected = receipt.files[path]
+        try:
+            data = self.files.read(path, max(size, MOST_BYTES))
+        except FileNotFoundError as error:
+            raise InputError(
+                f"a finished block has all its files: {self.where}/{path} is missing; {AGAIN}, it "
+                f"makes the block again"
+            ) from error
+        except InputError as error:
+            raise self._damaged_file(path, f"others ({one_line(error)})") from error
+        if len(data) != size or sha256(data) != expected:
+            found = f"{len(data)} bytes of {size} and another sha256"
+            raise self._damaged_file(path, found)
+        return data
+
+    def _damaged_file(self, path: str, found: str) -> InputError:
+        return InputError(
+            f"a block's files have the hashes of its receipt: {self.where}/{path} has {found}; "
+            f"it is damaged: {AGAIN}, it makes the block again"
+        )

@@ -1,0 +1,139 @@
+"""channels.json: how the channel means of a cache's first view are distributed
+(shared/targets/tails.py).
+
+It is written when every block is there. It is a function of view 0 alone, so that more views change
+nothing in it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from shared.cache.opening import Cache
+from shared.errors import InputError
+from shared.files import schema
+from shared.files.sealed import MOST_BYTES, seal, unseal
+from shared.targets.codecs import CODECS
+from shared.targets.tails import Tails, tails_of_fields
+
+CHANNELS = "channels.json"
+VERSION = 1
+SAMPLES = 32_768  # that are looked at, of all those of a split
+
+
+def measure(cache: Cache) -> Tails:
+    """Reads up to SAMPLES samples of view 0, spread over the split. InputError where it is not
+    complete, damaged, or has no usable sample."""
+    manifest = cache.manifest
+    names = CODECS[manifest.codec].needed(frozenset({"channels"}))
+    parts = []
+    for block, rows in _rows(cache):
+        arrays = cache.read_block(0, block, names)
+        parts.append({name: torch.from_numpy(arrays[name][rows]) for name in names})
+    if not parts:
+        raise InputError(
+            f"a cache holds images: all of {cache.where} were left out as they do not decode; "
+            f"repair them and make the cache again"
+        )
+    return tails_of_fields(manifest.codec, manifest.teacher.channels, cache.head(), parts)
+
+
+def _rows(cache: Cache) -> Iterator[tuple[int, np.ndarray]]:
+    """(block, rows in it) of the samples to look at: without those that were left out."""
+    manifest = cache.manifest
+    left_out = np.array([index for index, _, _ in cache.skipped()], dtype=np.int64)
+    # The source may be sorted by class, so what is looked at is spread over it.
+    step, blocks = -(-manifest.samples // SAMPLES), range(manifest.blocks)
+    if manifest.format == "webdataset":  # where a shard is read as a whole, with its JPEGs
+        step, blocks = 1, blocks[:: max(1, manifest.blocks * manifest.block // SAMPLES)]
+    seen = 0
+    for block in blocks:
+        samples = manifest.samples_of(block)
+        wanted = (samples % step == 0) & ~np.isin(samples, left_out)
+        rows = np.flatnonzero(wanted)[: SAMPLES - seen]
+        seen += len(rows)
+        if len(rows):
+            yield block, rows
+
+
+def keep_tails(cache: Cache) -> Tails:
+    """Measures them and writes the file, unless it is there and can be read."""
+    try:
+        found = read_tails(cache)
+    except InputError:  # it is written again
+        found = None
+    if found is None:
+        found = measure(cache)
+        cache.files.write(CHANNELS, encode(cache, found))
+    return found
+
+
+def require_tails(cache: Cache) -> Tails:
+    """Those of the file, or, of a cache of an earlier version, measured now.
+
+    InputError where the file is damaged.
+    """
+    return read_tails(cache) or measure(cache)
+
+
+def read_tails(cache: Cache) -> Tails | None:
+    """None where there is no such file. InputError where it is damaged or of another cache."""
+    if not cache.files.exists(CHANNELS):
+        return None
+    try:
+        facts = unseal(cache.files.read(CHANNELS, MOST_BYTES))
+        _SCHEMA(facts, "")
+        widths = [len(stage["spread"]) for stage in facts["stages"]]
+        if widths != list(cache.manifest.teacher.channels):
+            raise ValueError("its stages are not those of the teacher")
+        if facts["cache"] != cache.manifest.cache_id():
+            raise ValueError(f"it is of the cache {facts['cache']}")
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(
+            f"{CHANNELS} says how the channel means are distributed: {cache.where}/{CHANNELS} "
+            f"cannot be used ({error}); run the same precompute/run.py command again, it writes "
+            f"the file again"
+        ) from error
+    stages = facts["stages"]
+    return Tails(
+        samples=facts["samples"],
+        share=tuple(stage["share"] for stage in stages),
+        farthest=tuple(stage["farthest"] for stage in stages),
+        spread=tuple(tuple(stage["spread"]) for stage in stages),
+    )
+
+
+def encode(cache: Cache, tails: Tails) -> bytes:
+    stages = [
+        {"share": share, "farthest": farthest, "spread": spread}
+        for share, farthest, spread in zip(tails.share, tails.farthest, tails.spread, strict=True)
+    ]
+    return seal(
+        {
+            "version": VERSION,
+            "cache": cache.manifest.cache_id(),
+            "samples": tails.samples,
+            "stages": stages,
+        }
+    )
+
+
+_SCHEMA = schema.record(
+    {
+        "version": schema.integer(VERSION, VERSION),
+        "cache": schema.text,
+        "samples": schema.integer(1, 10**9),
+        "stages": schema.many(
+            schema.record(
+                {
+                    "share": schema.number(-1e-9, 1.0001),
+                    "farthest": schema.number(-1e-9, 1e12),
+                    "spread": schema.many(schema.number(1e-30, 1e30), 1, 10**6),
+                }
+            ),
+            1,
+            1000,
+        ),
+    }
+)

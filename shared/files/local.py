@@ -1,0 +1,153 @@
+"""Files below one folder, of a cache split first of all: whole objects, read and written whole.
+
+A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
+over the final name, fsync of the folder. A process that is killed leaves at most its temporary
+file, which the next writer removes. A reader therefore sees a whole object or none.
+
+Reading tells three things apart: nothing is there (FileNotFoundError), something is there that
+this program did not write (InputError: a FIFO, a folder, far too many bytes), and the storage fails
+(StorageError), after some tries.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from shared.errors import InputError, StorageError
+from shared.files.regular import NotRegular, TooLarge, read_regular, regular_size
+from shared.files.retry import patiently_local
+from shared.files.temporary import remove_if_left, temporary_file
+
+ATTEMPTS = 10  # to write a file that somebody removes before it has its name
+MOST = 1 << 36  # bytes of a file of which nothing else is known
+
+T = TypeVar("T")
+
+
+class Files(Protocol):
+    """What a cache needs; the other implementation is in objects.py."""
+
+    @property
+    def root(self) -> Path | str: ...
+
+    def read(self, path: str, most: int = MOST) -> bytes: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def names(self, folder: str) -> list[str]: ...
+
+    def write(self, path: str, data: bytes) -> None: ...
+
+    def write_new(self, path: str, data: bytes) -> bool: ...
+
+    def remove_stale(self) -> None: ...
+
+
+class LocalFiles:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str, most: int = MOST) -> bytes:
+        """FileNotFoundError where there is none; InputError where it is no regular file, or has
+        more than `most` bytes, before any is read."""
+        try:
+            return self._ask(path, lambda full: read_regular(full, most))
+        except (NotRegular, TooLarge) as error:
+            raise not_ours(f"{self.root / path}", str(error.strerror)) from error
+
+    def exists(self, path: str) -> bool:
+        """Whether a regular file is there."""
+        try:
+            return self._ask(path, regular_size) >= 0
+        except FileNotFoundError:
+            return False
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names in a folder; none where there is no folder."""
+        try:
+            return sorted(self._ask(folder, os.listdir))
+        except FileNotFoundError:
+            return []
+
+    def _ask(self, path: str, act: Callable[[Path], T]) -> T:
+        """`act`(the whole path), again where its failure may pass."""
+        full = self.root / path
+        try:
+            return patiently_local(str(full), lambda: act(full))
+        except (NotRegular, TooLarge, FileNotFoundError):
+            raise
+        except NotADirectoryError as error:
+            raise FileNotFoundError(error.errno, error.strerror, str(full)) from error
+        except OSError as error:
+            raise StorageError(
+                f"{full} cannot be read: {error.strerror or error}; nothing that was finished is "
+                f"lost: allow it to be read, then start the same command again"
+            ) from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """InputError where that is not possible."""
+        self._put(path, data, os.replace)
+
+    def write_new(self, path: str, data: bytes) -> bool:
+        """Writes only where nothing is; False where another process came first."""
+        try:
+            self._put(path, data, os.link)
+        except FileExistsError:
+            return False
+        return True
+
+    def remove_stale(self) -> None:
+        """Removes temporary files whose writers have ended, on this machine or another."""
+        for name in self.names("."):
+            remove_if_left(self.root / name)
+
+    def _put(self, path: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
+        """`publish` gives the written file its final name. FileExistsError is the caller's."""
+        final = self.root / path
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            for attempt in range(ATTEMPTS):
+                with temporary_file(self.root, path.replace("/", "~")) as (temporary, file):
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    try:
+                        publish(temporary, final)
+                    except FileNotFoundError:
+                        # Where locks do not reach from one machine to another, a writer there
+                        # may have taken the file for one that was left.
+                        if temporary.exists() or attempt + 1 == ATTEMPTS:
+                            raise
+                        continue
+                break
+            _sync_folder(final.parent)
+        except FileExistsError as error:
+            if publish is os.link and final.exists():
+                raise
+            raise self._cannot_write(path, error) from error
+        except OSError as error:
+            raise self._cannot_write(path, error) from error
+
+    def _cannot_write(self, path: str, error: OSError) -> InputError:
+        return InputError(
+            f"an output folder must be writable: {self.root / path}: {error.strerror or error}; "
+            f"nothing that was finished is lost: make room or give it the rights to write there, "
+            f"then start the same command again"
+        )
+
+
+def not_ours(name: str, found: str) -> InputError:
+    return InputError(
+        f"{name} is not a file that this program wrote: {found}; remove it, then start the command "
+        f"again that made it"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,159 @@
+"""A listing is made once and kept: ImageNet's takes minutes on a network disk, reading it a second.
+
+    <data>/.listings/<sha256 of kind, place and split>.listing
+        LF-terminated version line, SHA-256 of all that follows (32 bytes), a NumPy .npz
+
+It is trusted only while the stamp (`ranges.stamp`) of everything that was read to make it is what
+it was: every folder of an ImageFolder, every tar, every file of labels. A file that was replaced in
+place under its name changes no folder, therefore the sizes of 1,000 files, evenly spread, are
+compared too. One replaced file among a million is likely to be missed: remove the listing then.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import InputError, note
+from shared.files.local import LocalFiles
+from shared.files.ranges import is_url, stamp
+from shared.files.regular import read_regular, regular_size
+from shared.images.listing import Keys, Listing, Places, unreadable
+from shared.images.readers import FolderReader
+
+VERSION = b"channel-distillation listing 1\n"
+FEWEST = 10_000  # samples: to list fewer takes no time worth keeping
+SAMPLED = 1000  # files
+ASKED_AT_ONCE = 16  # stamps of remote files
+MAX_BYTES = 1 << 32  # of a kept listing: ImageNet's has 70 million
+
+
+class Stamps(dict[str, str]):
+    """What a listing is made from: path -> stamp, taken *before* the path is read."""
+
+    def take(self, path: str | Path) -> None:
+        """Raises: InputError or StorageError where the path cannot be looked at."""
+        try:
+            self.setdefault(str(path), stamp(str(path)))
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+
+
+def kept_listing(
+    folder: Path,
+    name: str,
+    make: Callable[[Stamps], Listing],
+    files: Callable[[Listing], FolderReader] | None = None,
+) -> Listing:
+    """The listing of that name, made again where it is missing, damaged or no longer true.
+
+    files: where the samples are files of their own, how to find them.
+    """
+    path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.listing"
+    found = _read(path)
+    if found is not None:
+        listing, stamps = found
+        if _unchanged(stamps) and (files is None or _same_sizes(listing, files(listing))):
+            return listing
+    stamps = Stamps()
+    listing = make(stamps)
+    if len(listing) >= FEWEST:
+        try:
+            LocalFiles(folder).write(path.name, _to_bytes(listing, stamps))
+        except InputError as error:
+            reason = error.__cause__
+            note(f"the listing of {name} is not kept: {reason}")
+    return listing
+
+
+def _read(path: Path) -> tuple[Listing, Stamps] | None:
+    try:
+        data = read_regular(path, MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        data = b""
+    if not data.startswith(VERSION):
+        if data.startswith(VERSION.rsplit(b" ", 1)[0]):
+            return None  # of another version of this program
+    else:
+        content = data[len(VERSION) + 32 :]
+        if hashlib.sha256(content).digest() == data[len(VERSION) : len(VERSION) + 32]:
+            try:
+                return _from_bytes(content)
+            except Exception:  # somebody made this file, and NumPy raises just about anything
+                pass
+    note(f"the kept listing {path} is damaged: the source is listed again")
+    return None
+
+
+def _unchanged(stamps: Stamps) -> bool:
+    """One process asks for a thousand folders in a few milliseconds; stores answer slowly."""
+    if not any(map(is_url, stamps)):
+        try:
+            return all(stamp(path) == then for path, then in stamps.items())
+        except OSError:  # listing again says what it is
+            return False
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        return list(threads.map(stamp, stamps)) == list(stamps.values())
+
+
+def _same_sizes(listing: Listing, files: FolderReader) -> bool:
+    count = min(SAMPLED, len(listing))
+    try:
+        return all(
+            regular_size(files.path(index)) == listing.sizes[index]
+            for index in (i * len(listing) // count for i in range(count))
+        )
+    except OSError:
+        return False
+
+
+def _to_bytes(listing: Listing, stamps: Stamps) -> bytes:
+    facts: dict[str, Any] = {
+        "classes": listing.classes,
+        "digest": listing.digest,
+        "stamps": stamps,
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "text": np.frombuffer(listing.keys.text, np.uint8),
+        "ends": listing.keys.ends,
+        "labels": listing.labels,
+        "sizes": listing.sizes,
+    }
+    if listing.places is not None:
+        facts["paths"] = listing.places.paths
+        arrays |= {"tar": listing.places.file, "offset": listing.places.offset}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # which takes them for its own flag
+    content = buffer.getvalue()
+    return VERSION + hashlib.sha256(content).digest() + content
+
+
+def _from_bytes(content: bytes) -> tuple[Listing, Stamps]:
+    with np.load(io.BytesIO(content)) as arrays:
+        facts = json.loads(arrays["facts"].tobytes())
+        places = None
+        if "paths" in facts:
+            places = Places(tuple(facts["paths"]), arrays["tar"], arrays["offset"])
+        listing = Listing(
+            tuple(facts["classes"]),
+            Keys(arrays["text"].tobytes(), arrays["ends"]),
+            arrays["labels"],
+            arrays["sizes"],
+            facts["digest"],
+            places,
+        )
+    shapes = {listing.labels.shape, listing.sizes.shape}
+    shapes |= set() if places is None else {places.file.shape, places.offset.shape}
+    if shapes != {(len(listing),)}:
+        raise ValueError("its arrays differ in length")
+    return listing, Stamps(facts["stamps"])

@@ -1,0 +1,265 @@
+"""Images in WebDataset tars, read at random: local ones, or at URLs by requests for byte ranges.
+
+    /data/imagenet                               a folder of tars with the split in their names
+    /data/{split}-{0000..0099}.tar               {split} becomes train or val; braces as in bash
+    s3://bucket/{train-{000..099},val-{00..07}}.tar
+    https://host/imagenet1k-{train-{0000..1023},validation-{00..63}}.tar
+
+Without {split}, a tar belongs to the split that is a word of its file name (between `-`, `_`, `.`)
+or the name of its folder; `validation` counts as val.
+
+In a tar, members up to the first dot of their file name are one sample, as in WebDataset: one image
+(jpg, jpeg or png) and its label: `cls` (an integer), or `json` with an integer `label` or `cls`, or
+with the name of a `class`. Class names stand in classes.txt (one a line) or classes.json (a list)
+beside the first tar; without either, classes are called "0" to the largest label. The order is that
+of tars and members.
+"""
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from shared.errors import InputError
+from shared.files.objects import require_driver
+from shared.files.ranges import absolute, is_url, open_ranges, read_whole
+from shared.files.regular import regular_size
+from shared.files.retry import patiently_local
+from shared.files.tar import Member, members
+from shared.images.braces import expand
+from shared.images.kept_listing import Stamps
+from shared.images.listing import Keys, Listing, Places, shortened, shown, unreadable
+
+IMAGES = ("jpg", "jpeg", "png")
+ALIASES = {"val": ("val", "validation")}
+READ_AT_ONCE = 8  # remote tars
+MAX_LABEL = 1 << 20  # bytes of a cls or json member
+MAX_NAMES = 1 << 26  # bytes of classes.txt or classes.json
+MAX_CLASSES = 1_000_000  # where no file names them
+
+
+class Sample(NamedTuple):
+    key: str
+    label: int | str  # or the name of a class
+    offset: int  # of the image in its tar
+    size: int
+
+
+def is_pattern(spec: str) -> bool:
+    return spec.endswith(".tar") or is_url(spec)
+
+
+def folder_shards(root: Path, split: str) -> list[str]:
+    """The tars of a folder that belong to the split; [] if it has no such tars."""
+    names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
+    return [str(root / name) for name in names if _belongs(name, split)]
+
+
+def pattern_shards(spec: str, split: str) -> list[str]:
+    """The tars of a pattern that belong to the split.
+
+    Raises: InputError if it has no tars, one is a local file that does not exist, or no driver
+    opens the URL.
+    """
+    if is_url(spec):
+        require_driver(spec)
+    paths = expand(spec.replace("{split}", split))
+    if "{split}" not in spec:
+        paths = [path for path in paths if _belongs(path, split)]
+    if not paths or not all(path.endswith(".tar") for path in paths):
+        raise InputError(
+            f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
+            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {shown(spec)}"
+        )
+    paths = [path if is_url(path) else str(absolute(path)) for path in paths]
+    found = {path: _local_size(path) for path in paths if not is_url(path)}
+    missing = [path for path, size in found.items() if size is None]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
+            f"{shown(missing[0])}; correct the range in {shown(spec)}"
+        )
+    return paths
+
+
+def _local_size(path: str) -> int | None:
+    """Bytes; None where nothing is."""
+    try:
+        return patiently_local(path, lambda: regular_size(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # also a name that no file can have
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise InputError(f"{shown(path)} cannot be read: {reason}; correct --images") from error
+
+
+def list_shards(paths: list[str], stamps: Stamps) -> Listing:
+    """Raises: InputError if a tar is damaged or missing, a sample without image or label."""
+    remote = any(map(is_url, paths))
+    for path in paths:
+        if not remote:
+            stamps.take(path)
+    names = _class_names(posixpath.dirname(paths[0]), stamps)
+    found: list[list[Sample]] = []
+    with ThreadPoolExecutor(READ_AT_ONCE if remote else 1) as threads:
+        if remote:
+            list(threads.map(stamps.take, paths))
+        try:
+            found += tqdm(
+                threads.map(_index, paths), "listing", len(paths), leave=False, disable=None
+            )
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+    samples = [sample for shard in found for sample in shard]
+    if not samples:
+        raise InputError(f"the tars of a split must hold images: got none in {paths[0]}, ...")
+    labels, classes = _labels(samples, names, paths[0])
+    file = np.repeat(np.arange(len(paths), dtype=np.int32), [len(shard) for shard in found])
+    offset = np.array([sample.offset for sample in samples], np.int64)
+    return Listing.make(
+        classes,
+        Keys.pack(sample.key for sample in samples),
+        labels,
+        [sample.size for sample in samples],
+        Places(tuple(paths), file, offset),
+    )
+
+
+def _belongs(path: str, split: str) -> bool:
+    folder, name = posixpath.split(path)
+    words = {*re.split(r"[-_.]", name), posixpath.basename(folder)}
+    return not words.isdisjoint(ALIASES.get(split, (split,)))
+
+
+def _index(path: str) -> list[Sample]:
+    def index_once() -> list[Sample]:
+        with open_ranges(path) as file:
+            return list(_samples(file, path))
+
+    try:
+        return index_once() if is_url(path) else patiently_local(path, index_once)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
+    def key(member: Member) -> str:
+        folder, name = posixpath.split(member.name)
+        return posixpath.join(folder, name.split(".", 1)[0])
+
+    visible = (m for m in members(file, path) if not posixpath.basename(m.name).startswith("."))
+    for name, group in groupby(visible, key):
+        parts = list(group)
+        by_suffix = {_suffix(part): part for part in parts}
+        images = [part for suffix, part in by_suffix.items() if suffix in IMAGES]
+        label = next((by_suffix[suffix] for suffix in ("cls", "json") if suffix in by_suffix), None)
+        if len(images) != 1 or len(by_suffix) != len(parts) or label is None:
+            found = shortened([shown(_suffix(part)) for part in parts])
+            raise InputError(
+                f"a sample holds one image ({', '.join(IMAGES)}) and its label (cls or json): got "
+                f"{found} for {shown(name)} in {path}"
+            )
+        if label.size > MAX_LABEL:
+            raise InputError(
+                f"{shown(label.name)} of {path} has {label.size:,} bytes, which is no label: it is "
+                f"an integer in cls, or json with an integer label or cls, or the name of a class"
+            )
+        file.seek(label.offset)
+        yield Sample(
+            name, _label(file.read(label.size), label, path), images[0].offset, images[0].size
+        )
+
+
+def _suffix(member: Member) -> str:
+    return posixpath.basename(member.name).partition(".")[2].lower()
+
+
+def _label(data: bytes, member: Member, path: str) -> int | str:
+    """A number, or the name of a class."""
+    try:
+        if _suffix(member) == "cls":
+            return int(data)
+        facts = json.loads(data)
+        for name, kind in (("label", int), ("cls", int), ("class", str)):
+            value = facts.get(name) if isinstance(facts, dict) else None
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return value
+    except (ValueError, RecursionError):
+        pass
+    raise InputError(
+        f"a label is an integer in cls, or json with an integer label or cls, or with the name of "
+        f"a class: got {data[:40]!r} in {shown(member.name)} of {path}"
+    )
+
+
+def _class_names(folder: str, stamps: Stamps) -> list[str] | None:
+    """None where no file says them."""
+    text_path, json_path = posixpath.join(folder, "classes.txt"), f"{folder}/classes.json"
+    stamps.take(text_path)
+    if (text := _read_names(text_path)) is not None:
+        lines = text.decode(errors="surrogateescape").removesuffix("\n").split("\n")
+        names = [line.removesuffix("\r") for line in lines] if text else []
+        _require_names(names, text_path)
+        return names or None
+    stamps.take(json_path)
+    if (text := _read_names(json_path)) is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise InputError(f'{json_path} is no list of names: write one, like ["ant", "bee"]')
+    _require_names(found, json_path)
+    return found
+
+
+def _read_names(path: str) -> bytes | None:
+    try:
+        return read_whole(path, MAX_NAMES)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _require_names(names: list[str], path: str) -> None:
+    """InputError unless each is one line that a file system can hold."""
+    for number, name in enumerate(names, 1):
+        try:
+            fits = not set(os.fsencode(name)) & {0, 10}
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+            fits = False
+        if not fits:
+            raise InputError(
+                f"class {number} of {path} is {name[:40]!r}, which is no name of a class: give one "
+                f"line of text"
+            )
+
+
+def _labels(
+    samples: list[Sample], names: list[str] | None, path: str
+) -> tuple[list[int], list[str]]:
+    """(label of each sample, classes)"""
+    position = {name: label for label, name in enumerate(names or [])}
+    labels = [position.get(s.label, -1) if isinstance(s.label, str) else s.label for s in samples]
+    if names is None and max(labels) >= MAX_CLASSES:
+        raise InputError(
+            f"a label of {max(labels)} without classes.txt: labels count from 0 to fewer than "
+            f"{MAX_CLASSES:,}, tars from {path} on; correct it"
+        )
+    classes = names if names is not None else [str(i) for i in range(max(labels) + 1)]
+    for sample, label in zip(samples, labels, strict=True):
+        if not 0 <= label < len(classes):
+            known = f"the {len(classes)} of classes.txt" if names else "there is no classes.txt"
+            raise InputError(
+                f"a label must be one of the classes beside the first tar ({known}): got "
+                f"{sample.label!r} for {shown(sample.key)}, tars from {path} on"
+            )
+    return labels, classes

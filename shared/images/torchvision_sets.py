@@ -1,0 +1,148 @@
+"""The image sets that torchvision downloads: imagenette, cifar10, cifar100, into <data>/<name>.
+
+CIFAR's images are rows of an array. Here they are PNGs of exactly those pixels, with stored
+(uncompressed) data: a pure function of the pixels, whatever library is installed.
+
+torchvision is imported where it is needed: it brings torch, which takes seconds, and the processes
+of pack.py need neither.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import InputError
+from shared.images.listing import Ints, Keys, Listing
+
+CIFAR = ("cifar10", "cifar100")
+IMAGENETTE_SIZE = "320px"  # the shorter side: enough for crops of 224
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CifarReader:
+    """Plain data; a process that did not fork from one that has loaded the array loads its own."""
+
+    root: Path
+    name: str
+    split: str
+    rows: Ints  # (N,) of the array
+
+    def read(self, index: int) -> bytes:
+        return to_png(_load_cifar(self.root, self.name, self.split)[0][self.rows[index]])
+
+    def take(self, index: Ints) -> "CifarReader":
+        return CifarReader(self.root, self.name, self.split, self.rows[index])
+
+
+def list_cifar(root: Path, name: str, split: str) -> Listing:
+    """In torchvision's order; keys are positions in it."""
+    _require_split(name, split)
+    _download(root, name, lambda folder: _cifar(name)(folder, download=True))
+    pixels, labels, classes = _load_cifar(root, name, split)
+    keys = Keys.pack(f"{index:05d}.png" for index in range(len(labels)))
+    size = len(to_png(pixels[0]))
+    return Listing.make(classes, keys, labels, np.full(len(labels), size))
+
+
+def imagenette_root(data: Path, split: str) -> Path:
+    """The ImageFolder root, downloaded where it is not there yet."""
+    from torchvision import datasets
+
+    _require_split("imagenette", split)
+    root = data / "imagenette"
+    _download(
+        root,
+        "imagenette",
+        lambda folder: datasets.Imagenette(folder, size=IMAGENETTE_SIZE, download=True),
+    )
+    return root / f"imagenette2-{IMAGENETTE_SIZE.removesuffix('px')}"
+
+
+def imagenette_classes(wnids: tuple[str, ...]) -> list[str]:
+    """torchvision's first name of each."""
+    from torchvision import datasets
+
+    names: dict[str, tuple[str, ...]] = datasets.Imagenette._WNID_TO_CLASS
+    return [names[wnid][0] if wnid in names else wnid for wnid in wnids]
+
+
+def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) RGB -> PNG without filter and compression, of at most 65,535 bytes of data."""
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    data = rows.tobytes()
+    assert len(data) < 2**16
+    # zlib's header, one last stored block: its length and that inverted, data, checksum
+    stored = b"\x78\x01\x01" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
+    stored += struct.pack(">I", zlib.adler32(data))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    parts = [(b"IHDR", header), (b"IDAT", stored), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in parts)
+
+
+def _cifar(name: str) -> Callable[..., Any]:
+    """torchvision's class."""
+    from torchvision import datasets
+
+    kinds: dict[str, Callable[..., Any]] = {
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+    }
+    return kinds[name]
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+@lru_cache(maxsize=4)
+def _load_cifar(
+    root: Path, name: str, split: str
+) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+    """(pixels (N, 32, 32, 3), labels, classes), after torchvision compared the files' MD5."""
+    try:
+        loaded = _cifar(name)(root, train=split == "train")
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"{root} must hold {name} as torchvision downloads it: {' '.join(str(error).split())} "
+            f"Or remove this folder and it is downloaded again"
+        ) from error
+    return loaded.data, loaded.targets, loaded.classes
+
+
+def _require_split(name: str, split: str) -> None:
+    if split not in ("train", "val"):
+        raise InputError(f"--split must be train or val for {name}, got {split}")
+
+
+def _download(root: Path, name: str, act: Callable[[Path], object]) -> None:
+    """`root` appears complete or not at all; of several processes all use the first one's."""
+    if root.exists():
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{name}-", dir=root.parent) as temporary:
+        folder = Path(temporary, name)
+        folder.mkdir()
+        try:
+            act(folder)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{name} is downloaded into {root}, which needs a network: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}; try again, put the files "
+                f"there, or name another source with --images"
+            ) from error
+        try:
+            folder.rename(root)
+        except OSError:
+            if not root.exists():
+                raise

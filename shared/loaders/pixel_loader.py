@@ -1,0 +1,182 @@
+"""From image bytes to batches of uint8 pixels, in worker processes that carry nothing else.
+
+A request is one batch: which samples, and either the stored boxes to replay or the policy to draw
+views from. Batches come back in the order of the requests, so nothing depends on the workers. One
+set of workers serves every source of a run (train and val) and lives as long as the loader; zarr
+and the GPU are never touched in them.
+
+Shapes: B samples of a batch, S pixels.
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from shared.errors import BadImage
+from shared.images.source import ImageSource
+from shared.loaders.shared_memory import require_room
+from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
+from shared.pixels.decode import decode
+from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.pixels.view import TooSmall, apply, apply_to_image, draw_view, new_batch, stored_view
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Stored views, of a cache of `policy`."""
+
+    policy: str
+    box: NDArray[np.int32]  # (B, 4): top, left, height, width
+    flip: NDArray[np.bool_]  # (B,)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """View `number` of each sample, drawn from a policy."""
+
+    policy: str
+    seed: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Request:
+    source: int  # position among the loader's sources
+    index: NDArray[np.int64]  # (B,) samples
+    views: Replay | Draw
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    index: Tensor  # (B,) int64 samples
+    pixels: Tensor  # (B, 3, S, S) uint8, channels last; zeros where the image is bad
+    box: Tensor  # (B, 4) int32: top, left, height, width
+    flip: Tensor  # (B,) bool
+    images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
+    # (row of the batch, reason) of images that do not decode, or are too small for the policy:
+    # facts about the data, which a rerun finds again. A source that fails raises instead.
+    bad: tuple[tuple[int, str], ...]
+
+    def pin_memory(self) -> "PixelBatch":
+        """Called by DataLoader's pinning thread."""
+        return replace(self, pixels=self.pixels.pin_memory())
+
+
+class _Pixels(Dataset[PixelBatch | Failed]):
+    """Map-style over requests: one request in, one batch out."""
+
+    def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
+        self.sources = sources
+        self.size = size
+        self.as_jpeg = as_jpeg
+
+    def __getitem__(self, request: Request) -> PixelBatch | Failed:
+        try:
+            return self._batch(request)
+        except CARRIED as error:
+            return Failed.of(error)
+
+    def _batch(self, request: Request) -> PixelBatch:
+        source = self.sources[request.source]
+        rows = len(request.index)
+        pixels = new_batch(rows, self.size)
+        box = np.zeros((rows, 4), np.int32)
+        flip = np.zeros(rows, bool)
+        images = [b""] * rows
+        bad = []
+        for row, index in enumerate(request.index.tolist()):
+            try:
+                data = source.read(index)
+                if isinstance(request.views, Draw):
+                    # The whole file is decoded, so that whether an image is bad does not depend
+                    # on the view: one that precompute skips is skipped in every view.
+                    image = decode(data)
+                    draw = request.views
+                    view = draw_view(
+                        draw.policy, self.size, draw.seed, draw.number, index, *image.shape[:2]
+                    )
+                    pixels[row] = apply_to_image(view, image, self.size)
+                else:
+                    stored = request.views
+                    view = stored_view(
+                        stored.policy, stored.box[row].tolist(), bool(stored.flip[row])
+                    )
+                    pixels[row] = apply(view, data, self.size)
+                if self.as_jpeg:
+                    images[row] = encode_pixels(pixels[row])
+                    pixels[row] = decode_pixels(images[row])
+            except (BadImage, TooSmall) as error:
+                bad.append((row, str(error)))
+                continue
+            box[row] = view.top, view.left, view.height, view.width
+            flip[row] = view.flip
+        return PixelBatch(
+            torch.from_numpy(request.index),
+            pixels,
+            torch.from_numpy(box),
+            torch.from_numpy(flip),
+            tuple(images) if self.as_jpeg else (),
+            tuple(bad),
+        )
+
+
+class _Requests(Sampler[Request]):
+    """What the loader iterates over, exchanged between epochs."""
+
+    def __init__(self) -> None:
+        self.requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+
+class PixelLoader:
+    def __init__(
+        self,
+        sources: tuple[ImageSource, ...],
+        size: int,
+        workers: int,
+        pin_memory: bool,
+        as_jpeg: bool = False,
+    ) -> None:
+        """With `as_jpeg` every view is encoded as a view shard stores it, and decoded again."""
+        self._requests = _Requests()
+        self._size = size
+        self._workers = workers
+        self._loader: DataLoader[PixelBatch | Failed] = DataLoader(
+            _Pixels(sources, size, as_jpeg),
+            batch_size=None,
+            sampler=self._requests,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=begin_worker,
+        )
+
+    def start(self) -> None:
+        """Starts the workers now: a worker keeps all the memory that its parent had by then."""
+        for _ in self.batches(()):
+            raise AssertionError("nothing was asked for")
+
+    def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:
+        """The batches of `requests`, in their order. Finish one call's batches before the next.
+
+        Raises: InputError, StorageError or OSError that a worker met; InputError where shared
+        memory is too small for the first request's size.
+        """
+        requests = iter(requests)
+        for first in requests:
+            require_room(self._workers, len(first.index), 3 * self._size**2)
+            requests = chain([first], requests)
+            break
+        self._requests.requests = requests
+        with held_signals(multiprocessing.get_context()):
+            batches = iter(self._loader)
+        return received(batches)

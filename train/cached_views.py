@@ -1,0 +1,179 @@
+"""Targets to the training loop: a view's arrays in host memory, the next view's on their way.
+
+    cache --whole shards, background thread--> arrays of one view (stored dtype), on the GPU if
+          there is one and two views fit into a quarter of its memory, else in host memory
+          --index_select by sample--> fields of a batch on the device --codec.decode--> Targets
+
+Nothing is read row by row, zarr is never touched in a loader worker, and no step waits for the
+device. The guided mask is made here, once a view, from the stored argmax and the label.
+Shapes: N samples, B of a batch.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.cache.opening import Cache
+from shared.device import make_current, side_stream
+from shared.distributed import World
+from shared.targets.codecs import CODECS
+from shared.targets.targets import Head, Targets
+from train.batch import Batch
+from train.guide import Guide
+from train.recipes import Recipe
+from train.whole_batch import moved
+
+GUIDE_ROWS = 8192  # samples whose mask is made at once
+
+
+@dataclass(frozen=True)
+class LoadedView:
+    box: NDArray[np.int32]  # (N, 4)
+    flip: NDArray[np.bool_]  # (N,)
+    rows: dict[str, Tensor]  # (N, ...) each: labels, guided and the fields that the recipe needs
+    guided: Tensor | None  # (N,) bool, in host memory
+
+
+class CachedViews:
+    def __init__(
+        self,
+        cache: Cache,
+        recipe: Recipe,
+        labels: Tensor,
+        use_targets: bool,
+        device: torch.device,
+        spread: tuple[Tensor, ...] | None = None,
+    ) -> None:
+        """Without `use_targets` only boxes are read: for a live teacher or none. `spread`: of the
+        teacher's channels, for losses that need it, on the device."""
+        self._device = device
+        self._cache = cache
+        self._recipe = recipe
+        self._labels = labels
+        self._spread = spread
+        self._fields = CODECS[cache.manifest.codec].needed(recipe.needs) if use_targets else []
+        self._guide = recipe.guide if use_targets else None
+        self._heads: dict[torch.device, Head | None] = {}
+        self._home = _home(device, self._num_bytes())  # where a view's rows lie
+        # A new thread's current GPU is the first one, whatever its parent's: every process would
+        # take memory of that.
+        prepare = partial(make_current, device)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="views", initializer=prepare)
+        self._loaded: dict[int, Future[LoadedView]] = {}
+
+    def load(self, epoch: int) -> LoadedView:
+        """The view of an epoch (epoch mod K); waits until it is in memory."""
+        return self.prefetch(epoch).result()
+
+    def prefetch(self, epoch: int) -> Future[LoadedView]:
+        """Starts reading an epoch's view; keeps at most it and the one asked for before."""
+        view = epoch % self._cache.manifest.views
+        if view not in self._loaded:
+            self._loaded = dict(list(self._loaded.items())[-1:])
+            self._loaded[view] = self._reader.submit(self._read, view)
+        return self._loaded[view]
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
+
+    def _read(self, view: int) -> LoadedView:
+        names = ["box", "flip", *self._fields, *(["pred"] if self._guide else [])]
+        arrays = self._cache.read_view(view, names)
+        rows = {name: torch.from_numpy(arrays[name]) for name in self._fields}
+        guided = None
+        if self._guide is not None:
+            guided = self._mask(self._guide, torch.from_numpy(arrays["pred"]).long(), rows)
+            rows["guided"] = guided
+        rows["labels"] = self._labels
+        return LoadedView(
+            box=arrays["box"].astype(np.int32, copy=False),
+            flip=arrays["flip"].astype(bool, copy=False),
+            rows=_moved(rows, self._home),
+            guided=guided,
+        )
+
+    def _mask(self, guide: Guide, pred: Tensor, fields: dict[str, Tensor]) -> Tensor:
+        """(N,) bool; in pieces, as derived logits of a whole view may take gigabytes."""
+        masks = []
+        for start in range(0, len(pred), GUIDE_ROWS):
+            part = slice(start, start + GUIDE_ROWS)
+            some = {name: values[part] for name, values in fields.items()}
+            masks.append(guide(pred[part], partial(self._logits, some), self._labels[part]))
+        return torch.cat(masks)
+
+    def _logits(self, fields: dict[str, Tensor]) -> Tensor:
+        return self._decode(fields).logits
+
+    def _num_bytes(self) -> int:
+        """Of one view's rows."""
+        facts = self._cache.manifest
+        widths = CODECS[facts.codec].fields(facts.teacher.classes, facts.teacher.channels)
+        row = sum(
+            np.dtype(dtype).itemsize * width
+            for dtype, width in map(widths.__getitem__, self._fields)
+        )
+        return facts.samples * (row + 9)  # label and mask
+
+    def _decode(self, fields: dict[str, Tensor]) -> Targets:
+        manifest = self._cache.manifest
+        device = next(iter(fields.values())).device
+        if device not in self._heads:
+            head = self._cache.head()
+            self._heads[device] = None if head is None else head.to(device)
+        codec = CODECS[manifest.codec]
+        return codec.decode(fields, manifest.teacher.channels, self._heads[device])
+
+    def batch(self, view: LoadedView, index: Tensor, whole: Tensor, world: World) -> Batch:
+        """Labels, Targets and mask of B samples, on the device.
+
+        `whole` are the samples of all processes in this step: what the means divide by follows from
+        the mask in host memory, and no process need ask another.
+        """
+        places = moved(index, self._home)
+        rows = {
+            name: moved(values.index_select(0, places), self._device)
+            for name, values in view.rows.items()
+        }
+        labels, guided = rows.pop("labels"), rows.pop("guided", None)
+        guided_count = 0.0
+        if view.guided is not None:
+            guided_count = int(view.guided.index_select(0, whole).sum()) / world.size
+        return Batch(
+            labels=labels,
+            targets=self._decode(rows) if rows else None,
+            guided=guided,
+            count=len(whole) / world.size,
+            guided_count=guided_count,
+            spread=self._spread,
+        )
+
+
+def _home(device: torch.device, num_bytes: int) -> torch.device:
+    """The GPU, if two views (this epoch's and the next's) are a quarter of its memory at most."""
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        if 2 * num_bytes <= memory / 4:
+            return device
+    return torch.device("cpu")
+
+
+def _moved(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """In a stream of their own, so that training goes on meanwhile.
+
+    Steps that still read a view when it is dropped keep its memory: the next one in this stream
+    would else be written over it.
+    """
+    if device.type != "cuda":
+        return rows
+    copying = side_stream(device, "views")
+    with torch.cuda.stream(copying):
+        there = {name: values.to(device) for name, values in rows.items()}
+    copying.synchronize()
+    for values in there.values():
+        values.record_stream(torch.cuda.default_stream(device))  # in which training runs
+    return there

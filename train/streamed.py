@@ -1,0 +1,92 @@
+"""View shards: pixels, labels and targets from one sequential stream."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from shared.device import with_pixels_on
+from shared.distributed import World
+from shared.images.source import ImageSource
+from shared.loaders.pixel_loader import PixelLoader
+from shared.loaders.shard_loader import ShardLoader, StreamBatch
+from shared.targets.codecs import CODECS
+from train.accuracy import image_batches, shard_batches
+from train.batch import Batch
+from train.replayed import pixel_loader
+from train.setup import Setup
+from train.whole_batch import counted_batch, live_batch, moved
+
+
+class Streamed:
+    def __init__(self, setup: Setup) -> None:
+        assert setup.cache is not None
+        self._setup = setup
+        self.layout = [setup.world.size, setup.workers]
+        manifest = setup.cache.manifest
+        self._codec = CODECS[manifest.codec]
+        self._stages = manifest.teacher.channels
+        head = setup.cache.head()
+        self._head = None if head is None else head.to(setup.device)
+        needed = self._codec.needed(setup.recipe.needs) if setup.use_targets else []
+        self._loader = ShardLoader(
+            setup.cache,
+            needed,
+            -(-setup.recipe.batch_size // setup.world.size),
+            setup.seed,
+            setup.workers,
+            setup.device.type == "cuda",
+            setup.world.rank,
+            setup.world.size,
+        )
+        self._val = _val_loader(setup)
+        # A val split may have fewer shards than there are processes: each reads all of them.
+        self.val_world = World() if isinstance(self._val, ShardLoader) else setup.world
+
+    def steps(self, epoch: int) -> int:
+        return self._loader.steps(epoch)
+
+    def smallest_part(self, epoch: int) -> int:
+        return self._loader.smallest_batch(epoch)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
+        setup, device = self._setup, self._setup.device
+        for batch, pixels in with_pixels_on(device, self._loader.batches(epoch, first)):
+            if setup.use_targets:
+                yield pixels, self._batch(batch)
+            else:
+                targets = None if setup.teacher is None else setup.teacher(pixels)
+                labels = batch.label
+                yield (
+                    pixels,
+                    live_batch(targets, setup.recipe, labels, setup.world, device, setup.spread),
+                )
+
+    def _batch(self, batch: StreamBatch) -> Batch:
+        device = self._setup.device
+        fields = {k: rows.to(device, non_blocking=True) for k, rows in batch.fields.items()}
+        targets = self._codec.decode(fields, self._stages, self._head) if fields else None
+        label = batch.label.to(device, non_blocking=True)
+        guided = None
+        if self._setup.recipe.guide is not None and targets is not None:
+            logits = targets.logits
+            pred = moved(batch.pred, device)
+            guided = self._setup.recipe.guide(pred, lambda: logits, label)
+        return counted_batch(label, targets, guided, self._setup.world, self._setup.spread)
+
+    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self._val, ShardLoader):
+            return shard_batches(self._val)
+        assert isinstance(self._setup.val, ImageSource)
+        return image_batches(
+            self._val, 0, self._setup.val, self._setup.recipe.batch_size, self.val_world
+        )
+
+    def close(self) -> None:
+        """Nothing is open between epochs."""
+
+
+def _val_loader(setup: Setup) -> ShardLoader | PixelLoader:
+    if isinstance(setup.val, ImageSource):
+        return pixel_loader(setup, setup.val)
+    pin_memory = setup.device.type == "cuda"
+    return ShardLoader(setup.val, [], setup.recipe.batch_size, 0, setup.workers, pin_memory)

@@ -1,0 +1,46 @@
+"""A Batch from targets that are on the device already: of a live teacher, or of a stream."""
+
+import torch
+from torch import Tensor
+
+from shared.distributed import World, sum_over
+from shared.targets.targets import Targets
+from train.batch import Batch
+from train.recipes import Recipe
+
+
+def live_batch(
+    targets: Targets | None,
+    recipe: Recipe,
+    labels: Tensor,
+    world: World,
+    device: torch.device,
+    spread: tuple[Tensor, ...] | None = None,
+) -> Batch:
+    """The same Batch from a live teacher's Targets (on the device), or from none."""
+    labels = moved(labels, device)
+    guided = None
+    if targets is not None and recipe.guide is not None:
+        logits = targets.logits
+        guided = recipe.guide(logits.argmax(1), lambda: logits, labels)
+    return counted_batch(labels, targets, guided, world, spread)
+
+
+def counted_batch(
+    labels: Tensor,
+    targets: Targets | None,
+    guided: Tensor | None,
+    world: World,
+    spread: tuple[Tensor, ...] | None,
+) -> Batch:
+    """A Batch whose counts the processes add up, each knowing only its own, on the device."""
+    own = torch.zeros((), device=labels.device) if guided is None else guided.sum().float()
+    counts = sum_over(torch.stack([torch.full_like(own, len(labels)), own]), world) / world.size
+    return Batch(labels, targets, guided, counts[0], counts[1], spread)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; towards a GPU through pinned memory, and nothing waits."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
