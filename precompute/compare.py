@@ -11,31 +11,28 @@ that were in one are replayed together, and so are their wrong views.
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from shared.cache.checks import now_bad, stored_views
-from shared.cache.manifest import Manifest
-from shared.cache.opening import Arrays, Cache
-from shared.cache.teacher_batches import batches_of
-from shared.choices import has_one_view
-from shared.errors import BadImage
+from precompute.compared_views import (
+    field_names,
+    spread_views,
+    stack,
+    stored_rows,
+    whole_batches,
+    wrong_views,
+)
+from shared.cache.checks import stored_views
+from shared.cache.opening import Cache
 from shared.images.source import ImageSource
-from shared.pixels.decode import image_size
-from shared.pixels.view import apply, draw_view
 from shared.targets.codecs import CODECS, bound_of, relative_to_maximum
 from shared.targets.targets import Targets
 from shared.targets.teacher import Teacher
 
-Index = NDArray[np.int64]
-
 # Largest error allowed beyond the codec's bound, as a share of the row's largest number. Two
 # machines sum in another order; on GPUs fp32 convolutions run in TF32 (10 bits) by default.
 NOISE = {"fp32": 2e-3, "bf16": 5e-2}
-BATCH = 32
 
 
 @dataclass
@@ -61,7 +58,7 @@ def check_targets(
     stages = manifest.teacher.channels
     head = cache.head()
     skipped = {index for index, _, _ in cache.skipped()}
-    choose = _spread if manifest.teacher_batch is None else _whole_batches
+    choose = spread_views if manifest.teacher_batch is None else whole_batches
     chosen = choose(samples, manifest, skipped)
     if not chosen:
         return [
@@ -74,10 +71,10 @@ def check_targets(
     wrong = [Comparison(name) for name in names]
     passed = flips = other = controls = 0
     for view, index in tqdm(chosen, "comparing", leave=False, disable=None):
-        stored = _rows(cache, view, index)
-        pixels = _stack(stored_views(cache, view, source, index.tolist()))
-        control = _wrong_views(cache, view, source, index.tolist(), pixels)
-        fields = {name: torch.from_numpy(stored[name]) for name in _fields(cache)}
+        stored = stored_rows(cache, view, index)
+        pixels = stack(stored_views(cache, view, source, index.tolist()))
+        control = wrong_views(cache, view, source, index.tolist(), pixels)
+        fields = {name: torch.from_numpy(stored[name]) for name in field_names(cache)}
         cached = codec.decode(fields, stages, head)
         live = _cpu(teacher(pixels.to(device)))
         flips += int((live.logits.argmax(1).numpy() != stored["pred"]).sum())
@@ -126,90 +123,6 @@ def check_targets(
             f"does not tell views apart, so this comparison proves nothing"
         )
     return failures
-
-
-def _spread(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
-    """(view, sample indices) batches: `wanted` views spread evenly over all samples x views.
-
-    In the order of the blocks, so that each is read for as few batches as can be.
-    """
-    samples = manifest.samples
-    total = samples * manifest.views
-    places = np.unique(np.arange(min(wanted, total)) * total // min(wanted, total))
-    batches = []
-    for view in range(manifest.views):
-        mine = manifest.samples_at(places[places // samples == view] % samples)
-        mine = mine[[index not in skipped for index in mine.tolist()]]
-        batches += [(view, part) for part in np.split(mine, range(BATCH, len(mine), BATCH))]
-    return [(view, index) for view, index in batches if len(index)]
-
-
-def _whole_batches(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
-    """(view, sample indices) of whole batches, as the teacher saw them, with `wanted` views or
-    more: spread evenly over the cache, the first batch and the last among them."""
-    size = manifest.teacher_batch
-    assert size is not None
-    batches = [
-        (view, block, rows)
-        for view in range(manifest.views)
-        for block in range(manifest.blocks)
-        for rows in batches_of(len(manifest.rows(block)), size)
-    ]
-    count = min(len(batches), max(2, -(-wanted // size)))
-    chosen = []
-    for place in np.linspace(0, len(batches) - 1, count).astype(int).tolist():
-        view, block, rows = batches[place]
-        index = manifest.samples_of(block)[rows.start : rows.stop]
-        chosen.append((view, index[[sample not in skipped for sample in index.tolist()]]))
-    return chosen
-
-
-def _fields(cache: Cache) -> list[str]:
-    facts = cache.manifest.teacher
-    return list(CODECS[cache.manifest.codec].fields(facts.classes, facts.channels))
-
-
-def _rows(cache: Cache, view: int, index: Index) -> Arrays:
-    """The stored rows of some samples of a view, every array."""
-    names = [*_fields(cache), "box", "flip", "pred"]
-    places = cache.manifest.place(index)
-    blocks = places // cache.manifest.block
-    found: Arrays = {}
-    for block in np.unique(blocks).tolist():
-        inside = blocks == block
-        for name, part in cache.read_block(view, block, names).items():
-            rows = part[places[inside] - cache.manifest.rows(block).start]
-            if name not in found:
-                found[name] = np.empty((len(index), *rows.shape[1:]), rows.dtype)
-            found[name][inside] = rows
-    return found
-
-
-def _wrong_views(
-    cache: Cache, view: int, source: ImageSource | None, index: list[int], pixels: Tensor
-) -> Tensor:
-    """Other views of the same images: a random policy's next number, else turned by 90 degrees.
-
-    A mirror image would not do: teachers are trained not to tell it from the original.
-    """
-    manifest = cache.manifest
-    if manifest.format == "webdataset" and manifest.views > 1:
-        return _stack(stored_views(cache, (view + 1) % manifest.views, source, index))
-    if has_one_view(manifest.policy) or source is None:
-        return pixels.rot90(1, (2, 3))
-    draw = partial(draw_view, manifest.policy, manifest.size, manifest.seed, view + 1)
-    views = {}
-    for sample in index:
-        data = source.read(sample)
-        try:
-            views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
-        except BadImage as error:  # further down than the stored view reaches
-            raise now_bad(cache, source, sample, error) from error
-    return _stack(views)
-
-
-def _stack(views: dict[int, Tensor]) -> Tensor:
-    return torch.stack(list(views.values()))
 
 
 def _compare(

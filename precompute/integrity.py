@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from precompute.compare import BATCH, check_targets
+from precompute.compare import check_targets
+from precompute.compared_views import BATCH
 from precompute.fill import fill
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails

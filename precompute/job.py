@@ -2,10 +2,7 @@
 
 import argparse
 import platform
-import shlex
-import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +11,11 @@ import numpy as np
 import torch
 import torchvision
 
+from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
 from precompute.flags import DEFAULT_VIEWS
 from precompute.skips import share_of_flag
-from shared.cache.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
+from shared.cache.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.cache.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.cache.opening import FORMATS, head_digest
 from shared.cache.teacher_batches import TEACHER_BATCH, fitting_block, least_batch, misfit
 from shared.choices import VAL_POLICY, has_one_view
@@ -27,14 +26,10 @@ from shared.images.torchvision_sets import CIFAR
 from shared.models.build import stem_for, weights_digest
 from shared.pixels import decode, view
 from shared.pixels.normalise import NORMALISATIONS
-from shared.stop import StopRequest
 from shared.targets.codecs import CODECS
 from shared.targets.teacher import Teacher, load_teacher
 
-ROOT = Path(__file__).resolve().parents[1]
-IMAGENET_WEIGHTS = "IMAGENET1K_V1"
 BUILT_IN_CLASSES = {"imagenette": 10, "cifar10": 10, "cifar100": 100}
-DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         block = _block_of_batches(source, flags.block, block)
     store.check_block_size(block)
     device = pick_device(flags.device, local_rank)
-    weights = flags.weights or _default_weights(source, flags)
+    weights = flags.weights or default_weights(source, flags)
     normalisation = NORMALISATIONS[stem]
     teacher = load_teacher(
         flags.teacher,
@@ -188,41 +183,6 @@ def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> Non
         f"--student {flags.teacher} --out runs/teacher), then give --weights runs/teacher/best.pt"
         + (" --stem cifar" if cifar and not flags.teacher.startswith("cifar") else "")
     )
-
-
-def _default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
-    if source.spec != "digits":
-        return IMAGENET_WEIGHTS
-    stem = stem_for(flags.teacher, flags.stem)
-    if (flags.teacher, stem) != ("resnet34", "imagenet"):
-        raise InputError(
-            f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "
-            f"with stem {stem}; give its --weights"
-        )
-    best = DIGITS_TEACHER / "best.pt"
-    if not (DIGITS_TEACHER / "done").is_file():
-        _train_digits_teacher(flags.device)
-    return str(best)
-
-
-def _train_digits_teacher(device: str | None) -> None:
-    """No teacher for digits is published, so train/run.py makes one first: about a minute."""
-    command = [sys.executable, str(ROOT / "train" / "run.py"), "--recipe", "digits.resnet34.ce"]
-    command += ["--images", "digits", "--student", "resnet34", "--teacher", "none"]
-    command += ["--out", str(DIGITS_TEACHER), *(["--device", device] if device else [])]
-    print("digits has no teacher yet; training it first:\n  " + shlex.join(command), flush=True)
-    with StopRequest() as stop, subprocess.Popen(command) as training:
-        while (code := training.poll()) is None:
-            with suppress(subprocess.TimeoutExpired):
-                training.wait(0.1)
-            if stop.signal is not None:
-                training.terminate()  # once more does no harm, where the signal was the group's
-        stop.check()
-    if code != 0:
-        raise InputError(
-            f"the teacher of digits must train before precompute: the command above ended with "
-            f"exit code {code}; see its message and start again, it resumes"
-        )
 
 
 def _up_to_chunk(samples: int) -> int:

@@ -57,7 +57,7 @@ class Packing:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class PackedShard:
     sha256: str
     num_bytes: int
     samples: int
@@ -85,20 +85,20 @@ def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def read_receipt(packing: Packing, shard: int) -> Receipt | None:
+def read_receipt(packing: Packing, shard: int) -> PackedShard | None:
     """None unless the shard is there and has the bytes of its receipt."""
     name = packing.name(shard)
     try:
         facts = json.loads(read_regular(packing.to / FOLDER / f"{name}.json", MAX_RECEIPT))
         data = read_regular(packing.to / f"{name}.tar", int(facts["num_bytes"]))
         skipped = tuple((str(key), str(reason)) for key, reason in facts["skipped"])
-        receipt = Receipt(facts["sha256"], facts["num_bytes"], facts["samples"], skipped)
+        receipt = PackedShard(facts["sha256"], facts["num_bytes"], facts["samples"], skipped)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     return receipt if sha256(data).hexdigest() == receipt.sha256 else None
 
 
-def make_shard(packing: Packing, shard: int) -> Receipt:
+def make_shard(packing: Packing, shard: int) -> PackedShard:
     """Writes the shard and then its receipt, unless both are there.
 
     Raises: InputError for an image that does not decode, unless bad ones are skipped; InputError or
@@ -126,10 +126,10 @@ def make_shard(packing: Packing, shard: int) -> Receipt:
             _add(tar, f"{packed_key(key)}.cls", b"%d" % source.labels[index])
     content = buffer.getvalue()
     samples = len(packing.rows(shard)) - len(skipped)
-    receipt = Receipt(sha256(content).hexdigest(), len(content), samples, tuple(skipped))
+    receipt = PackedShard(sha256(content).hexdigest(), len(content), samples, tuple(skipped))
     name = packing.name(shard)
     LocalFiles(packing.to).write(f"{name}.tar", content)
-    facts = {field: getattr(receipt, field) for field in Receipt.__slots__}
+    facts = {field: getattr(receipt, field) for field in PackedShard.__slots__}
     LocalFiles(packing.to).write(f"{FOLDER}/{name}.json", json.dumps(facts).encode() + b"\n")
     return receipt
 
@@ -154,5 +154,5 @@ def start_worker(packing: Packing) -> None:
     begin_worker()
 
 
-def make_shard_here(shard: int) -> Receipt:
+def make_shard_here(shard: int) -> PackedShard:
     return make_shard(_packing, shard)

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from precompute.pack_shard import (
     FOLDER,
+    PackedShard,
     Packing,
-    Receipt,
     make_shard,
     make_shard_here,
     packed_key,
@@ -79,7 +79,7 @@ def pack(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _make_all(packing: Packing, workers: int) -> Iterator[Receipt]:
+def _make_all(packing: Packing, workers: int) -> Iterator[PackedShard]:
     """In any order. Raises: Stopped between two shards."""
     with StopRequest() as stop:
         if workers == 0:

@@ -28,7 +28,7 @@ def main() -> int:
         "hours, and after how many epochs of training the cache has paid. Writes nothing.",
         EXAMPLES,
     ).parse_args()
-    from precompute.measure import plan  # here, as it brings torch: --help does not wait for that
+    from precompute.plan_table import plan
 
     return plan(flags)
 

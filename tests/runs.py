@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from train.folder import read_metrics
+from train.run_files import read_metrics
 
 TIMINGS = {"seconds", "images_per_second"}
 FILES = ("run.json", "metrics.jsonl", "last.pt", "best.pt", "curves.png", "done")

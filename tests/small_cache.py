@@ -11,7 +11,8 @@ from torch.nn.functional import linear
 
 from shared.cache.block import Arithmetic, Block, sha256
 from shared.cache.keys import key_digest
-from shared.cache.manifest import FORMAT_VERSION, ORDERS, Manifest, SourceFacts, TeacherFacts
+from shared.cache.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.cache.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.cache.opening import Cache, create_cache, head_digest
 from shared.images.listing import Keys
 from shared.pixels.jpeg import encode_pixels

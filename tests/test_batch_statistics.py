@@ -22,8 +22,8 @@ import train.run
 from precompute import blocks, job, measure
 from precompute.flags import make_parser
 from shared import choices
-from shared.cache.manifest import permutation
 from shared.cache.opening import Cache, open_cache
+from shared.cache.permutation import permutation
 from shared.cache.teacher_batches import (
     TEACHER_BATCH,
     batches_of,

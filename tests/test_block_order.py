@@ -20,11 +20,13 @@ from shared.cache import opening as cache_module
 from shared.cache import webdataset_format
 from shared.cache.block import sha256
 from shared.cache.checks import stored_views
-from shared.cache.manifest import Manifest, permutation
+from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache, create_cache, open_cache
+from shared.cache.permutation import permutation
 from shared.files.sealed import unseal
 from shared.images.source import open_source
-from shared.loaders.shard_loader import Place, ShardLoader, draw_batches, plan
+from shared.loaders.shard_loader import ShardLoader
+from shared.loaders.shard_plan import Place, draw_batches, plan
 from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, snapshot, write_teacher
 from tests.runs import metrics
 from tests.small_cache import (

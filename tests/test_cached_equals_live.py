@@ -26,7 +26,8 @@ from shared.targets.teacher import Teacher
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
 from train.batch import Batch
 from train.cached_views import CachedViews
-from train.recipes import RECIPES, Recipe
+from train.recipe import Recipe
+from train.recipes import RECIPES
 from train.step import train_step
 from train.student import build_student
 from train.whole_batch import live_batch

@@ -23,7 +23,7 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
-from train.folder import read_metrics
+from train.run_files import read_metrics
 
 CD = "s_resnet18.t_resnet34.cd.ce"  # needs channels only
 KD = "s_resnet18.t_resnet34.kd.ce"  # needs logits

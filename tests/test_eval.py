@@ -29,7 +29,8 @@ from shared.errors import BadImage, InputError
 from shared.images.source import ImageSource, open_source
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.view import apply_to_image, draw_view
+from shared.pixels.policy import draw_view
+from shared.pixels.view import apply_to_image
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import (
     require_refused,

@@ -15,7 +15,7 @@ from precompute.flags import add_flags as precompute_flags
 from shared import choices
 from shared.cache.opening import FORMATS
 from shared.choices import ARCHITECTURES
-from shared.pixels.view import draw_view
+from shared.pixels.policy import draw_view
 from shared.targets.codecs import CODECS
 from tests.helpers import ROOT, Finished
 from train import names

@@ -19,7 +19,8 @@ from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Replay, Request
 from shared.pixels.decode import image_size
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.view import apply, draw_view
+from shared.pixels.policy import draw_view
+from shared.pixels.view import apply
 from tests.helpers import write_image_folder
 
 SIZE = 16

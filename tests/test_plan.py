@@ -179,7 +179,7 @@ def test_center_has_one_view(
 
 def test_the_warm_up_reads_images_from_the_whole_source(inputs: Inputs) -> None:
     source = inputs.job("zarr", "half").source
-    spread = measure._spread(source, 50)
+    spread = measure.spread_samples(source, 50)
     places = [list(source.keys).index(key) for key in spread.keys]
     assert len(set(places)) == len(spread) == 50
     assert len({place // 60 for place in places[:8]}) == 4, "eight in a row miss a quarter"

@@ -5,7 +5,8 @@ import pytest
 from shared.errors import InputError
 from train.guide import TeacherCorrect
 from train.losses import CE, KD, ChannelDistillation, GuidedKD, RobustChannelDistillation
-from train.recipes import DEFAULT_RECIPE, RECIPES, Recipe, Term, get_recipe
+from train.recipe import Recipe, Term
+from train.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
 from train.schedule import Constant, Steps, SwitchedOn
 
 Runs = list[tuple[int, int, float]]  # half-open ranges of epochs and the value there

@@ -25,8 +25,8 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import load, metrics, require_same_run
-from train.folder import read_metrics
 from train.recipes import DEFAULT_RECIPE
+from train.run_files import read_metrics
 
 CLASSES = 3
 EPOCHS = 3

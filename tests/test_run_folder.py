@@ -24,8 +24,9 @@ from tests.helpers import (
     write_teacher,
 )
 from train.difference import difference, needs_teacher
-from train.folder import RunFolder, on_cpu, read_metrics, read_run
+from train.folder import RunFolder, on_cpu
 from train.recipes import RECIPES, get_recipe
+from train.run_files import read_metrics, read_run
 from train.schema import Optional, Values, count, mismatch, one_of
 
 # Saved on the CPU

@@ -26,7 +26,8 @@ from shared.cache import zarr_format
 from shared.cache.block import Arithmetic, Block, Receipt, make_receipt, receipt_path, sha256
 from shared.cache.checks import note_arithmetic
 from shared.cache.keys import decode_keys, encode_keys, key_digest
-from shared.cache.manifest import FORMAT_VERSION, Manifest
+from shared.cache.manifest import Manifest
+from shared.cache.manifest_schema import FORMAT_VERSION
 from shared.cache.opening import FORMATS, open_cache
 from shared.errors import InputError
 from shared.files.local import LocalFiles

@@ -17,7 +17,8 @@ from PIL import Image
 
 from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
-from shared.loaders.shard_loader import ShardLoader, StreamBatch, plan
+from shared.loaders.shard_loader import ShardLoader, StreamBatch
+from shared.loaders.shard_plan import plan
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from tests.helpers import (

@@ -39,7 +39,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
-from train.folder import read_run
+from train.run_files import read_run
 
 RCD = "s_resnet18.t_resnet34.rcd.ce"
 

@@ -22,7 +22,7 @@ from shared.files import objects as object_files
 from shared.files import ranges, retry
 from shared.images import source as images
 from shared.images.source import ImageSource, open_source
-from shared.images.tars import folder_shards, pattern_shards
+from shared.images.tar_patterns import folder_shards, pattern_shards
 from tests import helpers
 from tests.fault_proxy import Fault, FaultProxy
 

@@ -21,7 +21,8 @@ from shared.images import source as images
 from shared.images import torchvision_sets as torchvision_source
 from shared.images.source import open_source
 from shared.images.torchvision_sets import to_png
-from shared.pixels.view import apply, draw_view
+from shared.pixels.policy import draw_view
+from shared.pixels.view import apply
 
 NAMES = {10: [f"name{i}" for i in range(10)], 100: [f"fine{i}" for i in range(100)]}
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from precompute import compare
+from precompute import compared_views
 from shared.cache.opening import open_cache
 from shared.errors import InputError
 from shared.files.sealed import seal, unseal
@@ -129,4 +129,4 @@ def test_an_image_that_was_damaged_below_its_stored_view_is_one_line(world: Worl
     cache = open_cache(world.folder / "cache", "train")
     source = replace(open_source(str(world.folder / "images"), "train"), reader=Garbled())  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"class0/001.jpg .* does not now \(.*\); restore"):
-        compare._wrong_views(cache, 0, source, [1], torch.zeros(1, 3, 32, 32))
+        compared_views.wrong_views(cache, 0, source, [1], torch.zeros(1, 3, 32, 32))

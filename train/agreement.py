@@ -14,7 +14,6 @@ Shapes: B samples of a batch, S pixels, C classes.
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,15 +29,12 @@ from shared.errors import InputError, note
 from shared.images.source import ImageSource, default_source
 from shared.loaders.pixel_loader import PixelLoader
 from shared.loaders.shard_loader import ShardLoader
-from shared.models.build import build_model, load_weights
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
 from shared.targets.codecs import CODECS
 from train.accuracy import correct, image_batches
-from train.average import plain_names
-from train.folder import RUN_FILE, RunFolder, read_run
+from train.checkpoint import load_student, run_of
 from train.images import open_images
-from train.state import require_fits
 from train.step import autocast
 
 BATCH = 256
@@ -70,53 +66,6 @@ def evaluate_checkpoint(flags: argparse.Namespace) -> int:
     precision = run["identity"].get("precision") or "fp32"
     print(evaluate_with_teacher(model, normalise, batches, device, precision))
     return 0
-
-
-def run_of(checkpoint: Path) -> dict[str, Any]:
-    """The run.json beside a checkpoint. InputError where one of the two is missing."""
-    if not checkpoint.is_file():
-        found = "is not a file" if checkpoint.exists() else "does not exist"
-        raise InputError(
-            f"--checkpoint must be a file, a run's best.pt or last.pt: {checkpoint} {found}; check "
-            f"the path"
-        )
-    if not (checkpoint.parent / RUN_FILE).exists():
-        raise InputError(
-            f"{checkpoint} has no run.json beside it, which says what network it is and on which "
-            f"images it was trained: give the best.pt in the run folder that train/run.py wrote, "
-            f"or copy that folder's run.json there"
-        )
-    return read_run(checkpoint.parent, "model", "flags")
-
-
-def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
-    """A plain state dict; of last.pt the network that its run evaluates. `facts`: run.json's model.
-
-    InputError where the file holds no such network.
-    """
-    model = build_model(facts["architecture"], facts["classes"], facts["stem"])
-    if checkpoint.name != "last.pt":
-        load_weights(model, str(checkpoint))
-        return model
-    saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
-    assert saved is not None
-    # Averaged weights, where the run keeps some, are what it evaluates.
-    weights = plain_names(saved["average"]) if saved.get("average") else None
-    if weights is None:
-        weights = {
-            name.removeprefix("backbone."): value
-            for name, value in saved["student"].items()
-            if name.startswith("backbone.")
-        }
-    try:
-        require_fits("weight", weights, model.state_dict())
-    except ValueError as error:
-        raise InputError(
-            f"{checkpoint} does not fit the run.json beside it: {error}; give a run folder as "
-            f"train/run.py wrote it"
-        ) from error
-    model.load_state_dict(weights)
-    return model
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 from shared.images.source import ImageSource
 from shared.units import duration
 from train.input import Input
-from train.recipes import Recipe, Term
+from train.recipe import Recipe, Term
 from train.schedule import Constant, Schedule, Steps, SwitchedOn
 from train.setup import Setup
 

@@ -25,7 +25,7 @@ from shared.targets.codecs import CODECS
 from shared.targets.targets import Head, Targets
 from train.batch import Batch
 from train.guide import Guide
-from train.recipes import Recipe
+from train.recipe import Recipe
 from train.whole_batch import moved
 
 GUIDE_ROWS = 8192  # samples whose mask is made at once

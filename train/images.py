@@ -1,11 +1,50 @@
-"""The two splits that training and evaluation look at, and what is wrong where one is not there."""
+"""The images of both splits that training and evaluation look at: of a source, or in view shards;
+and what is wrong where one is not there."""
 
+import argparse
 from pathlib import Path
 
+from shared.cache.checks import require_source
+from shared.cache.opening import Cache, has_split, open_cache
 from shared.errors import InputError
-from shared.images.source import ImageSource, open_source
+from shared.images.source import ImageSource, default_source, open_source
 
 NEITHER = ("train", "val")
+
+
+def open_run_images(
+    flags: argparse.Namespace, cache: Cache | None
+) -> tuple[ImageSource | None, ImageSource | Cache, int]:
+    """(training images, validation, classes). View shards need no training images."""
+    if cache is None:
+        spec = flags.images or default_source()
+        train = open_images(spec, "train")
+        return train, _val_images(spec, train.classes), len(train.classes)
+    cache.require_views()
+    facts = cache.manifest.source
+    spec = flags.images or facts.spec
+    if cache.manifest.format == "webdataset":
+        val: ImageSource | Cache
+        if has_split(flags.cache, "val") and not flags.images:
+            val = open_cache(flags.cache, "val")
+            val.require_views()
+            cache.manifest.require_comparable(val.manifest, val.where)
+        else:
+            val = _val_images(spec, facts.classes)
+        return None, val, len(facts.classes)
+    train = open_images(spec, "train", limit=facts.samples)
+    require_source(cache, train)
+    return train, _val_images(spec, facts.classes), len(facts.classes)
+
+
+def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
+    val = open_images(spec, "val")
+    if val.classes != classes:
+        raise InputError(
+            f"train and val must have the same classes: {spec} has {len(classes)} and "
+            f"{len(val.classes)}, or other names; make the folders of both splits the same"
+        )
+    return val
 
 
 def open_images(spec: str, split: str, limit: int | None = None) -> ImageSource:

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from shared.errors import printable
-from train.folder import read_metrics
+from train.run_files import read_metrics
 
 matplotlib.use("Agg")
 STYLES = ("-", "--", "-.", ":")

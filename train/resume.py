@@ -8,8 +8,9 @@ from typing import Any
 
 from shared.distributed import from_first
 from shared.errors import InputError
-from train.folder import RunFolder, read_metrics
+from train.folder import RunFolder
 from train.input import Input
+from train.run_files import read_metrics
 from train.setup import Setup
 from train.state import Position, TrainState
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from shared.cache.opening import Cache
 from shared.distributed import World, from_first
 from shared.errors import InputError
-from train.folder import RUN_FILE, read_run
+from train.run_files import RUN_FILE, read_run
 
 
 def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:

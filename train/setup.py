@@ -1,7 +1,7 @@
 """From the flags of train/run.py to everything that a run is made of, checked before it starts."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from shared.cache.checks import require_pixels, require_source, require_targets
+from shared.cache.checks import require_pixels, require_targets
 from shared.cache.live_teacher import cached_teacher
-from shared.cache.opening import Cache, has_split, open_cache
+from shared.cache.opening import Cache, open_cache
 from shared.cache.tails_file import read_tails, require_tails
 from shared.choices import ARCHITECTURES, VAL_POLICY
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.images.source import ImageSource, default_source
+from shared.images.source import ImageSource
 from shared.pixels.normalise import NORMALISATIONS, Normalisation
 from shared.targets.tails import Tails
 from shared.targets.teacher import Teacher
-from train.images import open_images
-from train.recipes import Recipe, get_recipe
+from train.images import open_run_images
+from train.recipe import Recipe
+from train.run_recipe import recipe_of
 from train.run_views import with_views_of_run
 from train.student import Student, build_student, place_student
 
@@ -59,7 +60,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
 
     InputError where flags, cache, images and recipe do not go together.
     """
-    recipe = _recipe(flags)
+    recipe = recipe_of(flags)
     world = read_world()
     device = pick_device(flags.device, world.local_rank)
     connect(world, device)
@@ -78,7 +79,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
             f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
             f"given; make one with precompute/run.py, or train without with --teacher none"
         )
-    train, val, classes = _sources(flags, cache)
+    train, val, classes = open_run_images(flags, cache)
     teacher = None
     if cache is not None:
         if flags.teacher == "cached":
@@ -185,62 +186,6 @@ def make_optimizer(
         weight_decay=recipe.weight_decay,
         fused=device.type == "cuda" and precision != "fp16",
     )
-
-
-def _sources(
-    flags: argparse.Namespace, cache: Cache | None
-) -> tuple[ImageSource | None, ImageSource | Cache, int]:
-    """(training images, validation, classes). View shards need no training images."""
-    if cache is None:
-        spec = flags.images or default_source()
-        train = open_images(spec, "train")
-        return train, _val_images(spec, train.classes), len(train.classes)
-    cache.require_views()
-    facts = cache.manifest.source
-    spec = flags.images or facts.spec
-    if cache.manifest.format == "webdataset":
-        val: ImageSource | Cache
-        if has_split(flags.cache, "val") and not flags.images:
-            val = open_cache(flags.cache, "val")
-            val.require_views()
-            cache.manifest.require_comparable(val.manifest, val.where)
-        else:
-            val = _val_images(spec, facts.classes)
-        return None, val, len(facts.classes)
-    train = open_images(spec, "train", limit=facts.samples)
-    require_source(cache, train)
-    return train, _val_images(spec, facts.classes), len(facts.classes)
-
-
-def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
-    val = open_images(spec, "val")
-    if val.classes != classes:
-        raise InputError(
-            f"train and val must have the same classes: {spec} has {len(classes)} and "
-            f"{len(val.classes)}, or other names; make the folders of both splits the same"
-        )
-    return val
-
-
-def _recipe(flags: argparse.Namespace) -> Recipe:
-    """The named recipe with this run's epochs, batch size, learning rate and averaging."""
-    for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
-        if (value := getattr(flags, name)) is not None and not value > 0:  # nan is not
-            raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
-    if not 0 <= flags.seed < 2**63:
-        raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
-    if flags.workers is not None and flags.workers < 0:
-        raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    if flags.ema is not None and not 0 < flags.ema < 1:
-        raise InputError(f"--ema must be between 0 and 1, like 0.9999: got {flags.ema}")
-    recipe = get_recipe(flags.recipe)
-    recipe = recipe.scaled(flags.epochs or recipe.epochs)
-    if flags.lr is not None:
-        rate = replace(recipe.learning_rate, value=flags.lr)
-        recipe = replace(recipe, learning_rate=rate)
-    if flags.ema is not None:
-        recipe = replace(recipe, ema=flags.ema)
-    return replace(recipe, batch_size=flags.batch_size or recipe.batch_size)
 
 
 def _with_sync_batchnorm(student: Student, device: torch.device) -> Student:

@@ -22,7 +22,7 @@ from shared.models.staged import StagedModel
 from train.accuracy import correct
 from train.average import WeightAverage, plain_names
 from train.batch import Batch
-from train.recipes import Recipe
+from train.recipe import Recipe
 from train.schema import count, mismatch
 from train.setup import Setup
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from shared.distributed import without_exchange
 from train.batch import Batch, StudentOutputs
-from train.recipes import Recipe
+from train.recipe import Recipe
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -14,8 +14,8 @@ from typing import Any
 from shared.errors import InputError, printable
 from train.comparable import not_comparable
 from train.difference import needs_teacher
-from train.folder import read_metrics, read_run
 from train.plots import draw_curves
+from train.run_files import read_metrics, read_run
 
 COLUMNS = (
     "run", "seeds", "teacher", "epochs", "val top-1, last", "best", "val top-5, last",
@@ -78,9 +78,9 @@ def _row(name: str, runs: list[Path]) -> tuple[str, ...]:
         str(len(seeds)),
         facts["identity"]["teacher"] if needs_teacher(facts["identity"]["recipe"]) else "none",
         f"{done} of {facts['epochs']}",
-        _spread([records[-1]["top1"] for records in val]),
-        _spread([max(record["top1"] for record in records) for records in val]),
-        _spread([records[-1]["top5"] for records in val]),
+        deviation([records[-1]["top1"] for records in val]),
+        deviation([max(record["top1"] for record in records) for records in val]),
+        deviation([records[-1]["top5"] for records in val]),
         f"{mean(speeds):.0f}",
         f"{cache['bytes_per_view']:,.0f} ({cache['codec']})" if cache else "-",
         " ".join(f"{share:.2g}" for share in (cache and cache.get("tails")) or ()) or "-",
@@ -97,7 +97,7 @@ def _records(run: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _spread(values: list[float]) -> str:
+def deviation(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.2f}%"
     return f"{mean(values):.2f} ± {stdev(values):.2f}%"

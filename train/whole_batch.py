@@ -6,7 +6,7 @@ from torch import Tensor
 from shared.distributed import World, sum_over
 from shared.targets.targets import Targets
 from train.batch import Batch
-from train.recipes import Recipe
+from train.recipe import Recipe
 
 
 def live_batch(

@@ -27,24 +27,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared import choices
+from shared.cache.manifest_schema import _VERSION_1, _VERSION_2, FORMAT_VERSION, MOST_BLOCKS, ORDERS
+from shared.cache.permutation import inverse_permutation, permutation
 from shared.cache.teacher_batches import misfit
 from shared.errors import InputError
-from shared.files import schema
 from shared.files.sealed import parse_object, seal, unseal
 from shared.targets.codecs import CODECS
 
-FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-ORDERS = {"zarr": "source", "webdataset": "permuted"}  # of version 2
-MOST_VIEWS = 10_000
-MOST_BLOCKS = 10_000_000  # of all views
 
 # Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
 _INFORMATIVE = ("format_version", "views", "source.spec", "teacher.weights", "versions")
@@ -55,7 +51,6 @@ _AS_EVER = {
     "statistics": '"eval"',
     "teacher_batch": "null",
 }
-_PURPOSE = int.from_bytes(b"blocks", "big")
 
 
 @dataclass(frozen=True)
@@ -134,7 +129,7 @@ class Manifest:
         """The positions of samples: the inverse of `samples_at`. position // block is the block."""
         if self.order == "source":
             return samples
-        return _inverse(self.seed, self.samples)[samples]
+        return inverse_permutation(self.seed, self.samples)[samples]
 
     def cache_id(self) -> str:
         """Twelve hex digits that name what was cached, whatever the number of views."""
@@ -289,80 +284,3 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
             full = f"{name}.{inner}" if inner else name
             if full not in _INFORMATIVE:
                 yield full.replace(".", " "), json.dumps(fact)
-
-
-def permutation(seed: int, samples: int) -> NDArray[np.int64]:
-    """(N,) the sample at every position; read only."""
-    return _permutations(seed, samples)[0]
-
-
-def _inverse(seed: int, samples: int) -> NDArray[np.int64]:
-    return _permutations(seed, samples)[1]
-
-
-@lru_cache(maxsize=4)  # of train and val; 20 MB for ImageNet
-def _permutations(seed: int, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N,) samples by position, and (N,) positions by sample."""
-    key = np.array([seed, _PURPOSE], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=np.zeros(4, np.uint64)).random_raw(samples)
-    order = np.argsort(words, kind="stable")
-    inverse = np.empty(samples, np.int64)
-    inverse[order] = np.arange(samples)
-    for array in (order, inverse):
-        array.setflags(write=False)
-    return order, inverse
-
-
-_SOURCE = schema.record(
-    {
-        "spec": schema.text,
-        "samples": schema.integer(1, 10**8),
-        "digest": schema.sha256,
-        "classes": schema.many(schema.text, 1, 10**6),
-    }
-)
-_TEACHER = schema.record(
-    {
-        "architecture": schema.one_of(choices.ARCHITECTURES),
-        "stem": schema.one_of(choices.STEMS),
-        "classes": schema.integer(1, 10**6),
-        "channels": schema.many(schema.integer(1, 10**6), 3, 4),
-        "weights": schema.text,
-        "sha256": schema.sha256,
-        "head_sha256": schema.sha256,
-    }
-)
-_FACTS: dict[str, schema.Check] = {
-    "format_version": schema.integer(1, FORMAT_VERSION),
-    "cache_id": schema.digest(12),
-    "format": schema.one_of(choices.FORMATS),
-    "split": schema.text,
-    "source": _SOURCE,
-    "policy": schema.one_of(choices.POLICIES),
-    "size": schema.integer(1, 4096),
-    "seed": schema.integer(0, 2**63 - 1),
-    "views": schema.integer(1, MOST_VIEWS),
-    "interpolation": schema.text,
-    "antialias": schema.boolean,
-    "decoder": schema.text,
-    "mean": schema.many(schema.number(-1000, 1000), 3, 3),
-    "std": schema.many(schema.number(0, 1000), 3, 3),
-    "teacher": _TEACHER,
-    "precision": schema.one_of(choices.TEACHER_PRECISIONS),
-    "codec": schema.one_of(choices.CODECS),
-    "codec_version": schema.integer(1, 10**6),
-    "block": schema.integer(1, 2**31 - 1),
-    "versions": schema.mapping(schema.text, schema.text),
-}
-_VERSION_1 = schema.record(_FACTS)
-_VERSION_2 = schema.record(
-    {
-        **_FACTS,
-        "order": schema.one_of(ORDERS.values()),
-        "converted_from": schema.one_of((None, "half")),
-    },
-    optional={
-        "statistics": schema.one_of(("batch",)),
-        "teacher_batch": schema.integer(2, 10**6),
-    },
-)

@@ -205,7 +205,7 @@ class Cache:
                 whole[name][self.manifest.samples_of(block)] = part
         return whole
 
-    def shard(self, view: int, block: int) -> Iterator[webdataset_format.Sample]:
+    def shard(self, view: int, block: int) -> Iterator[webdataset_format.StoredView]:
         """The samples of a block, in its order; of a cache in the format webdataset."""
         path = webdataset_format.shard_path(view, block)
         receipt = self._usable_receipt(view, block)

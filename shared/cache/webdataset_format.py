@@ -140,8 +140,8 @@ def decode(
 
 
 def rows_of(
-    manifest: Manifest, block: int, found: Iterable["Sample"]
-) -> Iterator[tuple[int, "Sample"]]:
+    manifest: Manifest, block: int, found: Iterable["StoredView"]
+) -> Iterator[tuple[int, "StoredView"]]:
     """(row in the block, sample) of each."""
     row_of = {index: row for row, index in enumerate(manifest.samples_of(block).tolist())}
     return ((row_of[sample.index], sample) for sample in found)
@@ -161,7 +161,7 @@ def unpack(manifest: Manifest, data: bytes) -> np.void:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StoredView:
     index: int  # in the source
     label: int
     key: str  # "" in shards of version 1
@@ -171,7 +171,7 @@ class Sample:
 
 def samples(
     manifest: Manifest, block: int, shard: bytes, skipped: Collection[int] | None = None
-) -> Iterator[Sample]:
+) -> Iterator[StoredView]:
     """Every sample of a block's shard, in order. For shards whose hash was checked.
 
     With `skipped`, the samples of the block that the shard is to lack, the others must be there.
@@ -209,7 +209,7 @@ def samples(
             if not 0 <= label < classes:
                 raise ValueError(f"label must be one of {classes:,} classes: got {label}")
             inside.remove(index)
-            yield Sample(index, label, key, jpeg, targets)
+            yield StoredView(index, label, key, jpeg, targets)
         if skipped is not None and (lost := sorted(inside - set(skipped))):
             raise ValueError(f"it lacks sample {lost[0]}")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:

@@ -25,7 +25,8 @@ from shared.images.ilsvrc import list_official, official_tar
 from shared.images.kept_listing import kept_listing
 from shared.images.listing import Keys, Listing, shown
 from shared.images.readers import FolderReader, TarReader
-from shared.images.tars import folder_shards, is_pattern, list_shards, pattern_shards
+from shared.images.tar_patterns import folder_shards, is_pattern, pattern_shards
+from shared.images.tars import list_shards
 from shared.images.torchvision_sets import (
     CIFAR,
     CifarReader,

@@ -18,87 +18,33 @@ of tars and members.
 import json
 import os
 import posixpath
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from shared.errors import InputError
-from shared.files.objects import require_driver
-from shared.files.ranges import absolute, is_url, open_ranges, read_whole
-from shared.files.regular import regular_size
+from shared.files.ranges import is_url, open_ranges, read_whole
 from shared.files.retry import patiently_local
 from shared.files.tar import Member, members
-from shared.images.braces import expand
 from shared.images.kept_listing import Stamps
 from shared.images.listing import Keys, Listing, Places, shortened, shown, unreadable
 
 IMAGES = ("jpg", "jpeg", "png")
-ALIASES = {"val": ("val", "validation")}
 READ_AT_ONCE = 8  # remote tars
 MAX_LABEL = 1 << 20  # bytes of a cls or json member
 MAX_NAMES = 1 << 26  # bytes of classes.txt or classes.json
 MAX_CLASSES = 1_000_000  # where no file names them
 
 
-class Sample(NamedTuple):
+class TarSample(NamedTuple):
     key: str
     label: int | str  # or the name of a class
     offset: int  # of the image in its tar
     size: int
-
-
-def is_pattern(spec: str) -> bool:
-    return spec.endswith(".tar") or is_url(spec)
-
-
-def folder_shards(root: Path, split: str) -> list[str]:
-    """The tars of a folder that belong to the split; [] if it has no such tars."""
-    names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
-    return [str(root / name) for name in names if _belongs(name, split)]
-
-
-def pattern_shards(spec: str, split: str) -> list[str]:
-    """The tars of a pattern that belong to the split.
-
-    Raises: InputError if it has no tars, one is a local file that does not exist, or no driver
-    opens the URL.
-    """
-    if is_url(spec):
-        require_driver(spec)
-    paths = expand(spec.replace("{split}", split))
-    if "{split}" not in spec:
-        paths = [path for path in paths if _belongs(path, split)]
-    if not paths or not all(path.endswith(".tar") for path in paths):
-        raise InputError(
-            f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
-            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {shown(spec)}"
-        )
-    paths = [path if is_url(path) else str(absolute(path)) for path in paths]
-    found = {path: _local_size(path) for path in paths if not is_url(path)}
-    missing = [path for path, size in found.items() if size is None]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
-            f"{shown(missing[0])}; correct the range in {shown(spec)}"
-        )
-    return paths
-
-
-def _local_size(path: str) -> int | None:
-    """Bytes; None where nothing is."""
-    try:
-        return patiently_local(path, lambda: regular_size(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # also a name that no file can have
-        reason = getattr(error, "strerror", None) or "no file has such a name"
-        raise InputError(f"{shown(path)} cannot be read: {reason}; correct --images") from error
 
 
 def list_shards(paths: list[str], stamps: Stamps) -> Listing:
@@ -108,7 +54,7 @@ def list_shards(paths: list[str], stamps: Stamps) -> Listing:
         if not remote:
             stamps.take(path)
     names = _class_names(posixpath.dirname(paths[0]), stamps)
-    found: list[list[Sample]] = []
+    found: list[list[TarSample]] = []
     with ThreadPoolExecutor(READ_AT_ONCE if remote else 1) as threads:
         if remote:
             list(threads.map(stamps.take, paths))
@@ -133,14 +79,8 @@ def list_shards(paths: list[str], stamps: Stamps) -> Listing:
     )
 
 
-def _belongs(path: str, split: str) -> bool:
-    folder, name = posixpath.split(path)
-    words = {*re.split(r"[-_.]", name), posixpath.basename(folder)}
-    return not words.isdisjoint(ALIASES.get(split, (split,)))
-
-
-def _index(path: str) -> list[Sample]:
-    def index_once() -> list[Sample]:
+def _index(path: str) -> list[TarSample]:
+    def index_once() -> list[TarSample]:
         with open_ranges(path) as file:
             return list(_samples(file, path))
 
@@ -150,7 +90,7 @@ def _index(path: str) -> list[Sample]:
         raise unreadable(path, error) from error
 
 
-def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
+def _samples(file: BinaryIO, path: str) -> Iterator[TarSample]:
     def key(member: Member) -> str:
         folder, name = posixpath.split(member.name)
         return posixpath.join(folder, name.split(".", 1)[0])
@@ -173,7 +113,7 @@ def _samples(file: BinaryIO, path: str) -> Iterator[Sample]:
                 f"an integer in cls, or json with an integer label or cls, or the name of a class"
             )
         file.seek(label.offset)
-        yield Sample(
+        yield TarSample(
             name, _label(file.read(label.size), label, path), images[0].offset, images[0].size
         )
 
@@ -244,7 +184,7 @@ def _require_names(names: list[str], path: str) -> None:
 
 
 def _labels(
-    samples: list[Sample], names: list[str] | None, path: str
+    samples: list[TarSample], names: list[str] | None, path: str
 ) -> tuple[list[int], list[str]]:
     """(label of each sample, classes)"""
     position = {name: label for label, name in enumerate(names or [])}

@@ -25,7 +25,8 @@ from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.view import TooSmall, apply, apply_to_image, draw_view, new_batch, stored_view
+from shared.pixels.policy import TooSmall, draw_view
+from shared.pixels.view import apply, apply_to_image, new_batch, stored_view
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
-from precompute.job import DIGITS_TEACHER
+from precompute.digits_teacher import DIGITS_TEACHER
 from shared.cache import webdataset_format, zarr_format
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest

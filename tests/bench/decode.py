@@ -41,7 +41,8 @@ if not __package__:
 from shared.errors import BadImage
 from shared.pixels.decode import decode, decode_rows, image_size
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.view import View, apply, apply_to_image, draw_view
+from shared.pixels.policy import draw_view
+from shared.pixels.view import View, apply, apply_to_image
 
 SIZE = 224
 TIMED = 200  # pairs

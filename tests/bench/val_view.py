@@ -29,7 +29,8 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from shared.pixels.decode import decode
-from shared.pixels.view import apply_to_image, draw_view
+from shared.pixels.policy import draw_view
+from shared.pixels.view import apply_to_image
 
 SIZE, RESIZED = 224, 256
 POLICIES = ("center", "resize-center")

@@ -1,0 +1,54 @@
+"""The teacher of the built-in digits, which nobody publishes: train/run.py makes it first."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from shared.errors import InputError
+from shared.images.source import ImageSource
+from shared.models.build import stem_for
+from shared.stop import StopRequest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMAGENET_WEIGHTS = "IMAGENET1K_V1"
+
+DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
+
+
+def default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
+    if source.spec != "digits":
+        return IMAGENET_WEIGHTS
+    stem = stem_for(flags.teacher, flags.stem)
+    if (flags.teacher, stem) != ("resnet34", "imagenet"):
+        raise InputError(
+            f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "
+            f"with stem {stem}; give its --weights"
+        )
+    best = DIGITS_TEACHER / "best.pt"
+    if not (DIGITS_TEACHER / "done").is_file():
+        _train_digits_teacher(flags.device)
+    return str(best)
+
+
+def _train_digits_teacher(device: str | None) -> None:
+    """No teacher for digits is published, so train/run.py makes one first: about a minute."""
+    command = [sys.executable, str(ROOT / "train" / "run.py"), "--recipe", "digits.resnet34.ce"]
+    command += ["--images", "digits", "--student", "resnet34", "--teacher", "none"]
+    command += ["--out", str(DIGITS_TEACHER), *(["--device", device] if device else [])]
+    print("digits has no teacher yet; training it first:\n  " + shlex.join(command), flush=True)
+    with StopRequest() as stop, subprocess.Popen(command) as training:
+        while (code := training.poll()) is None:
+            with suppress(subprocess.TimeoutExpired):
+                training.wait(0.1)
+            if stop.signal is not None:
+                training.terminate()  # once more does no harm, where the signal was the group's
+        stop.check()
+    if code != 0:
+        raise InputError(
+            f"the teacher of digits must train before precompute: the command above ended with "
+            f"exit code {code}; see its message and start again, it resumes"
+        )

@@ -1,0 +1,67 @@
+"""What manifest.json may hold, field by field, for files/schema.py."""
+
+from shared import choices
+from shared.files import schema
+
+FORMAT_VERSION = 2
+ORDERS = {"zarr": "source", "webdataset": "permuted"}  # of version 2
+MOST_VIEWS = 10_000
+MOST_BLOCKS = 10_000_000  # of all views
+
+_SOURCE = schema.record(
+    {
+        "spec": schema.text,
+        "samples": schema.integer(1, 10**8),
+        "digest": schema.sha256,
+        "classes": schema.many(schema.text, 1, 10**6),
+    }
+)
+
+_TEACHER = schema.record(
+    {
+        "architecture": schema.one_of(choices.ARCHITECTURES),
+        "stem": schema.one_of(choices.STEMS),
+        "classes": schema.integer(1, 10**6),
+        "channels": schema.many(schema.integer(1, 10**6), 3, 4),
+        "weights": schema.text,
+        "sha256": schema.sha256,
+        "head_sha256": schema.sha256,
+    }
+)
+
+_FACTS: dict[str, schema.Check] = {
+    "format_version": schema.integer(1, FORMAT_VERSION),
+    "cache_id": schema.digest(12),
+    "format": schema.one_of(choices.FORMATS),
+    "split": schema.text,
+    "source": _SOURCE,
+    "policy": schema.one_of(choices.POLICIES),
+    "size": schema.integer(1, 4096),
+    "seed": schema.integer(0, 2**63 - 1),
+    "views": schema.integer(1, MOST_VIEWS),
+    "interpolation": schema.text,
+    "antialias": schema.boolean,
+    "decoder": schema.text,
+    "mean": schema.many(schema.number(-1000, 1000), 3, 3),
+    "std": schema.many(schema.number(0, 1000), 3, 3),
+    "teacher": _TEACHER,
+    "precision": schema.one_of(choices.TEACHER_PRECISIONS),
+    "codec": schema.one_of(choices.CODECS),
+    "codec_version": schema.integer(1, 10**6),
+    "block": schema.integer(1, 2**31 - 1),
+    "versions": schema.mapping(schema.text, schema.text),
+}
+
+_VERSION_1 = schema.record(_FACTS)
+
+_VERSION_2 = schema.record(
+    {
+        **_FACTS,
+        "order": schema.one_of(ORDERS.values()),
+        "converted_from": schema.one_of((None, "half")),
+    },
+    optional={
+        "statistics": schema.one_of(("batch",)),
+        "teacher_batch": schema.integer(2, 10**6),
+    },
+)

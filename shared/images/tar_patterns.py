@@ -1,0 +1,69 @@
+"""Which tars belong to a split: of a folder, or of a pattern with braces, here or at a URL."""
+
+import posixpath
+import re
+from pathlib import Path
+
+from shared.errors import InputError
+from shared.files.objects import require_driver
+from shared.files.ranges import absolute, is_url
+from shared.files.regular import regular_size
+from shared.files.retry import patiently_local
+from shared.images.braces import expand
+from shared.images.listing import shown
+
+ALIASES = {"val": ("val", "validation")}
+
+
+def is_pattern(spec: str) -> bool:
+    return spec.endswith(".tar") or is_url(spec)
+
+
+def folder_shards(root: Path, split: str) -> list[str]:
+    """The tars of a folder that belong to the split; [] if it has no such tars."""
+    names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
+    return [str(root / name) for name in names if _belongs(name, split)]
+
+
+def pattern_shards(spec: str, split: str) -> list[str]:
+    """The tars of a pattern that belong to the split.
+
+    Raises: InputError if it has no tars, one is a local file that does not exist, or no driver
+    opens the URL.
+    """
+    if is_url(spec):
+        require_driver(spec)
+    paths = expand(spec.replace("{split}", split))
+    if "{split}" not in spec:
+        paths = [path for path in paths if _belongs(path, split)]
+    if not paths or not all(path.endswith(".tar") for path in paths):
+        raise InputError(
+            f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
+            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {shown(spec)}"
+        )
+    paths = [path if is_url(path) else str(absolute(path)) for path in paths]
+    found = {path: _local_size(path) for path in paths if not is_url(path)}
+    missing = [path for path, size in found.items() if size is None]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
+            f"{shown(missing[0])}; correct the range in {shown(spec)}"
+        )
+    return paths
+
+
+def _local_size(path: str) -> int | None:
+    """Bytes; None where nothing is."""
+    try:
+        return patiently_local(path, lambda: regular_size(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # also a name that no file can have
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise InputError(f"{shown(path)} cannot be read: {reason}; correct --images") from error
+
+
+def _belongs(path: str, split: str) -> bool:
+    folder, name = posixpath.split(path)
+    words = {*re.split(r"[-_.]", name), posixpath.basename(folder)}
+    return not words.isdisjoint(ALIASES.get(split, (split,)))

@@ -1,0 +1,145 @@
+"""Which shard goes to which process and worker, and which samples make a batch: a pure function of
+(seed, epoch, rank, worker)."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from webdataset import shuffle
+
+from shared.errors import InputError
+
+BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker of one rank streams in one epoch."""
+
+    blocks: tuple[int, ...]  # in order
+    batches: int
+    samples: int
+
+
+def plan(
+    samples: NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    world: int,
+    workers: int,
+) -> list[list[Share]]:
+    """[rank][worker] -> Share, from the number of samples in each block of the epoch's view.
+
+    Blocks are dealt in a shuffled order, each to the rank with the fewest samples so far, then
+    likewise to that rank's workers. `batch_size` is one rank's. All ranks get as many batches as
+    the fullest needs; within a rank they are spread over the workers by their samples.
+    """
+    generator = np.random.Philox(
+        key=np.array([seed, int.from_bytes(b"shards", "big")], dtype=np.uint64),
+        counter=np.array([0, 0, 0, epoch], dtype=np.uint64),
+    )
+    order = np.argsort(generator.random_raw(len(samples)), kind="stable")
+    ranks = deal(order.tolist(), samples, world)
+    fullest = max(int(samples[blocks].sum()) for blocks in ranks)
+    steps = max(1, -(-fullest // batch_size))
+    shares = []
+    for blocks in ranks:
+        # No more workers than steps: each that has samples yields at least one batch.
+        hands = deal(blocks, samples, max(1, min(workers, steps)))
+        hands += [[] for _ in range(workers - len(hands))]
+        sizes = [int(samples[hand].sum()) for hand in hands]
+        if sum(sizes) < steps:
+            raise InputError(
+                f"every process takes part in every step: one has {sum(sizes)} samples for "
+                f"{steps} steps in shards of {int(samples.max())}; use fewer processes, or make "
+                f"the cache with a smaller --block"
+            )
+        counts = share_steps(steps, sizes)
+        shares.append(
+            [
+                Share(tuple(hand), count, size)
+                for hand, count, size in zip(hands, counts, sizes, strict=True)
+            ]
+        )
+    return shares
+
+
+def deal(blocks: list[int], samples: NDArray[np.int64], hands: int) -> list[list[int]]:
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    sizes = [0] * hands
+    for block in blocks:
+        poorest = sizes.index(min(sizes))
+        dealt[poorest].append(block)
+        sizes[poorest] += int(samples[block])
+    return dealt
+
+
+def share_steps(steps: int, sizes: list[int]) -> list[int]:
+    """`steps` over the workers in proportion to their samples, by largest remainder.
+
+    A worker with samples gets at least one batch, and none gets more batches than samples.
+    """
+    total = sum(sizes)
+    counts = [min(max(steps * size // total, size > 0), size) for size in sizes]
+    while sum(counts) != steps:
+        missing = 1 if sum(counts) < steps else -1
+        room = [
+            worker
+            for worker, (count, size) in enumerate(zip(counts, sizes, strict=True))
+            if (count < size if missing > 0 else count > 1)
+        ]
+        # The worker whose batches are the largest gives one more, or whose are smallest one less.
+        chosen = max(room, key=lambda worker: missing * sizes[worker] / max(counts[worker], 1))
+        counts[chosen] += missing
+    return counts
+
+
+def skip(batches: list[int], steps: int) -> list[int]:
+    """How many of each worker's batches lie in the first `steps`, as workers take turns."""
+    taken = [0] * len(batches)
+    for turn in range(max(batches)):
+        for worker, count in enumerate(batches):
+            if turn < count and sum(taken) < steps:
+                taken[worker] += 1
+    return taken
+
+
+@dataclass(frozen=True)
+class Place:
+    """Who draws, and when: what a shuffle depends on."""
+
+    seed: int
+    epoch: int
+    rank: int
+    worker: int
+
+
+def draw_batches(
+    samples: Callable[[int], Iterator[T]], shares: list[Share], place: Place, first: int = 0
+) -> Iterator[list[T] | None]:
+    """One worker's batches of an epoch, of what `samples` gives for its blocks, from the rank's
+    step `first` on. `shares` are those of the rank's workers.
+
+    Every worker yields equally often, None when it has no more batches: were one to end before the
+    others, whose batch comes next would depend on who is faster.
+    """
+    share = shares[place.worker]
+    skipped = skip([share.batches for share in shares], first)
+    # One integer of its own for each place: Random hashes the text.
+    rng = random.Random(f"{place.seed} {place.epoch} {place.rank} {place.worker}")
+    inputs = (sample for block in share.blocks for sample in samples(block))
+    stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(inputs)
+    sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
+    for _ in range(sum(sizes[: skipped[place.worker]])):
+        next(stream)  # read and shuffled as ever, but not decoded
+    for turn in range(min(skipped), max(share.batches for share in shares)):
+        if skipped[place.worker] <= turn < share.batches:
+            yield [next(stream) for _ in range(sizes[turn])]
+        else:
+            yield None

@@ -1,0 +1,118 @@
+"""How views are drawn: the view policies.
+
+A view is a pure function of (policy, size, seed, view number, sample index, image shape). The
+counter-based generator Philox starts from key (seed, PURPOSE) and counter (0, 0, number, index),
+each in a 64-bit word of its own, never added: no two views share their random words, and order,
+workers and restarts do not matter. Every draw takes the same number of words, each with one
+meaning. Only raw words are used: NumPy promises those for ever (NEP 19), but not what its Generator
+makes of them. `exp` and `log` may differ in the last bit between machines, which is one reason why
+caches store the box as well as the seed.
+"""
+
+import math
+
+import numpy as np
+
+from shared.choices import POLICIES
+from shared.errors import InputError
+from shared.pixels.decode import MAX_PIXELS
+from shared.pixels.view import CENTER, WHOLE, View, shorter_side
+
+# torchvision's RandomResizedCrop with its defaults, those of every ImageNet recipe
+SCALE = (0.08, 1.0)  # share of the image's area
+RATIO = (3 / 4, 4 / 3)  # width / height
+ATTEMPTS = 10
+PAD = 4  # pixels: the usual CIFAR augmentation
+
+PURPOSE = int.from_bytes(b"view", "big")
+WORDS = 1 + 4 * ATTEMPTS  # flip, then (area, ratio, top, left) for each attempt
+
+
+class TooSmall(InputError):
+    """An image too small for the policy: a fact about the image, as one that does not decode."""
+
+
+def draw_view(
+    policy: str, size: int, seed: int, number: int, index: int, height: int, width: int
+) -> View:
+    """View `number` of sample `index` (in source order) for an image of height x width pixels.
+
+    `size` is the side in pixels of what the network sees; number, index >= 0.
+    Raises: InputError for an unknown policy or a seed outside 0..2**64-1, TooSmall for an image
+    that `pad-crop` cannot take.
+    """
+    if not 0 <= seed < 2**64:
+        raise InputError(f"--seed must be at least 0 and below 2**64, got {seed}")
+    if policy == "random-resized-crop":
+        return _random_resized_crop(_uniforms(seed, number, index), height, width)
+    if policy == "pad-crop":
+        return _pad_crop(_uniforms(seed, number, index), size, height, width)
+    if policy == "resize-center":
+        return _resize_center(size, height, width)
+    if policy == "center":
+        return _center(size, height, width)
+    raise InputError(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+
+
+def _uniforms(seed: int, number: int, index: int) -> list[float]:
+    """WORDS numbers in [0, 1), multiples of 2**-53."""
+    # Arrays, because NumPy takes a list with integers from 2**63 up through float64 and loses them.
+    # Philox counts its blocks of four words in counter word 0: the streams of two (number, index)
+    # are at least 2**128 blocks apart.
+    key = np.array([seed, PURPOSE], dtype=np.uint64)
+    counter = np.array([0, 0, number, index], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=counter).random_raw(WORDS)
+    uniforms: list[float] = ((words >> 11) * 2.0**-53).tolist()
+    return uniforms
+
+
+def _random_resized_crop(uniforms: list[float], height: int, width: int) -> View:
+    flip = uniforms[0] < 0.5
+    log_ratio = math.log(RATIO[0]), math.log(RATIO[1])
+    for attempt in range(ATTEMPTS):
+        area, ratio, top, left = uniforms[1 + 4 * attempt : 5 + 4 * attempt]
+        area = height * width * (SCALE[0] + area * (SCALE[1] - SCALE[0]))
+        ratio = math.exp(log_ratio[0] + ratio * (log_ratio[1] - log_ratio[0]))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return View(_below(top, height - h + 1), _below(left, width - w + 1), h, w, flip)
+    # No box fitted, as in a panorama: the largest central one of an allowed ratio.
+    h, w = height, width
+    if width / height < RATIO[0]:
+        h = round(width / RATIO[0])
+    elif width / height > RATIO[1]:
+        w = round(height * RATIO[1])
+    return View((height - h) // 2, (width - w) // 2, h, w, flip)
+
+
+def _pad_crop(uniforms: list[float], size: int, height: int, width: int) -> View:
+    least = size - 2 * PAD
+    if min(height, width) < least:
+        raise TooSmall(
+            f"--policy pad-crop at --size {size} needs images of at least {least} x {least} "
+            f"pixels, got {width} x {height}: choose a smaller --size or another policy"
+        )
+    top = _below(uniforms[1], height + 2 * PAD - size + 1) - PAD
+    left = _below(uniforms[2], width + 2 * PAD - size + 1) - PAD
+    return View(top, left, size, size, uniforms[0] < 0.5)
+
+
+def _resize_center(size: int, height: int, width: int) -> View:
+    """The whole image; of one so long that it would have more than MAX_PIXELS when it is resized
+    (1,365 times as long as wide at 224 px), the central part that has not."""
+    side = min(height, width)
+    longest = side if size <= WHOLE else MAX_PIXELS * side // shorter_side(size) ** 2
+    h, w = min(height, longest), min(width, longest)
+    return View((height - h) // 2, (width - w) // 2, h, w, False, resize_first=True)
+
+
+def _center(size: int, height: int, width: int) -> View:
+    side = min(height, width)
+    if size > WHOLE:
+        side = round(side * CENTER)
+    return View((height - side) // 2, (width - side) // 2, side, side, False)
+
+
+def _below(uniform: float, bound: int) -> int:
+    """An integer in 0..bound-1; bounds here are far below 2**53, so that every one is as likely."""
+    return int(uniform * bound)

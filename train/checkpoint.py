@@ -1,0 +1,59 @@
+"""A trained student from a run's folder: what it is, and its weights."""
+
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InputError
+from shared.models.build import build_model, load_weights
+from shared.models.staged import StagedModel
+from train.average import plain_names
+from train.folder import RunFolder
+from train.run_files import RUN_FILE, read_run
+from train.state import require_fits
+
+
+def run_of(checkpoint: Path) -> dict[str, Any]:
+    """The run.json beside a checkpoint. InputError where one of the two is missing."""
+    if not checkpoint.is_file():
+        found = "is not a file" if checkpoint.exists() else "does not exist"
+        raise InputError(
+            f"--checkpoint must be a file, a run's best.pt or last.pt: {checkpoint} {found}; check "
+            f"the path"
+        )
+    if not (checkpoint.parent / RUN_FILE).exists():
+        raise InputError(
+            f"{checkpoint} has no run.json beside it, which says what network it is and on which "
+            f"images it was trained: give the best.pt in the run folder that train/run.py wrote, "
+            f"or copy that folder's run.json there"
+        )
+    return read_run(checkpoint.parent, "model", "flags")
+
+
+def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
+    """A plain state dict; of last.pt the network that its run evaluates. `facts`: run.json's model.
+
+    InputError where the file holds no such network.
+    """
+    model = build_model(facts["architecture"], facts["classes"], facts["stem"])
+    if checkpoint.name != "last.pt":
+        load_weights(model, str(checkpoint))
+        return model
+    saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
+    assert saved is not None
+    # Averaged weights, where the run keeps some, are what it evaluates.
+    weights = plain_names(saved["average"]) if saved.get("average") else None
+    if weights is None:
+        weights = {
+            name.removeprefix("backbone."): value
+            for name, value in saved["student"].items()
+            if name.startswith("backbone.")
+        }
+    try:
+        require_fits("weight", weights, model.state_dict())
+    except ValueError as error:
+        raise InputError(
+            f"{checkpoint} does not fit the run.json beside it: {error}; give a run folder as "
+            f"train/run.py wrote it"
+        ) from error
+    model.load_state_dict(weights)
+    return model

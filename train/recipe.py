@@ -1,0 +1,58 @@
+"""What a recipe is: terms (loss and weight) and every hyper-parameter that changes the numbers."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from shared.errors import InputError
+from train.guide import Guide
+from train.losses import (
+    Loss,
+)
+from train.schedule import Constant, Schedule, Steps
+
+
+@dataclass(frozen=True)
+class Term:
+    """weight(epoch) * loss, logged under `name`."""
+
+    name: str
+    loss: Loss
+    weight: Schedule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    terms: tuple[Term, ...]
+    guide: Guide | None  # None where no term is guided
+    epochs: int
+    batch_size: int  # of the whole optimizer step, over all processes
+    learning_rate: Constant | Steps
+    momentum: float
+    weight_decay: float
+    stem: Literal["imagenet", "cifar"]
+    policy: Literal["random-resized-crop", "pad-crop"]  # how views are drawn without a cache
+    size: int  # pixels a side, without a cache
+    teacher: str | None  # architecture; None where no term needs a teacher
+    student: str
+    paper_top1_error: float | None  # percent; None where the paper has no such run
+    ema: float | None = None  # decay a step of the averaged weights that are judged; None: off
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the terms take from a cache: of "logits", "channels" and "guided".
+
+        "guided" stands for the cache's `pred`, and `logits`, from which the guide makes its mask.
+        """
+        return frozenset[str]().union(*(term.loss.needs for term in self.terms))
+
+    def weights(self, epoch: int) -> dict[str, float]:
+        return {term.name: term.weight(epoch) for term in self.terms}
+
+    def scaled(self, epochs: int) -> "Recipe":
+        """The same recipe for a run of `epochs` epochs, every milestone moved in proportion."""
+        if epochs < 1:
+            raise InputError(f"a run has at least 1 epoch, got {epochs}: give --epochs 1 or more")
+        terms = tuple(replace(t, weight=t.weight.scaled(epochs, self.epochs)) for t in self.terms)
+        learning_rate = self.learning_rate.scaled(epochs, self.epochs)
+        return replace(self, epochs=epochs, terms=terms, learning_rate=learning_rate)
