@@ -19,59 +19,51 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.block import Arithmetic, Block, sha256
-from shared.cache.manifest import Manifest
+from shared.cache.block import Arithmetic, Block, Work, sha256
 from shared.cache.teacher_batches import batches_of, least_batch
 from shared.errors import InputError
-from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Request
 from shared.stop import check
-from shared.targets.codecs import CODECS, Fields
+from shared.targets.codecs import Fields
 from shared.targets.targets import Targets
-from shared.targets.teacher import Teacher
 
 
 def compute_blocks(
-    manifest: Manifest,
-    source: ImageSource,
-    teacher: Teacher,
-    units: Sequence[tuple[int, int]],
-    batch_size: int,
-    workers: int,
-    device: torch.device,
+    job: Job,
+    todo: Sequence[Work],
     skips: Skips,
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Block]:
-    """Yields the block of each (view, block) of `units`, in order; `on_batch` is told the number of
-    images of every batch that is through the teacher. The manifest's batch size, where it has one,
-    comes before `batch_size`.
+    """Yields the layers of each block of `todo`, in order; `on_batch` is told the number of images
+    of every batch that is through the teacher.
 
     InputError at an image that does not decode and is one more than `skips` allows, at targets
     that are not finite, and at a batch with too few images left for its statistics.
     """
-    batch_size = manifest.teacher_batch or batch_size
+    manifest, source = job.manifest, job.source
     loader = PixelLoader(
         (source,),
         manifest.size,
-        workers,
-        pin_memory=device.type == "cuda",
-        as_jpeg=manifest.format == "webdataset",
+        job.workers,
+        pin_memory=job.device.type == "cuda",
+        as_jpeg=manifest.holds_pixels,
     )
-    batches = loader.batches(_requests(manifest, units, batch_size))
-    arithmetic = arithmetic_of(device, batch_size)
-    for view, block in units:
+    batches = loader.batches(_requests(job, todo))
+    for work in todo:
+        kinds = [kind for layer in work.layers for kind in manifest.kinds_of(layer)]
         parts = []
-        for rows in _batches(manifest, block, batch_size):
+        for rows in _batches(job, work.block):
             check(f"finished blocks are kept, {rows.start} images of the open one are not")
             batch = next(batches)
             for row, reason in batch.bad:
                 index = int(batch.index[row])
                 skips.add(index, source.keys[index], source.spec, reason)
-            targets = _ask(teacher, manifest, source, batch, device)
-            parts.append(_rows(manifest, source, batch, targets))
+            targets = _ask(job, batch, kinds)
+            parts.append(_rows(job, batch, targets, kinds))
             on_batch(len(batch.index))
-        yield _join(manifest, source, view, block, parts, arithmetic)
+        yield from _join(job, work, parts)
 
 
 def arithmetic_of(device: torch.device, batch_size: int) -> Arithmetic:
@@ -85,68 +77,60 @@ def arithmetic_of(device: torch.device, batch_size: int) -> Arithmetic:
     )
 
 
-def _requests(
-    manifest: Manifest, units: Iterable[tuple[int, int]], batch_size: int
-) -> Iterator[Request]:
-    for view, block in units:
+def _requests(job: Job, todo: Iterable[Work]) -> Iterator[Request]:
+    manifest = job.manifest
+    for view, block, _ in todo:
         samples = manifest.samples_of(block)
-        for rows in _batches(manifest, block, batch_size):
+        for rows in _batches(job, block):
             index = samples[rows.start : rows.stop].copy()  # torch takes no read-only array
             yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
 
 
-def _batches(manifest: Manifest, block: int, batch_size: int) -> list[range]:
+def _batches(job: Job, block: int) -> list[range]:
     """Rows of the block."""
-    rows = len(manifest.rows(block))
-    if manifest.teacher_batch is not None:
-        return batches_of(rows, manifest.teacher_batch)
-    return [range(at, min(at + batch_size, rows)) for at in range(0, rows, batch_size)]
+    rows = len(job.manifest.rows(block))
+    if job.manifest.teacher_batch is not None:
+        return batches_of(rows, job.manifest.teacher_batch)
+    return [range(at, min(at + job.batch_size, rows)) for at in range(0, rows, job.batch_size)]
 
 
-def _ask(
-    teacher: Teacher,
-    manifest: Manifest,
-    source: ImageSource,
-    batch: PixelBatch,
-    device: torch.device,
-) -> Targets:
+def _ask(job: Job, batch: PixelBatch, kinds: Sequence[str]) -> Targets:
     """The targets of a batch's rows; those of bad images say nothing."""
-    if manifest.teacher_batch is None or not batch.bad:
-        return teacher(batch.pixels.to(device, non_blocking=True))  # type: ignore[no-any-return]
+    teacher, least_of = job.teacher, job.manifest.teacher_batch
+    if least_of is None or not batch.bad:
+        pixels = batch.pixels.to(job.device, non_blocking=True)
+        return teacher(pixels, kinds)  # type: ignore[no-any-return]
     rows, bad = len(batch.index), {row for row, _ in batch.bad}
     good = torch.tensor([row for row in range(rows) if row not in bad], dtype=torch.int64)
-    if len(good) < (least := least_batch(manifest.teacher_batch)):
+    if len(good) < (least := least_batch(least_of)):
         raise InputError(
-            f"--teacher-statistics batch needs {least} images or more in a batch, as fewer make "
-            f"noisy statistics: only {len(good)} of the {rows} from "
-            f"{source.keys[int(batch.index[0])]} on decode; restore the images, or use "
-            f"--teacher-statistics eval"
+            f"only {len(good)} of the {rows} images from {job.source.keys[int(batch.index[0])]} on "
+            f"decode, and --teacher-statistics batch needs {least} images or more in a batch, as "
+            f"fewer make noisy statistics: restore the images, or use --teacher-statistics eval"
         )
     pixels = batch.pixels[good].contiguous(memory_format=torch.channels_last)
-    targets = teacher(pixels.to(device))
-    good = good.to(device)
+    targets = teacher(pixels.to(job.device), kinds)
+    good = good.to(job.device)
 
-    def spread(values: Tensor) -> Tensor:
-        return values.new_zeros(rows, values.shape[1]).index_copy(0, good, values)
+    def among_all(values: Tensor) -> Tensor:
+        return values.new_zeros(rows, *values.shape[1:]).index_copy(0, good, values)
 
-    return Targets(spread(targets.logits), tuple(map(spread, targets.channels)))
+    return {name: among_all(values) for name, values in targets.items()}
 
 
 def _rows(
-    manifest: Manifest, source: ImageSource, batch: PixelBatch, targets: Targets
+    job: Job, batch: PixelBatch, targets: Targets, kinds: Sequence[str]
 ) -> tuple[PixelBatch, Fields, NDArray[np.int32]]:
     """A batch's fields and predictions; zeros and -1 where the image is bad."""
-    finite = targets.logits.isfinite().all(1)
-    for mean in targets.channels:
-        finite &= mean.isfinite().all(1)
+    finite = torch.stack([values.isfinite().flatten(1).all(1) for values in targets.values()])
     if not finite.all():
-        index = int(batch.index[int(finite.cpu().int().argmin())])
+        index = int(batch.index[int(finite.all(0).cpu().int().argmin())])
         raise InputError(
-            f"a teacher's outputs must be finite: they are not for {source.keys[index]}; check "
-            f"the weights, or use --precision fp32"
+            f"the teacher's outputs for {job.source.keys[index]} are not finite: check the "
+            f"weights, or use --precision fp32"
         )
-    fields = CODECS[manifest.codec].encode(targets)
-    pred = targets.logits.argmax(1).cpu().numpy().astype(np.int32)
+    fields = job.manifest.encoding.encode(targets, kinds)
+    pred = targets["logits"].argmax(1).cpu().numpy().astype(np.int32)
     bad = [row for row, _ in batch.bad]
     pred[bad] = -1
     for values in fields.values():
@@ -155,14 +139,10 @@ def _rows(
 
 
 def _join(
-    manifest: Manifest,
-    source: ImageSource,
-    view: int,
-    block: int,
-    parts: list[tuple[PixelBatch, Fields, NDArray[np.int32]]],
-    arithmetic: Arithmetic,
-) -> Block:
-    samples = manifest.samples_of(block)
+    job: Job, work: Work, parts: list[tuple[PixelBatch, Fields, NDArray[np.int32]]]
+) -> Iterator[Block]:
+    manifest, source = job.manifest, job.source
+    samples = manifest.samples_of(work.block)
     bad = {int(b.index[row]): reason for b, _, _ in parts for row, reason in b.bad}
     good = [index for index in samples.tolist() if index not in bad]
     checked = {good[0], good[len(good) // 2]} if good else set()
@@ -172,20 +152,21 @@ def _join(
         for row, index in enumerate(batch.index.tolist())
         if index in checked
     }
-    with_keys = manifest.format == "webdataset" and manifest.format_version > 1
-    return Block(
-        view=view,
-        index=block,
-        fields={
-            name: np.concatenate([fields[name] for _, fields, _ in parts]) for name in parts[0][1]
-        },
-        box=np.concatenate([batch.box.numpy() for batch, _, _ in parts]),
-        flip=np.concatenate([batch.flip.numpy() for batch, _, _ in parts]),
-        pred=np.concatenate([pred for _, _, pred in parts]),
-        label=source.labels[samples],
-        images=tuple(image for batch, _, _ in parts for image in batch.images),
-        keys=tuple(source.keys[index] for index in samples.tolist()) if with_keys else (),
-        pixels=pixels,
-        skipped=tuple((index, source.keys[index], reason) for index, reason in bad.items()),
-        arithmetic=arithmetic,
-    )
+    with_keys = manifest.holds_pixels and manifest.format_version > 1
+    for layer in work.layers:
+        names = manifest.encoding.fields(manifest.kinds_of(layer))
+        yield Block(
+            view=work.view,
+            index=work.block,
+            fields={name: np.concatenate([f[name] for _, f, _ in parts]) for name in names},
+            box=np.concatenate([batch.box.numpy() for batch, _, _ in parts]),
+            flip=np.concatenate([batch.flip.numpy() for batch, _, _ in parts]),
+            pred=np.concatenate([pred for _, _, pred in parts]),
+            label=source.labels[samples],
+            images=tuple(image for batch, _, _ in parts for image in batch.images),
+            keys=tuple(source.keys[index] for index in samples.tolist()) if with_keys else (),
+            pixels=pixels,
+            skipped=tuple((index, source.keys[index], reason) for index, reason in bad.items()),
+            arithmetic=arithmetic_of(job.device, manifest.teacher_batch or job.batch_size),
+            layer=layer,
+        )

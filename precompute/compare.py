@@ -9,7 +9,6 @@ that were in one are replayed together, and so are their wrong views.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,8 +25,9 @@ from precompute.compared_views import (
 from shared.cache.checks import stored_views
 from shared.cache.opening import Cache
 from shared.images.source import ImageSource
-from shared.targets.codecs import CODECS, bound_of, relative_to_maximum
-from shared.targets.targets import Targets
+from shared.targets.arrays import relative_to_maximum
+from shared.targets.codecs import Encoding
+from shared.targets.targets import Targets, on_cpu, rows_of
 from shared.targets.teacher import Teacher
 
 # Largest error allowed beyond the codec's bound, as a share of the row's largest number. Two
@@ -54,8 +54,8 @@ def check_targets(
     of batches: on whole batches, two at least, that hold so many.
     """
     manifest = cache.manifest
-    codec = CODECS[manifest.codec]
-    stages = manifest.teacher.channels
+    encoding = manifest.encoding
+    kinds = encoding.names
     head = cache.head()
     skipped = {index for index, _, _ in cache.skipped()}
     choose = spread_views if manifest.teacher_batch is None else whole_batches
@@ -65,30 +65,30 @@ def check_targets(
             f"views are compared with the teacher: all {len(skipped):,} that were looked at are of "
             f"images that were skipped; give more --samples, or restore the images"
         ]
-    bound_by = partial(bound_of, codec.name, manifest.converted_from)
-    names = ["logits", *(f"channels, stage {stage + 1}" for stage in range(len(stages)))]
-    right = [Comparison(name) for name in names]
-    wrong = [Comparison(name) for name in names]
+    bound_by = encoding.bound if manifest.converted_from is None else encoding.bound_of_converted
+    right = [Comparison(name) for name in encoding.part_names()]
+    wrong = [Comparison(name) for name in encoding.part_names()]
     passed = flips = other = controls = 0
     for view, index in tqdm(chosen, "comparing", leave=False, disable=None):
         stored = stored_rows(cache, view, index)
         pixels = stack(stored_views(cache, view, source, index.tolist()))
         control = wrong_views(cache, view, source, index.tolist(), pixels)
         fields = {name: torch.from_numpy(stored[name]) for name in field_names(cache)}
-        cached = codec.decode(fields, stages, head)
-        live = _cpu(teacher(pixels.to(device)))
-        flips += int((live.logits.argmax(1).numpy() != stored["pred"]).sum())
+        cached = encoding.decode(fields, head)
+        live = on_cpu(teacher(pixels.to(device), kinds))
+        flips += int((live["logits"].argmax(1).numpy() != stored["pred"]).sum())
         # What the teacher says of the stored class, below its best; noise may turn a tie.
-        below = relative_to_maximum(live.logits)
+        below = relative_to_maximum(live["logits"])
         pred = torch.from_numpy(stored["pred"]).long()[:, None]
         near = -2 * NOISE[manifest.precision] * below.abs().amax(1)
         other += int((below.gather(1, pred)[:, 0] < near).sum())
-        _compare(right, cached, live, bound_by(live, head), manifest.precision)
+        bound = bound_by(live, head)
+        _compare(right, encoding, cached, live, bound, manifest.precision)
         # A wrong view with the same pixels (a blank image) is no control.
         differs = (pixels != control).flatten(1).any(1)
-        live = _take(_cpu(teacher(control.to(device))), differs)
-        bound = bound_by(live, head)
-        rejected = _compare(wrong, _take(cached, differs), live, bound, manifest.precision)
+        live = rows_of(on_cpu(teacher(control.to(device), kinds)), differs)
+        bound, cached = bound_by(live, head), rows_of(cached, differs)
+        rejected = _compare(wrong, encoding, cached, live, bound, manifest.precision)
         controls += int(differs.sum())
         passed += int((~rejected).sum())
     count = sum(len(index) for _, index in chosen)
@@ -102,7 +102,7 @@ def check_targets(
         )
     failures = [
         f"cached equals live: {good.name} differs in {good.beyond} of {count} views by up to "
-        f"{good.relative:.2e} of the row's largest number; codec {codec.name} and "
+        f"{good.relative:.2e} of the row's largest number; codec {manifest.codec} and "
         f"{manifest.precision} noise allow less: other weights, other images or a damaged teacher?"
         for good in right
         if good.beyond
@@ -126,17 +126,21 @@ def check_targets(
 
 
 def _compare(
-    totals: list[Comparison], cached: Targets, live: Targets, bound: Targets, precision: str
+    totals: list[Comparison],
+    encoding: Encoding,
+    cached: Targets,
+    live: Targets,
+    bound: Targets,
+    precision: str,
 ) -> Tensor:
-    """Adds a batch to the totals; (B,) bool: the rows with any number beyond bound and noise."""
-    fields = [
-        (relative_to_maximum(cached.logits), relative_to_maximum(live.logits), bound.logits),
-        *zip(cached.channels, live.channels, bound.channels, strict=True),
-    ]
-    beyond = torch.zeros(len(live.logits), dtype=torch.bool)
+    """Adds a batch to the totals, one a part; (B,) bool: the rows with any number beyond bound and
+    noise."""
+    beyond = torch.zeros(len(live["logits"]), dtype=torch.bool)
     if not len(beyond):
         return beyond
-    for total, (mine, theirs, allowed) in zip(totals, fields, strict=True):
+    sides = (_with_relative_logits(cached), _with_relative_logits(live), bound)
+    parts = zip(*map(encoding.parts_of, sides), strict=True)
+    for total, (mine, theirs, allowed) in zip(totals, parts, strict=True):
         error = (mine - theirs).abs()
         scale = theirs.abs().amax(dim=1, keepdim=True).clamp(min=1e-6)
         rows = (error > allowed + NOISE[precision] * scale).any(1)
@@ -147,9 +151,8 @@ def _compare(
     return beyond
 
 
-def _cpu(targets: Targets) -> Targets:
-    return Targets(targets.logits.cpu(), tuple(mean.cpu() for mean in targets.channels))
-
-
-def _take(targets: Targets, rows: Tensor) -> Targets:
-    return Targets(targets.logits[rows], tuple(mean[rows] for mean in targets.channels))
+def _with_relative_logits(targets: Targets) -> Targets:
+    """They are defined up to a constant a row, and bounds are of those below the maximum."""
+    if "logits" not in targets:
+        return targets
+    return {**targets, "logits": relative_to_maximum(targets["logits"])}

@@ -17,7 +17,6 @@ from shared.images.source import ImageSource
 from shared.pixels.decode import image_size
 from shared.pixels.policy import draw_view
 from shared.pixels.view import apply
-from shared.targets.codecs import CODECS
 
 Index = NDArray[np.int64]
 
@@ -61,8 +60,7 @@ def whole_batches(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tu
 
 
 def field_names(cache: Cache) -> list[str]:
-    facts = cache.manifest.teacher
-    return list(CODECS[cache.manifest.codec].fields(facts.classes, facts.channels))
+    return list(cache.manifest.encoding.fields())
 
 
 def stored_rows(cache: Cache, view: int, index: Index) -> Arrays:
@@ -89,7 +87,7 @@ def wrong_views(
     A mirror image would not do: teachers are trained not to tell it from the original.
     """
     manifest = cache.manifest
-    if manifest.format == "webdataset" and manifest.views > 1:
+    if manifest.holds_pixels and manifest.views > 1:
         return stack(stored_views(cache, (view + 1) % manifest.views, source, index))
     if has_one_view(manifest.policy) or source is None:
         return pixels.rot90(1, (2, 3))

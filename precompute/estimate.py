@@ -9,53 +9,67 @@ ImageNet's views at 224 px, 0.34 for digits at 32 px, 0.40 for noise at 224 px.
 import math
 import shutil
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
 
+from shared.cache.block import Work
+from shared.cache.format import FORMATS
 from shared.cache.manifest import Manifest
-from shared.cache.opening import FORMATS, Cache
+from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import num_bytes
 from shared.units import size
 
 HEAD_ROOM = 1.05
+BOX, FLIP, PRED = 16, 1, 4  # bytes a view
 SAMPLED_VIEWS = 32
 PAGE = 4096  # bytes: what file systems round a file up to
 TAR_RECORD = 512  # bytes: a member's header, and what its contents are rounded up to
 
 
 def require_space(
-    cache: Cache, source: ImageSource, units: Sequence[tuple[int, int]], processes: int = 1
+    cache: Cache, source: ImageSource, todo: Sequence[Work], processes: int = 1
 ) -> None:
-    """InputError unless the disk has room for the (view, block) of `units`, which it lacks.
+    """InputError unless the disk has room for what is `todo`.
 
     Each of several `processes` is taken to write as much as this one.
     """
     free = free_bytes(cache.files.root)
-    if not units or free == math.inf:
+    if not todo or free == math.inf:
         return
     manifest = cache.manifest
-    rows = processes * sum(len(manifest.rows(block)) for _, block in units)
-    pages = PAGE * processes * len(units) * _files_a_block(manifest)
-    needed = HEAD_ROOM * (most_bytes(manifest, source, rows) + pages)
+    views = processes * sum(len(manifest.rows(work.block)) for work in todo)
+    needed = 0.0
+    for layers, works in groupby(sorted(todo, key=_layers), _layers):
+        blocks = [work.block for work in works]
+        rows = processes * sum(len(manifest.rows(block)) for block in blocks)
+        pages = PAGE * processes * len(blocks) * _files_a_block(manifest, layers)
+        needed += HEAD_ROOM * (most_bytes(manifest, source, rows, layers) + pages)
     if free < needed:
         raise InputError(
-            f"the disk must have room for the cache: {cache.where} lacks {rows:,} views of up to "
-            f"{size(needed)}, and {size(free)} are free; make room, give a --cache on a "
-            f"larger disk, a smaller --codec or fewer --views (precompute/plan.py tells sizes)"
+            f"the disk has no room for the cache: {cache.where} lacks {views:,} views of up to "
+            f"{size(needed)} in all, and {size(free)} are free; make room, give a --cache on a "
+            f"larger disk, a smaller --codec, fewer --views or fewer --targets "
+            f"(precompute/plan.py tells sizes)"
         )
+
+
+def _layers(work: Work) -> tuple[str, ...]:
+    return work.layers
 
 
 def count_files(manifest: Manifest) -> int:
     """Of a complete split."""
     static = FORMATS[manifest.format].static_names(manifest)
-    tails = manifest.split == "train"  # channels.json
-    once = 1 + len(static) + CODECS[manifest.codec].derives_logits + tails  # manifest, head
-    return once + manifest.views * manifest.blocks * _files_a_block(manifest)
+    encoding = manifest.encoding
+    tails = manifest.split == "train" and encoding.offers("channels")  # channels.json
+    once = 1 + len(static) + encoding.derives_logits + tails  # manifest, head
+    return once + manifest.views * manifest.blocks * _files_a_block(manifest, manifest.layers)
 
 
 def free_bytes(root: Path | str) -> float:
@@ -66,22 +80,29 @@ def free_bytes(root: Path | str) -> float:
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 
-def _files_a_block(manifest: Manifest) -> int:
-    """Its receipt among them."""
-    return 1 + len(set(FORMATS[manifest.format].array_paths(manifest, 0, 0).values()))
+def _files_a_block(manifest: Manifest, layers: Sequence[str]) -> int:
+    """Receipts among them."""
+    store = FORMATS[manifest.format]
+    paths = (store.array_paths(manifest, 0, 0, layer).values() for layer in layers)
+    return len(layers) + sum(len(set(found)) for found in paths)
 
 
-def most_bytes(manifest: Manifest, source: ImageSource, views: int) -> float:
-    """Of `views` views, from above: as if nothing compressed."""
-    fields = CODECS[manifest.codec].fields(manifest.teacher.classes, manifest.teacher.channels)
-    box, flip, pred = 16, 1, 4
-    targets = sum(np.dtype(dtype).itemsize * width for dtype, width in fields.values())
-    targets += box + flip + pred
-    if manifest.format == "zarr":
-        return views * targets
-    facts = 64 + len(source.keys.text) / len(source)  # index, key and label
-    members = (facts, targets, _mean_jpeg(manifest, source))
-    return views * sum(size + 2 * TAR_RECORD for size in members)
+def most_bytes(
+    manifest: Manifest, source: ImageSource, views: int, layers: Sequence[str] | None = None
+) -> float:
+    """Of `views` views, all layers or those given, from above: as if nothing compressed."""
+    members: list[float] = []
+    for layer in manifest.layers if layers is None else layers:
+        fields = manifest.encoding.fields(manifest.kinds_of(layer))
+        targets = num_bytes(fields)
+        if not layer:
+            targets += BOX + FLIP + PRED
+            if manifest.holds_pixels:
+                facts = 64 + len(source.keys.text) / len(source)  # index, key and label
+                members += [facts, _mean_jpeg(manifest, source)]
+        members.append(targets)
+    records = 2 * TAR_RECORD if manifest.holds_pixels else 0
+    return views * sum(size + records for size in members)
 
 
 def _mean_jpeg(manifest: Manifest, source: ImageSource) -> float:

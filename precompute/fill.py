@@ -8,52 +8,57 @@ At most two blocks wait for the writer, so memory stays bounded however slow the
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
-import torch
 from tqdm import tqdm
 
 from precompute.blocks import compute_blocks
+from precompute.job import Job
 from precompute.skips import Skips
+from shared.cache.block import Block, Work
 from shared.cache.keys import key_digest
-from shared.cache.opening import Cache, keep_views
-from shared.images.source import ImageSource
+from shared.cache.opening import Cache, keep_additions
+from shared.errors import InputError
 from shared.stop import StopRequest
-from shared.targets.teacher import Teacher
 
 WAITING_BLOCKS = 2
 
 
-def fill(
-    cache: Cache,
-    source: ImageSource,
-    teacher: Teacher,
-    units: Sequence[tuple[int, int]],
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-    skips: Skips,
-) -> int:
-    """Makes the block of each (view, block) of `units`; returns the number of views made.
+def fill(cache: Cache, job: Job, todo: Sequence[Work], skips: Skips) -> int:
+    """Makes what is `todo`; returns the number of views that the teacher saw.
 
-    Raises: Stopped between two batches; what was finished before is written.
+    `job` is that of the cache's own manifest. InputError where a layer would be of other pixels
+    than the block that it belongs to. Raises: Stopped between two batches; what was finished
+    before is written.
     """
     manifest = cache.manifest
-    total = sum(len(manifest.rows(block)) for _, block in units)
+    job = replace(job, manifest=manifest)
+    total = sum(len(manifest.rows(work.block)) for work in todo)
+    with_base = {(work.view, work.block) for work in todo if "" in work.layers}
     waiting: deque[Future[None]] = deque()
     with (
         StopRequest(),
         tqdm(total=total, unit="img", desc="teacher", disable=None) as progress,
         ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
     ):
-        blocks = compute_blocks(
-            manifest, source, teacher, units, batch_size, workers, device, skips, progress.update
-        )
-        for block in blocks:
-            keys = key_digest(source.keys, manifest.samples_of(block.index))
+        for block in compute_blocks(job, todo, skips, progress.update):
+            if block.layer and (block.view, block.index) not in with_base:
+                _require_pixels_of_base(cache, block)
+            keys = key_digest(job.source.keys, manifest.samples_of(block.index))
             waiting.append(writer.submit(cache.write, block, keys))
             if len(waiting) > WAITING_BLOCKS:
                 waiting.popleft().result()
         for write in waiting:
             write.result()
-    keep_views(cache)
+    keep_additions(cache)
     return total
+
+
+def _require_pixels_of_base(cache: Cache, block: Block) -> None:
+    base = cache.receipt(block.view, block.index)
+    if base.pixels != block.pixels:
+        raise InputError(
+            f"the images have other pixels than when block {block.index} of view {block.view} in "
+            f"{cache.where} was made, so that {block.layer} would be of other views: restore the "
+            f"images, use the same versions ({cache.manifest.versions}), or give another --cache"
+        )

@@ -17,6 +17,7 @@ def make_parser(description: str, examples: Iterable[str]) -> Parser:
         "--codec": choices.CODECS,
         "--stem": choices.STEMS,
         "--teacher-statistics": choices.STATISTICS,
+        "--targets": choices.TARGETS,
     }
     parser = Parser(description, examples, meanings)
     add_flags(parser)
@@ -102,6 +103,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="eval",
         metavar="NAME",
         help="what the teacher's BatchNorm normalises with, see below (default: eval)",
+    )
+
+    add(
+        "--targets",
+        metavar="KINDS",
+        help="what to keep of the teacher, see below: names with commas between them; of a cache "
+        "that is there, what to add to it (default: logits,channels)",
     )
 
     add = parser.add_argument_group("cache").add_argument

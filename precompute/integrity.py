@@ -15,6 +15,7 @@
 import argparse
 import sys
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ from tqdm import tqdm
 from precompute.compare import check_targets
 from precompute.compared_views import BATCH
 from precompute.fill import fill
+from precompute.job import Job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.cache.block import receipt_path
+from shared.cache.block import Work, receipt_path
 from shared.cache.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
 from shared.cache.live_teacher import cached_teacher
 from shared.cache.opening import Cache, create_cache, open_cache
@@ -35,9 +37,9 @@ from shared.errors import InputError, printable
 from shared.images.listing import Keys
 from shared.images.source import ImageSource, open_source
 
-Unit = tuple[int, int]  # (view, block)
-STATIC: Unit = (-1, -1)
-TAILS: Unit = (-1, -2)
+Unit = tuple[int, int, str]  # (view, block, layer)
+STATIC: Unit = (-1, -1, "")
+TAILS: Unit = (-1, -2, "")
 OF_NO_BLOCK = {STATIC, TAILS}
 
 
@@ -47,7 +49,7 @@ def verify(flags: argparse.Namespace) -> int:
     cache = open_cache(flags.cache, flags.split)
     manifest = cache.manifest
     source = None
-    if manifest.format == "zarr" or flags.images:
+    if not manifest.holds_pixels or flags.images:
         spec = flags.images or manifest.source.spec
         source = open_source(spec, manifest.split, limit=manifest.samples)
         require_source(cache, source)
@@ -72,7 +74,7 @@ def verify(flags: argparse.Namespace) -> int:
 
 
 def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
-    """What is wrong with the files, by (view, block); OF_NO_BLOCK stand for those of none."""
+    """What is wrong with the files, by unit; OF_NO_BLOCK stand for those of none."""
     damaged: dict[Unit, str] = {}
     try:
         # No source is opened for view shards, whose metadata hold no labels and keys.
@@ -86,19 +88,20 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
         read_tails(cache)
     except InputError as error:
         damaged[TAILS] = str(error)
-    units = list(cache.units())
+    units = [(*unit, layer) for unit in cache.units() for layer in cache.manifest.layers]
     there = cache.receipt_names()
-    for view, block in tqdm(units, "hashing", leave=False, disable=None):
+    for view, block, layer in tqdm(units, "hashing", leave=False, disable=None):
         try:
-            if Path(receipt_path(view, block)).name not in there:
-                cache.receipt(view, block)  # says that it is missing
-            cache.check_block(view, block, source)
+            if Path(receipt_path(view, block, layer)).name not in there:
+                cache.receipt(view, block, layer)  # says that it is missing
+            cache.check_block(view, block, source, layer)
         except InputError as error:
-            damaged[view, block] = str(error)
+            damaged[view, block, layer] = str(error)
     intact = len(units) - len(damaged.keys() - OF_NO_BLOCK)
     print(
         f"integrity: {intact} of {len(units)} blocks intact, "
         f"{cache.manifest.samples:,} samples x {cache.manifest.views} views"
+        + (f" x {len(cache.manifest.layers)} layers" if cache.manifest.added else "")
     )
     return damaged
 
@@ -117,8 +120,12 @@ def repair(
     device = pick_device(flags.device)
     teacher = cached_teacher(manifest, flags.weights, device)
     cache = create_cache(flags.cache, manifest, source.labels, source.keys, teacher.head)
-    units = sorted(damaged.keys() - OF_NO_BLOCK)
-    kept = [unit for unit in cache.units() if unit not in damaged]
+    broken = sorted(damaged.keys() - OF_NO_BLOCK)
+    todo = [
+        Work(view, block, tuple(layer for *_, layer in units))
+        for (view, block), units in groupby(broken, lambda unit: unit[:2])
+    ]
+    kept = [unit for unit in cache.units() if (*unit, "") not in damaged]
     require_same_pixels(cache, source, kept)
     intact = [cache.receipt(*unit) for unit in kept]
     # Images that were skipped may be in what is damaged, too.
@@ -126,8 +133,9 @@ def repair(
     # As the blocks around were made, so that the same bits come out.
     sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
     batch_size = sizes[0] if sizes else BATCH
-    fill(cache, source, teacher, units, batch_size, default_workers(device), device, skips)
-    if manifest.split == "train":
+    job = Job(source, teacher, cache.manifest, device, default_workers(device), batch_size)
+    fill(cache, job, todo, skips)
+    if manifest.split == "train" and manifest.encoding.offers("channels"):
         with suppress(InputError):  # of a block that is still damaged, which is told now
             keep_tails(cache)
     return find_damage(cache, source)

@@ -13,6 +13,7 @@ import torchvision
 
 from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
 from precompute.flags import DEFAULT_VIEWS
+from precompute.kept_kinds import kinds_to_keep
 from precompute.skips import share_of_flag
 from shared.cache.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.cache.manifest_schema import FORMAT_VERSION, ORDERS
@@ -39,6 +40,7 @@ class Job:
     manifest: Manifest
     device: torch.device
     workers: int
+    batch_size: int  # of the teacher's forward passes, where the manifest does not say it
 
 
 def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
@@ -88,6 +90,8 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
             f"or choose a random --policy"
         )
     codec = CODECS[flags.codec]
+    size = flags.size or source.size or 224
+    targets, added = kinds_to_keep(flags, teacher, size)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         format=flags.format,
@@ -95,7 +99,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         split=flags.split,
         source=SourceFacts(source.spec, len(source), source.digest, source.classes),
         policy=policy,
-        size=flags.size or source.size or 224,
+        size=size,
         seed=flags.seed,
         views=views,
         interpolation=view.INTERPOLATION,
@@ -119,9 +123,11 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         versions=_versions(),
         statistics=flags.teacher_statistics,
         teacher_batch=TEACHER_BATCH if by_batch else None,
+        targets=targets,
+        added=added,
     )
     workers = default_workers(device) if flags.workers is None else flags.workers
-    return Job(source, teacher, manifest, device, workers)
+    return Job(source, teacher, manifest, device, workers, flags.batch_size)
 
 
 def open_spec(images: str | None) -> str:

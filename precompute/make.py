@@ -15,6 +15,7 @@ from precompute.fill import fill
 from precompute.job import make_job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
+from shared.cache.block import Work
 from shared.cache.checks import note_arithmetic, require_same_pixels
 from shared.cache.opening import create_cache
 from shared.cache.tails_file import keep_tails
@@ -31,22 +32,15 @@ def make(flags: argparse.Namespace) -> int:
     # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
     units = list(cache.units())[world.rank :: world.size]
     checking = tqdm(units, "checking", leave=False, disable=None)
-    todo = [(v, b) for v, b in checking if not cache.is_done(v, b, job.source)]
+    missing = ((v, b, cache.missing_layers(v, b, job.source)) for v, b in checking)
+    todo = [Work(*work) for work in missing if work[2]]
     print(banner(job, cache, len(todo), len(units), world), flush=True)
     require_space(cache, job.source, todo, world.size)
     if todo:
-        require_same_pixels(cache, job.source, sorted({*units} - {*todo}))
+        made = {(work.view, work.block) for work in todo if "" in work.layers}
+        require_same_pixels(cache, job.source, sorted({*units} - made))
     started = time.perf_counter()
-    images = fill(
-        cache,
-        job.source,
-        job.teacher,
-        todo,
-        flags.batch_size,
-        job.workers,
-        job.device,
-        Skips.of(cache, units, flags.skip_bad),
-    )
+    images = fill(cache, job, todo, Skips.of(cache, units, flags.skip_bad))
     cache.files.remove_stale()
     seconds = time.perf_counter() - started
     speed = f"{images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s)"
@@ -60,7 +54,8 @@ def make(flags: argparse.Namespace) -> int:
     )
     for _, key, reason in skipped:
         print(printable(f"  skipped {key}: {reason}"))
-    if manifest.split == "train" and len(skipped) < manifest.samples:
+    keeps_channels = manifest.encoding.offers("channels")
+    if manifest.split == "train" and keeps_channels and len(skipped) < manifest.samples:
         tell_tails(keep_tails(cache))
     note_arithmetic(cache)
     return 0

@@ -21,9 +21,9 @@ from torch.nn.functional import cross_entropy
 from precompute.blocks import compute_blocks
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.block import Block
+from shared.cache.block import Block, Work
+from shared.cache.format import FORMATS
 from shared.cache.manifest import Manifest
-from shared.cache.opening import FORMATS
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.models.build import build_model
@@ -45,10 +45,11 @@ class Costs:
     pipeline: float  # decode + teacher, encoding in the background
     teacher: float  # its forward pass alone
     student: float  # ResNet-18 forward and backward
-    tails: Tails  # of the channel means of the first view
+    tails: Tails | None  # of the channel means of the first view, where they are kept
+    layers: dict[str, int]  # bytes of an encoded view in each layer
 
 
-def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
+def measure(job: Job, skip_bad: float | None) -> Costs:
     """InputError where more images than the share `skip_bad` do not decode; None: where any."""
     source = spread_samples(job.source, SAMPLES)
     manifest = replace(job.manifest, source=replace(job.manifest.source, samples=len(source)))
@@ -56,62 +57,67 @@ def measure(job: Job, batch_size: int, skip_bad: float | None) -> Costs:
     started = time.perf_counter()
     pixels = _pixels(manifest, source, ROWS).to(job.device)
     decoding = (time.perf_counter() - started) / ROWS
-    pace = _seconds(job.device, lambda: job.teacher(pixels), 0.0) / ROWS
+    kinds = manifest.encoding.names
+    pace = _seconds(job.device, lambda: job.teacher(pixels, kinds), 0.0) / ROWS
     pace += decoding / max(1, job.workers)
     rows = ROWS * max(1, int(SECONDS / 4 / pace) // ROWS)
     block = min(rows, 1024) if rows < BLOCK else BLOCK
-    batch = min(batch_size, block)
+    batch = min(job.batch_size, block)
 
     # Blocks too small for the run's batches do for the time and the bytes of a view.
     small = replace(manifest, block=block, views=VIEWS)
     if manifest.teacher_batch is not None:
         small = replace(small, teacher_batch=batch)
-    views, num_bytes, pipeline, tails = _time_pipeline(job, small, source, batch, skip_bad)
+    small_job = replace(job, manifest=small, source=source, batch_size=batch)
+    views, layers, pipeline, tails = _time_pipeline(small_job, skip_bad)
     pixels = _pixels(manifest, source, batch).to(job.device)
-    teacher = _seconds(job.device, lambda: job.teacher(pixels), SECONDS) / batch
+    teacher = _seconds(job.device, lambda: job.teacher(pixels, kinds), SECONDS) / batch
     student = _seconds(job.device, _student_step(job, pixels), SECONDS) / batch
     # The teacher is part of the pipeline; only noise of the clock can say otherwise.
-    return Costs(views, num_bytes, max(pipeline, teacher), teacher, student, tails)
+    num_bytes = sum(layers.values())
+    return Costs(views, num_bytes, max(pipeline, teacher), teacher, student, tails, layers)
 
 
 def _time_pipeline(
-    job: Job, manifest: Manifest, source: ImageSource, batch_size: int, skip_bad: float | None
-) -> tuple[int, int, float, Tails]:
-    """(views measured, bytes of a view, seconds an image, tails of the first view); the first
-    block's time is left out."""
+    job: Job, skip_bad: float | None
+) -> tuple[int, dict[str, int], float, Tails | None]:
+    """(views measured, bytes of a view by layer, seconds an image, tails of the first view); the
+    first block's time is left out."""
+    manifest = job.manifest
+    store, layers = FORMATS[manifest.format], manifest.layers
 
-    def encode(block: Block) -> int:
-        return sum(map(len, FORMATS[manifest.format].encode(manifest, block).values()))
+    def encode(block: Block) -> tuple[str, int]:
+        return block.layer, sum(map(len, store.encode(manifest, block).values()))
 
-    units = [(view, block) for view in range(manifest.views) for block in range(manifest.blocks)]
-    blocks = compute_blocks(
-        manifest,
-        source,
-        job.teacher,
-        units,
-        batch_size,
-        job.workers,
-        job.device,
-        Skips(skip_bad, len(source)),
-    )
-    sizes: list[Future[int]] = []
+    todo = [
+        Work(view, block, layers)
+        for view in range(manifest.views)
+        for block in range(manifest.blocks)
+    ]
+    sizes: list[Future[tuple[str, int]]] = []
     first_view: list[dict[str, torch.Tensor]] = []
     views = 0
     with ThreadPoolExecutor(1) as encoder:  # beside the teacher, as in a run
-        for block in blocks:
+        for block in compute_blocks(job, todo, Skips(skip_bad, len(job.source))):
             sizes.append(encoder.submit(encode, block))
-            if block.view == 0:
+            if block.view == 0 and "channels" in manifest.kinds_of(block.layer):
                 first_view.append({k: torch.from_numpy(v) for k, v in block.fields.items()})
+            if block.layer != layers[-1]:
+                continue
             views += len(block.pred)
-            if len(sizes) == 1:
+            if len(sizes) == len(layers):
                 first, started = views, time.perf_counter()
             elif time.perf_counter() - started > SECONDS:
                 break
     seconds = time.perf_counter() - started
-    num_bytes = sum(size.result() for size in sizes)
-    facts, head = manifest.teacher, job.teacher.head
-    tails = tails_of_fields(manifest.codec, facts.channels, head, first_view)
-    return views, round(num_bytes / views), seconds / (views - first), tails
+    num_bytes = dict.fromkeys(layers, 0)
+    for layer, size in (found.result() for found in sizes):
+        num_bytes[layer] += size
+    by_layer = {layer: round(size / views) for layer, size in num_bytes.items()}
+    tails = None
+    if first_view:
+        tails = tails_of_fields(manifest.encoding, manifest.teacher.channels, first_view)
+    return views, by_layer, seconds / (views - first), tails
 
 
 def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:

@@ -16,7 +16,7 @@ SHOWN_VIEWS = (1, 2, 4, 10, 50)
 
 def plan(flags: argparse.Namespace) -> int:
     job = make_job(flags)
-    costs = measure(job, flags.batch_size, flags.skip_bad)
+    costs = measure(job, flags.skip_bad)
     print(report(job, costs, free_bytes(open_files(flags.cache, flags.split).root)))
     return 0
 
@@ -51,6 +51,7 @@ def report(job: Job, costs: Costs, free: float) -> str:
             f"| images | {images:,} |",
             f"| views | {asked} |",
             f"| bytes a view | {costs.num_bytes:,} B |",
+            *_layers(manifest, costs),
             f"| bytes, total | {size(bytes_of(asked))} |",
             f"| files | {count_files(manifest):,} |",
             f"| bytes free on its disk | {room} |",
@@ -61,8 +62,7 @@ def report(job: Job, costs: Costs, free: float) -> str:
             f"| device time of an epoch, live / cached | {digits(live)} |",
             f"| teacher time, one process | {time_of(asked)} |",
             f"| break-even | {digits(break_even(asked))} student epochs |",
-            f"| variance of the channel means in 1 % of {costs.tails.samples:,} images, by stage | "
-            f"{' '.join(f'{share:.2g}' for share in costs.tails.share)} |",
+            *_tails(costs),
             "",
             "| views | on disk | teacher time | break-even, student epochs |",
             "|---:|---:|---:|---:|",
@@ -77,6 +77,23 @@ def report(job: Job, costs: Costs, free: float) -> str:
             "the run's, so they are a little high.",
         ]
     )
+
+
+def _layers(manifest: Manifest, costs: Costs) -> list[str]:
+    """Lines of the table: what each kind that has files of its own takes."""
+    if len(costs.layers) == 1:
+        return []
+    names = {layer: layer or ", ".join(manifest.targets) or "views" for layer in costs.layers}
+    return [f"| ... of {names[layer]} | {size:,} B |" for layer, size in costs.layers.items()]
+
+
+def _tails(costs: Costs) -> list[str]:
+    if costs.tails is None:
+        return []
+    return [
+        f"| variance of the channel means in 1 % of {costs.tails.samples:,} images, by stage | "
+        f"{' '.join(f'{share:.2g}' for share in costs.tails.share)} |"
+    ]
 
 
 def _statistics(manifest: Manifest) -> str:

@@ -37,7 +37,7 @@ from shared.errors import InputError
 from shared.files.objects import open_files
 from shared.images.listing import Keys
 from shared.models.build import build_model, load_weights
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
@@ -51,11 +51,12 @@ def convert(flags: argparse.Namespace) -> int:
     _require_elsewhere(old, flags.to)
     lossy = _require_convertible(old.manifest.codec, codec.name)
     _require_same_version(old, flags.to)
-    old.require_views()
+    require_derivable(codec.name, old.manifest.encoding.names)
+    old.require_views(old.manifest.layers)
     labels, keys = old.labels(), old.keys() or Keys.pack([])
     old.check_static(labels, keys)
     head = old.head()
-    if codec.derives_logits and head is None:
+    if replace(old.manifest, codec=codec.name).encoding.derives_logits and head is None:
         head = _teachers_head(old.manifest, flags.weights)
     manifest = replace(
         old.manifest,
@@ -65,10 +66,16 @@ def convert(flags: argparse.Namespace) -> int:
     )
     new = create_cache(flags.to, manifest, labels, keys, head)
     # The old one's: the new one may hold more views, which precompute/run.py made.
-    todo = [unit for unit in old.units() if not new.is_done(*unit)]
-    for view, block in tqdm(todo, "blocks", disable=None):
-        converted = convert_block(old, new.manifest, view, block, labels)
-        new.write(converted, old.receipt(view, block).keys)
+    layers = old.manifest.layers
+    todo = [
+        (*unit, layer)
+        for unit in old.units()
+        for layer in layers
+        if not new.is_done(*unit, layer=layer)
+    ]
+    for view, block, layer in tqdm(todo, "blocks", disable=None):
+        converted = convert_block(old, new.manifest, view, block, labels, layer)
+        new.write(converted, old.receipt(view, block, layer).keys)
     new.files.remove_stale()
     if new.is_complete() and old.files.exists(CHANNELS):
         keep_tails(new)
@@ -87,21 +94,27 @@ def convert(flags: argparse.Namespace) -> int:
 
 
 def convert_block(
-    old: Cache, wanted: Manifest, view: int, block: int, labels: NDArray[np.int64]
+    old: Cache,
+    wanted: Manifest,
+    view: int,
+    block: int,
+    labels: NDArray[np.int64],
+    layer: str = "",
 ) -> Block:
-    """A block of `old` in the codec of `wanted`; (N,) labels. InputError where it is damaged."""
+    """A block of `old`, or its layer, in the codec of `wanted`; (N,) labels. InputError where it is
+    damaged."""
     manifest = old.manifest
-    facts, samples = manifest.teacher, manifest.samples_of(block)
-    names = list(CODECS[manifest.codec].fields(facts.classes, facts.channels))
+    samples, kinds = manifest.samples_of(block), manifest.kinds_of(layer)
+    names = list(manifest.encoding.fields(kinds))
     arrays = old.read_block(view, block, [*names, "box", "flip", "pred"])
     fields = {name: torch.from_numpy(arrays[name]) for name in names}
-    targets = CODECS[manifest.codec].decode(fields, facts.channels, old.head())
-    receipt = old.receipt(view, block)
-    encoded = CODECS[wanted.codec].encode(targets)
+    targets = manifest.encoding.decode(fields, old.head())
+    receipt = old.receipt(view, block, layer)
+    encoded = wanted.encoding.encode(targets, kinds)
     for values in encoded.values():
         values[np.isin(samples, list(receipt.skipped_samples))] = 0
     shard = {}
-    if manifest.format == "webdataset":
+    if manifest.holds_pixels and not layer:
         shard = {sample.index: sample for sample in old.shard(view, block)}
     rows = [shard.get(index) for index in samples.tolist()] if shard else []
     return Block(
@@ -117,6 +130,7 @@ def convert_block(
         pixels=receipt.pixels,
         skipped=receipt.skipped,
         arithmetic=receipt.arithmetic,
+        layer=layer,
     )
 
 

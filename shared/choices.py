@@ -54,6 +54,16 @@ STATISTICS = {
     "in train mode; for --format webdataset",
 }
 
+TARGETS = {  # bytes of a view with codec half, ResNet-34 at 224 px: shared/targets/kinds.py
+    "logits": "before softmax (2.0 kB), for KD",
+    "channels": "mean of every channel of every stage (1.9 kB), for CD",
+    "embedding": "what the last layer reads (1.0 kB; none where channels are kept)",
+    "attention3, ...": "of a stage: mean of squares over the channels (392 bytes for stage 3), for "
+    "AT; attention: of all stages",
+    "grid4": "last stage in 4 x 4 cells, mean and deviation (33 kB)",
+    "map4, ...": "the whole output of a stage (50 kB for stage 4, 401 for stage 1), for FitNets",
+}
+
 TEACHER_PRECISIONS = ("fp32", "bf16")
 STUDENT_PRECISIONS = ("fp32", "bf16", "fp16")
 

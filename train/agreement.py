@@ -31,7 +31,6 @@ from shared.loaders.pixel_loader import PixelLoader
 from shared.loaders.shard_loader import ShardLoader
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
-from shared.targets.codecs import CODECS
 from train.accuracy import correct, image_batches
 from train.checkpoint import load_student, run_of
 from train.images import open_images
@@ -148,7 +147,7 @@ def _with_teacher(
             f"the teacher of {cache.where} used the statistics of batches of "
             f"{manifest.teacher_batch} val images: agreement is with what it said in those"
         )
-    if manifest.format == "webdataset":
+    if manifest.holds_pixels:
         if images is not None:
             raise InputError(
                 f"view shards are evaluated on the pixels that they hold: {cache.where} has view "
@@ -177,19 +176,17 @@ def _require_trained_for(facts: dict[str, Any], classes: int, size: int, where: 
 
 
 def _from_shards(cache: Cache, workers: int) -> Iterator[Answers]:
-    codec = CODECS[cache.manifest.codec]
-    needed = codec.needed(frozenset({"logits"}))
-    stages, head = cache.manifest.teacher.channels, cache.head()
+    encoding, head = cache.manifest.encoding, cache.head()
+    needed = encoding.needed({"logits"})
     for batch in ShardLoader(cache, needed, BATCH, 0, workers, pin_memory=False).batches(0):
-        logits = codec.decode(batch.fields, stages, head).logits
+        logits = encoding.decode(batch.fields, head)["logits"]
         yield Answers(batch.pixels, batch.label, logits, batch.pred)
 
 
 def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[Answers]:
     """Centre views are the policy's only ones, so those drawn here are those of the cache."""
-    codec = CODECS[cache.manifest.codec]
-    needed = codec.needed(frozenset({"logits"}))
-    stages, head = cache.manifest.teacher.channels, cache.head()
+    encoding, head = cache.manifest.encoding, cache.head()
+    needed = encoding.needed({"logits"})
     loader = PixelLoader((source,), cache.manifest.size, workers, pin_memory=False)
     loader.start()  # before a view is in memory, whose pages workers would keep
     arrays = cache.read_view(0, [*needed, "pred"])
@@ -198,5 +195,5 @@ def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[An
         rows = slice(start, start + len(labels))
         fields = {name: torch.from_numpy(arrays[name][rows]) for name in needed}
         pred = torch.from_numpy(arrays["pred"][rows]).long()
-        yield Answers(pixels, labels, codec.decode(fields, stages, head).logits, pred)
+        yield Answers(pixels, labels, encoding.decode(fields, head)["logits"], pred)
         start += len(labels)

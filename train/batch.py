@@ -44,9 +44,8 @@ class Batch:
         sizes = [len(labels) for labels in self.labels.tensor_split(parts) if len(labels)]
         targets: list[Targets | None] = [None] * len(sizes)
         if self.targets is not None:
-            logits = self.targets.logits.split(sizes)
-            channels = zip(*(stage.split(sizes) for stage in self.targets.channels), strict=True)
-            targets = [Targets(*pair) for pair in zip(logits, channels, strict=True)]
+            split = zip(*(values.split(sizes) for values in self.targets.values()), strict=True)
+            targets = [dict(zip(self.targets, part, strict=True)) for part in split]
         guided: tuple[Tensor | None, ...] = (None,) * len(sizes)
         if self.guided is not None:
             guided = torch.split(self.guided, sizes)

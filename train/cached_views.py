@@ -21,7 +21,7 @@ from torch import Tensor
 from shared.cache.opening import Cache
 from shared.device import make_current, side_stream
 from shared.distributed import World
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import num_bytes
 from shared.targets.targets import Head, Targets
 from train.batch import Batch
 from train.guide import Guide
@@ -56,7 +56,8 @@ class CachedViews:
         self._recipe = recipe
         self._labels = labels
         self._spread = spread
-        self._fields = CODECS[cache.manifest.codec].needed(recipe.needs) if use_targets else []
+        self._encoding = cache.manifest.encoding
+        self._fields = self._encoding.needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
         self._home = _home(device, self._num_bytes())  # where a view's rows lie
@@ -107,26 +108,20 @@ class CachedViews:
         return torch.cat(masks)
 
     def _logits(self, fields: dict[str, Tensor]) -> Tensor:
-        return self._decode(fields).logits
+        return self._decode(fields)["logits"]
 
     def _num_bytes(self) -> int:
         """Of one view's rows."""
-        facts = self._cache.manifest
-        widths = CODECS[facts.codec].fields(facts.teacher.classes, facts.teacher.channels)
-        row = sum(
-            np.dtype(dtype).itemsize * width
-            for dtype, width in map(widths.__getitem__, self._fields)
-        )
-        return facts.samples * (row + 9)  # label and mask
+        fields = self._encoding.fields()
+        row = num_bytes({name: fields[name] for name in self._fields})
+        return self._cache.manifest.samples * (row + 9)  # label and mask
 
     def _decode(self, fields: dict[str, Tensor]) -> Targets:
-        manifest = self._cache.manifest
         device = next(iter(fields.values())).device
         if device not in self._heads:
             head = self._cache.head()
             self._heads[device] = None if head is None else head.to(device)
-        codec = CODECS[manifest.codec]
-        return codec.decode(fields, manifest.teacher.channels, self._heads[device])
+        return self._encoding.decode(fields, self._heads[device])
 
     def batch(self, view: LoadedView, index: Tensor, whole: Tensor, world: World) -> Batch:
         """Labels, Targets and mask of B samples, on the device.

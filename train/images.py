@@ -23,7 +23,7 @@ def open_run_images(
     cache.require_views()
     facts = cache.manifest.source
     spec = flags.images or facts.spec
-    if cache.manifest.format == "webdataset":
+    if cache.manifest.holds_pixels:
         val: ImageSource | Cache
         if has_split(flags.cache, "val") and not flags.images:
             val = open_cache(flags.cache, "val")

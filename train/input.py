@@ -46,7 +46,7 @@ class Input(Protocol):
 
 def open_input(setup: Setup) -> Input:
     """InputError where its steps cannot be cut as the flags ask for."""
-    shards = setup.cache is not None and setup.cache.manifest.format == "webdataset"
+    shards = setup.cache is not None and setup.cache.manifest.holds_pixels
     feed: Input = Streamed(setup) if shards else Replayed(setup)
     require_pieces(
         feed.smallest_part,

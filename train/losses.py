@@ -48,7 +48,7 @@ class KD:
 
     def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
         assert batch.targets is not None
-        return _kl(student.logits, batch.targets.logits, self.temperature) / batch.count
+        return _kl(student.logits, batch.targets["logits"], self.temperature) / batch.count
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class GuidedKD:
         # back through an unguided row that is not finite. A row of zeros on both sides has KL 0.
         total = _kl(
             torch.where(rows, student.logits, 0.0),
-            torch.where(rows, batch.targets.logits, 0.0),
+            torch.where(rows, batch.targets["logits"], 0.0),
             self.temperature,
         )
         count = total.new_zeros(()) + batch.guided_count  # to the device without a copy
@@ -147,15 +147,18 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """float32 means (B, C_s) of the student's connectors and of the teacher, stage by stage."""
     assert batch.targets is not None
-    ours, theirs = student.channels, batch.targets.channels
-    # zip and broadcasting would both hide a mismatch and train on something else.
-    if not ours or [a.shape for a in ours] != [b.shape for b in theirs]:
+    ours, theirs = student.channels, batch.targets["channels"]
+    widths = [stage.shape[1] for stage in ours]
+    # Broadcasting would hide a mismatch and train on something else.
+    if not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
         raise ValueError(
             "channel distillation needs the teacher's stages and channels from the student's "
             f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
-            f"{_shapes(theirs)} from the teacher: build the student for this teacher"
+            f"{tuple(theirs.shape)}, stages side by side, from the teacher: build the student for "
+            "this teacher"
         )
-    return [(a.float(), b.float()) for a, b in zip(ours, theirs, strict=True)]
+    stages = theirs.split(widths, dim=1)
+    return [(a.float(), b.float()) for a, b in zip(ours, stages, strict=True)]
 
 
 def _shapes(tensors: tuple[Tensor, ...]) -> str:

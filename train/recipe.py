@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from shared.errors import InputError
+from shared.targets.kinds import OF_THE_RUN
 from train.guide import Guide
 from train.losses import (
     Loss,
@@ -40,11 +41,17 @@ class Recipe:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms take from a cache: of "logits", "channels" and "guided".
+        """What the terms take from a cache: kinds of targets (shared/targets/kinds.py), "guided"
+        and "spread".
 
         "guided" stands for the cache's `pred`, and `logits`, from which the guide makes its mask.
         """
         return frozenset[str]().union(*(term.loss.needs for term in self.terms))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of targets among them."""
+        return self.needs - OF_THE_RUN
 
     def weights(self, epoch: int) -> dict[str, float]:
         return {term.name: term.weight(epoch) for term in self.terms}

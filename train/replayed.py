@@ -62,12 +62,7 @@ class Replayed:
                 whole = torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
             else:
-                targets = None if setup.teacher is None else setup.teacher(pixels)
-                labels = self._labels[batch.index]
-                yield (
-                    pixels,
-                    live_batch(targets, setup.recipe, labels, setup.world, device, setup.spread),
-                )
+                yield pixels, live_batch(setup, pixels, self._labels[batch.index])
 
     def _requests(
         self, view: LoadedView | None, epoch: int, steps: list[NDArray[np.int64]]

@@ -9,7 +9,7 @@ from shared.distributed import World
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelLoader
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import num_bytes
 from train.accuracy import image_batches, shard_batches
 from train.batch import Batch
 from train.replayed import pixel_loader
@@ -22,21 +22,23 @@ class Streamed:
         assert setup.cache is not None
         self._setup = setup
         self.layout = [setup.world.size, setup.workers]
-        manifest = setup.cache.manifest
-        self._codec = CODECS[manifest.codec]
-        self._stages = manifest.teacher.channels
+        self._encoding = setup.cache.manifest.encoding
         head = setup.cache.head()
         self._head = None if head is None else head.to(setup.device)
-        needed = self._codec.needed(setup.recipe.needs) if setup.use_targets else []
+        # Equal for a cached and for a live teacher, so that both see the same batches.
+        used = self._encoding.needed(setup.recipe.needs)
+        fields = self._encoding.fields()
+        row_bytes = num_bytes({name: fields[name] for name in used})
         self._loader = ShardLoader(
             setup.cache,
-            needed,
+            used if setup.use_targets else [],
             -(-setup.recipe.batch_size // setup.world.size),
             setup.seed,
             setup.workers,
             setup.device.type == "cuda",
             setup.world.rank,
             setup.world.size,
+            row_bytes,
         )
         self._val = _val_loader(setup)
         # A val split may have fewer shards than there are processes: each reads all of them.
@@ -54,21 +56,16 @@ class Streamed:
             if setup.use_targets:
                 yield pixels, self._batch(batch)
             else:
-                targets = None if setup.teacher is None else setup.teacher(pixels)
-                labels = batch.label
-                yield (
-                    pixels,
-                    live_batch(targets, setup.recipe, labels, setup.world, device, setup.spread),
-                )
+                yield pixels, live_batch(setup, pixels, batch.label)
 
     def _batch(self, batch: StreamBatch) -> Batch:
         device = self._setup.device
         fields = {k: rows.to(device, non_blocking=True) for k, rows in batch.fields.items()}
-        targets = self._codec.decode(fields, self._stages, self._head) if fields else None
+        targets = self._encoding.decode(fields, self._head) if fields else None
         label = batch.label.to(device, non_blocking=True)
         guided = None
         if self._setup.recipe.guide is not None and targets is not None:
-            logits = targets.logits
+            logits = targets["logits"]
             pred = moved(batch.pred, device)
             guided = self._setup.recipe.guide(pred, lambda: logits, label)
         return counted_batch(label, targets, guided, self._setup.world, self._setup.spread)

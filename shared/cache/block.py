@@ -4,11 +4,14 @@ Its receipt is the commit marker. It is written after the block's files are safe
 holds their sizes and hashes, so a file that merely exists proves nothing and a damaged one is
 found. Receipts hold no times. What a block says follows from the manifest, but for the last bits of
 the teacher's outputs, which depend on the arithmetic that made them; so the receipt names that.
+
+A kind of targets that was added to a cache has blocks of its own over the same samples: its layer.
 """
 
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,15 @@ from numpy.typing import NDArray
 from shared.cache.manifest import Manifest
 from shared.files import schema
 from shared.files.sealed import seal, unseal
+
+
+class Work(NamedTuple):
+    """A block of a view that is to be made: all of it, or some of its layers."""
+
+    view: int
+    block: int
+    layers: tuple[str, ...] = ("",)
+
 
 Skipped = tuple[int, str, str]  # (sample index, key, reason) of an image that does not decode
 
@@ -40,11 +52,14 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Block:
-    """What one block holds, n rows. Those of skipped samples are zeros, with pred -1."""
+    """What one block holds, n rows. Those of skipped samples are zeros, with pred -1.
+
+    That of a layer is written without box, flip, pred, label, images and keys.
+    """
 
     view: int
     index: int
-    fields: Mapping[str, NDArray[np.generic]]  # the codec's, (n, width) each
+    fields: Mapping[str, NDArray[np.generic]]  # the codec's, (n, ...) each
     box: NDArray[np.int32]  # (n, 4): top, left, height, width in source pixels
     flip: NDArray[np.bool_]  # (n,)
     pred: NDArray[np.int32]  # (n,): argmax of the live teacher, exact under every codec
@@ -54,8 +69,11 @@ class Block:
     pixels: Mapping[int, str]  # sample index -> sha256 of the view's uint8 pixels, a few of them
     skipped: tuple[Skipped, ...]
     arithmetic: Arithmetic | None  # None: of version 1, or made by no teacher
+    layer: str = ""  # the kind, of a layer
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
+        if self.layer:
+            return dict(self.fields)
         return {**self.fields, "box": self.box, "flip": self.flip, "pred": self.pred}
 
 
@@ -71,6 +89,7 @@ class Receipt:
     targets: dict[int, str]  # sample index -> sha256 of its row of fields, for the same samples
     skipped: tuple[Skipped, ...]
     arithmetic: Arithmetic | None
+    layer: str = ""
 
     @property
     def skipped_samples(self) -> frozenset[int]:
@@ -80,6 +99,8 @@ class Receipt:
         facts = asdict(self)
         if self.arithmetic is None:
             del facts["arithmetic"]
+        if not self.layer:
+            del facts["layer"]
         return seal(facts)
 
     @classmethod
@@ -99,6 +120,7 @@ class Receipt:
             targets={int(index): sha for index, sha in facts["targets"].items()},
             skipped=tuple((index, key, reason) for index, key, reason in facts["skipped"]),
             arithmetic=arithmetic and Arithmetic(**arithmetic),
+            layer=facts.get("layer", ""),
         )
 
     def require_fit(self, manifest: Manifest, files: Collection[str]) -> None:
@@ -136,6 +158,7 @@ _RECEIPT = schema.record(
         ),
     },
     optional={
+        "layer": schema.text,
         "arithmetic": schema.record(
             {
                 "device": schema.text,
@@ -144,13 +167,18 @@ _RECEIPT = schema.record(
                 "cudnn_tf32": schema.boolean,
                 "batch_size": schema.integer(1, 10**9),
             }
-        )
+        ),
     },
 )
 
 
-def receipt_path(view: int, block: int) -> str:
-    return f"receipts/v{view:04d}-b{block:06d}.json"
+def receipt_path(view: int, block: int, layer: str = "") -> str:
+    return f"receipts/{block_name(view, block, layer)}.json"
+
+
+def block_name(view: int, block: int, layer: str = "") -> str:
+    """What the names of its receipt and of its shard begin with."""
+    return f"v{view:04d}-b{block:06d}" + (f".{layer}" if layer else "")
 
 
 def make_receipt(
@@ -173,6 +201,7 @@ def make_receipt(
         },
         skipped=block.skipped,
         arithmetic=block.arithmetic if manifest.format_version > 1 else None,
+        layer=block.layer,
     )
 
 

@@ -11,7 +11,7 @@ from shared.errors import BadImage, InputError, note
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.pixels.view import View, apply, stored_view
-from shared.targets.codecs import CODECS
+from shared.targets.kinds import OF_THE_RUN
 
 RESUMED = 64  # views that are made again before a cache is gone on with
 
@@ -28,17 +28,27 @@ def require_source(cache: Cache, source: ImageSource) -> None:
         )
 
 
-def require_targets(cache: Cache, needs: frozenset[str], recipe: str) -> None:
-    """InputError unless the cache still holds every target that the recipe needs."""
-    codec = CODECS[cache.manifest.codec]
-    paths = cache.format.array_paths(cache.manifest, 0, 0)
-    missing = [name for name in codec.needed(needs) if not cache.files.exists(paths[name])]
-    if missing:
+def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
+    """InputError unless the cache keeps every kind of targets that its `user` needs, and has it
+    for every view."""
+    manifest = cache.manifest
+    encoding = manifest.encoding
+    if missing := sorted(name for name in needs - OF_THE_RUN if not encoding.offers(name)):
         raise InputError(
-            f"recipe {recipe} needs {', '.join(sorted(needs & {'logits', 'channels'}))}: "
-            f"{cache.where} has lost {', '.join(missing)} ({paths[missing[0]]} is not there); run "
-            f"precompute/run.py again, or choose a recipe that does without"
+            f"{user} needs {', '.join(missing)}, which {cache.where} does not keep: add it with "
+            f"the same precompute/run.py command and --targets {','.join(missing)}, which leaves "
+            f"alone what is there, or choose a recipe that does without"
         )
+    layers = manifest.layers_for(needs)
+    cache.require_views(layers)
+    wanted = set(encoding.needed(needs))
+    for layer in layers:
+        for name, path in cache.format.array_paths(manifest, 0, 0, layer).items():
+            if name in wanted and not cache.files.exists(path):
+                raise InputError(
+                    f"{user} needs {name}, and {cache.where} has lost it ({path} is not there): "
+                    f"run precompute/run.py again, or choose a recipe that does without"
+                )
     if "logits" in needs:
         cache.head()
 
@@ -87,7 +97,7 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
         row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
         drawn = _view(cache, stored, row)
         found = _replayed(cache, source, index, drawn)
-        if manifest.format == "webdataset":
+        if manifest.holds_pixels:
             found = decode_pixels(encode_pixels(found))
         if sha256(found.numpy().tobytes()) != checksum:
             raise InputError(
@@ -122,7 +132,7 @@ def stored_views(
     blocks = manifest.place(np.array(wanted, dtype=np.int64)) // manifest.block
     for block in np.unique(blocks).tolist():
         inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
-        if manifest.format == "webdataset":
+        if manifest.holds_pixels:
             images = cache.images(view, block)
             found = {index: cache.pixels(index, images[index]) for index in inside}
         else:

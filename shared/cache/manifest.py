@@ -21,11 +21,18 @@ The *statistics* say what the teacher's BatchNorm layers normalise with: "eval",
 statistics in the weights, or "batch", those of fixed batches of `teacher_batch` samples
 (teacher_batches.py). A manifest names them only where they are "batch": all that lack them are of
 "eval", and a reader that does not know them refuses the others.
+
+The *targets* are the kinds of shared/targets/kinds.py that the cache keeps. Logits and channel
+means, as far as they were asked for when the cache began, lie in its blocks, beside box and flip;
+a manifest names them only where it is not both. Every other kind is a *layer* of its own, with
+files and receipts of its own: it can be *added* at any time, touches nothing that is there, and
+has the same bytes whenever that is.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -33,23 +40,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import choices
-from shared.cache.manifest_schema import _VERSION_1, _VERSION_2, FORMAT_VERSION, MOST_BLOCKS, ORDERS
+from shared.cache.manifest_schema import (
+    FORMAT_VERSION,
+    HOLDS_PIXELS,
+    MOST_BLOCKS,
+    MOST_NUMBERS,
+    ORDERS,
+    VERSION_1,
+    VERSION_2,
+)
 from shared.cache.permutation import inverse_permutation, permutation
 from shared.cache.teacher_batches import misfit
 from shared.errors import InputError
 from shared.files.sealed import parse_object, seal, unseal
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import CODECS, Encoding, Kept
+from shared.targets.kinds import BASE, kind_of
 
 MANIFEST = "manifest.json"
 
 # Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
-_INFORMATIVE = ("format_version", "views", "source.spec", "teacher.weights", "versions")
+_INFORMATIVE = ("format_version", "views", "added", "source.spec", "teacher.weights", "versions")
 # Facts that came later, as every cache before them had them: they do not count in its name.
 _AS_EVER = {
     "order": '"source"',
     "converted_from": "null",
     "statistics": '"eval"',
     "teacher_batch": "null",
+    "targets": json.dumps(BASE),
 }
 
 
@@ -100,15 +117,52 @@ class Manifest:
     versions: dict[str, str]
     # "half" where the fields were made of half's and not by the teacher (precompute/convert.py)
     converted_from: str | None = None
+    targets: tuple[str, ...] = BASE  # kinds in the blocks: of logits and channels
+    added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # every other -> its shape
 
     @property
     def samples(self) -> int:
         return self.source.samples
 
     @property
+    def holds_pixels(self) -> bool:
+        """Whether the views themselves are in the cache, as JPEGs."""
+        return self.format in HOLDS_PIXELS
+
+    @property
     def blocks(self) -> int:
         """Blocks of one view."""
         return -(-self.samples // self.block)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What has files and receipts of its own: "", the blocks themselves, and added kinds."""
+        return ("", *sorted(self.added))
+
+    @property
+    def encoding(self) -> Encoding:
+        """Every kind that is kept, and how."""
+        shapes = {
+            "logits": (self.teacher.classes,),
+            "channels": (sum(self.teacher.channels),),
+            **self.added,
+        }
+        names = (*self.targets, *self.layers[1:])
+        kept = (Kept(name, tuple(shapes[name]), self.teacher.channels) for name in names)
+        return Encoding(self.codec, tuple(kept))
+
+    def kinds_of(self, layer: str) -> tuple[str, ...]:
+        return (layer,) if layer else self.targets
+
+    def layer_of(self, name: str) -> str:
+        """The layer that holds a field, or box, flip and pred."""
+        found = (kind for kind in self.added if name in self.encoding.fields([kind]))
+        return next(found, "")
+
+    def layers_for(self, kinds: Iterable[str]) -> tuple[str, ...]:
+        """Those that must be there for such targets, the blocks themselves first."""
+        fields = self.encoding.needed(kinds)
+        return ("", *sorted({layer for name in fields if (layer := self.layer_of(name))}))
 
     def rows(self, block: int) -> range:
         """Positions of a block."""
@@ -140,6 +194,9 @@ class Manifest:
     def with_views(self, views: int) -> "Manifest":
         return replace(self, views=views)
 
+    def with_added(self, more: Mapping[str, tuple[int, ...]]) -> "Manifest":
+        return replace(self, added={**more, **self.added}) if more else self
+
     def as_version_of(self, there: "Manifest") -> "Manifest":
         """This run's facts for a cache that an earlier version began: its version and order."""
         if there.format_version >= self.format_version:
@@ -152,6 +209,10 @@ class Manifest:
             del facts["order"], facts["converted_from"]
         if self.statistics == "eval":
             del facts["statistics"], facts["teacher_batch"]
+        if self.targets == BASE:
+            del facts["targets"]
+        if not self.added:
+            del facts["added"]
         return seal({"cache_id": self.cache_id(), **facts})
 
     @classmethod
@@ -190,10 +251,10 @@ class Manifest:
     def _from_facts(cls, facts: dict[str, Any]) -> "Manifest":
         """ValueError, one line, where a fact is not what it must be."""
         if facts["format_version"] == 1:
-            _VERSION_1(facts, "")
+            VERSION_1(facts, "")
             facts = {**facts, "order": "source", "converted_from": None}
         else:
-            _VERSION_2(facts, "")
+            VERSION_2(facts, "")
         cache_id = facts.pop("cache_id")
         source = {**facts["source"], "classes": tuple(facts["source"]["classes"])}
         teacher = {**facts["teacher"], "channels": tuple(facts["teacher"]["channels"])}
@@ -204,6 +265,8 @@ class Manifest:
                 "teacher": TeacherFacts(**teacher),
                 "mean": tuple(facts["mean"]),
                 "std": tuple(facts["std"]),
+                "targets": tuple(facts.get("targets", BASE)),
+                "added": {name: tuple(s) for name, s in facts.get("added", {}).items()},
             }
         )
         manifest._require_consistent(cache_id)
@@ -226,6 +289,7 @@ class Manifest:
                 f"codec_version of {self.codec} must be {version}: got {self.codec_version}"
             )
         self._require_batches()
+        self._require_kinds()
         if self.converted_from is not None and self.codec != "tiny":
             raise ValueError(f"converted_from must be empty for codec {self.codec}: got half")
         if self.cache_id() != cache_id:
@@ -248,6 +312,19 @@ class Manifest:
         if wrong := misfit(self.samples, self.block, self.teacher_batch):
             raise ValueError(wrong)
 
+    def _require_kinds(self) -> None:
+        """ValueError unless the kinds are known, each in one place and of a shape it can have."""
+        if list(self.targets) != [name for name in BASE if name in self.targets]:
+            raise ValueError(f"targets must be of {', '.join(BASE)}: got {self.targets}")
+        for name, shape in self.added.items():
+            kind = kind_of(name)
+            if name in self.targets:
+                raise ValueError(f"added must be other kinds than targets: {name} is in both")
+            if kind.by_stage and shape != (sum(self.teacher.channels),):
+                raise ValueError(f"added.{name} must be as wide as the stages: got {shape}")
+            if math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(f"added.{name} must be of {MOST_NUMBERS:,} numbers at most")
+
     def require_same(self, other: "Manifest", where: str) -> None:
         """InputError naming the first fact in which this run differs from the cache at `where`."""
         mine, theirs = dict(_identity(self)), dict(_identity(other))
@@ -260,8 +337,8 @@ class Manifest:
 
     def require_comparable(self, val: "Manifest", where: str) -> None:
         """InputError unless a cached val split holds what a student of this cache would see."""
-        mine = (self.source.classes, self.size, self.mean, self.std, "webdataset")
-        theirs = (val.source.classes, val.size, val.mean, val.std, val.format)
+        mine = (self.source.classes, self.size, self.mean, self.std, True)
+        theirs = (val.source.classes, val.size, val.mean, val.std, val.holds_pixels)
         if mine != theirs or not choices.has_one_view(val.policy):
             raise InputError(
                 f"a cached val split has the classes, size and normalisation of train, format "
@@ -279,7 +356,8 @@ def _short(value: str) -> str:
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(name, value) of every fact that must be equal, names as a user says them."""
     for name, value in asdict(manifest).items():
-        facts = value.items() if isinstance(value, dict) and name != "versions" else [(None, value)]
+        nested = isinstance(value, dict) and name not in ("versions", "added")
+        facts = value.items() if nested else [(None, value)]
         for inner, fact in facts:
             full = f"{name}.{inner}" if inner else name
             if full not in _INFORMATIVE:

@@ -5,8 +5,10 @@ from shared.files import schema
 
 FORMAT_VERSION = 2
 ORDERS = {"zarr": "source", "webdataset": "permuted"}  # of version 2
+HOLDS_PIXELS = frozenset({"webdataset"})  # formats that keep the views themselves
 MOST_VIEWS = 10_000
 MOST_BLOCKS = 10_000_000  # of all views
+MOST_NUMBERS = 10_000_000  # of one kind, a sample
 
 _SOURCE = schema.record(
     {
@@ -52,9 +54,9 @@ _FACTS: dict[str, schema.Check] = {
     "versions": schema.mapping(schema.text, schema.text),
 }
 
-_VERSION_1 = schema.record(_FACTS)
+VERSION_1 = schema.record(_FACTS)
 
-_VERSION_2 = schema.record(
+VERSION_2 = schema.record(
     {
         **_FACTS,
         "order": schema.one_of(ORDERS.values()),
@@ -63,5 +65,7 @@ _VERSION_2 = schema.record(
     optional={
         "statistics": schema.one_of(("batch",)),
         "teacher_batch": schema.integer(2, 10**6),
+        "targets": schema.many(schema.text, 0, 2),
+        "added": schema.mapping(schema.text, schema.many(schema.integer(1, 10**7), 1, 4)),
     },
 )

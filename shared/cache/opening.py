@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.cache.format import FORMATS
 from shared.cache.head_file import HEAD, encode_head, head_digest
 from shared.cache.manifest import MANIFEST, Manifest
 from shared.cache.no_cache import no_cache
-from shared.cache.split import FORMATS, Arrays, Cache
+from shared.cache.split import Arrays, Cache
 from shared.distributed import read_world
 from shared.errors import InputError, note
 from shared.files.local import Files
 from shared.files.objects import open_files
 from shared.files.sealed import MOST_BYTES
 from shared.images.listing import Keys
-from shared.targets.codecs import CODECS
 from shared.targets.targets import Head
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "create_cache",
     "has_split",
     "head_digest",
-    "keep_views",
+    "keep_additions",
     "open_cache",
     "read_manifest",
 ]
@@ -80,7 +80,8 @@ def create_cache(
     keys: Keys,
     head: Head | None,
 ) -> Cache:
-    """Opens the split for writing, makes it if it is absent, and adds views if more are wanted.
+    """Opens the split for writing, makes it if it is absent, and adds views and kinds of targets if
+    more are wanted.
 
     `head` is kept where the codec derives logits, and may be None where it does not. A cache that
     an earlier version began stays one of that version.
@@ -97,27 +98,33 @@ def create_cache(
     # Several processes may do this at once, and each may overwrite what another has just written
     # for more views. So whoever wrote anything looks again, until all is as it should be.
     while True:
-        manifest = there.with_views(max(wanted.views, there.views))
+        manifest = _union(there, wanted)
         static: dict[str, bytes] = FORMATS[manifest.format].metadata(manifest, labels, keys)
-        if CODECS[manifest.codec].derives_logits:
+        if manifest.encoding.derives_logits:
             assert head is not None
             static[HEAD] = encode_head(head)
-        if not _write(files, static) and manifest.views == there.views:
+        if not _write(files, static) and manifest == there:
             return Cache(files, manifest)
-        there = _raise_views(files, manifest)
+        there = _raise(files, manifest)
 
 
-def keep_views(cache: Cache) -> None:
-    """Gives the cache on disk all views that `cache` has, in manifest and arrays, should another
-    process that added fewer in the same moment have written last, or been killed between the two.
-    """
+def keep_additions(cache: Cache) -> None:
+    """Gives the cache on disk all views and kinds that `cache` has, in manifest and arrays, should
+    another process that added fewer in the same moment have written last, or been killed between
+    the two."""
     mine = cache.manifest
     there = read_manifest(cache.files, mine.split)
     while True:
-        wanted = there.with_views(max(mine.views, there.views))
+        wanted = _union(there, mine)
         if not _write(cache.files, cache.format.array_metadata(wanted)) and wanted == there:
             return
-        there = _raise_views(cache.files, wanted)
+        there = _raise(cache.files, wanted)
+
+
+def _union(there: Manifest, more: Manifest) -> Manifest:
+    """`there` with the views and kinds that `more` has beyond it."""
+    added = {name: shape for name, shape in more.added.items() if name not in there.added}
+    return there.with_views(max(more.views, there.views)).with_added(added)
 
 
 def _write(files: Files, static: dict[str, bytes]) -> bool:
@@ -136,11 +143,12 @@ def _holds(files: Files, path: str, data: bytes) -> bool:
         return False
 
 
-def _raise_views(files: Files, manifest: Manifest) -> Manifest:
-    """The manifest there, with the views of `manifest` if it had fewer.
+def _raise(files: Files, manifest: Manifest) -> Manifest:
+    """The manifest there, with the views and kinds of `manifest` if it had fewer.
 
-    After the arrays' metadata, so that a manifest never promises views that have no room there.
+    After the arrays' metadata, so that a manifest never promises what has no room there.
     """
-    if read_manifest(files, manifest.split).views < manifest.views:
-        files.write(MANIFEST, manifest.to_json())
+    there = read_manifest(files, manifest.split)
+    if (wanted := _union(there, manifest)) != there:
+        files.write(MANIFEST, wanted.to_json())
     return read_manifest(files, manifest.split)

@@ -7,6 +7,7 @@
         keys.txt                 the samples' keys beside the arrays (keys.py)
         head.npy                 the teacher's last layer, if the codec needs it (head_file.py)
         receipts/vVVVV-bBBBBBB.json    one a finished block (block.py)
+        receipts/vVVVV-bBBBBBB.KIND.json    the same of an added kind of targets
 
 Writers take whole blocks and share no file, so any number of processes may fill one cache; two that
 do the same block by mistake write the same bytes. Readers check the hash of all that they read, and
@@ -14,9 +15,8 @@ that what they read is of the shape that the manifest says.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from shared.cache.block import (
     receipt_path,
     sha256,
 )
+from shared.cache.format import FORMATS, Format
 from shared.cache.head_file import HEAD, decode_head
 from shared.cache.keys import KEYS, decode_keys, key_digest
 from shared.cache.manifest import Manifest
@@ -43,10 +44,8 @@ from shared.files.sealed import MOST_BYTES
 from shared.images.listing import Keys
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels
-from shared.targets.codecs import CODECS
 from shared.targets.targets import Head
 
-FORMATS = {"zarr": zarr_format, "webdataset": webdataset_format}
 MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
 AGAIN = "run the same precompute/run.py command again"
 
@@ -59,13 +58,14 @@ class Cache:
     def __init__(self, files: Files, manifest: Manifest) -> None:
         self.files = files
         self.manifest = manifest
+        self._layers_of: dict[str, str] = {}  # by field
         self._shapes_seen: set[str] = set()  # arrays whose shape was compared with the manifest's
         self._skipped: dict[int, tuple[Skipped, ...]] = {}  # by block, of view 0
-        self._arithmetics: dict[tuple[int, int], Arithmetic | None] = {}  # of receipts seen
+        # Of receipts seen: by view, block and layer.
+        self._arithmetics: dict[tuple[int, int, str], Arithmetic | None] = {}
 
     @property
-    def format(self) -> ModuleType:
-        """zarr_format or webdataset_format."""
+    def format(self) -> Format:
         return FORMATS[self.manifest.format]
 
     @property
@@ -80,73 +80,89 @@ class Cache:
         for path, content in data.items():
             self.files.write(path, content)
         receipt = make_receipt(self.manifest, block, keys, data)
-        self.files.write(receipt_path(block.view, block.index), receipt.to_json())
-        self._arithmetics[block.view, block.index] = receipt.arithmetic
-        if block.view == 0:
+        self.files.write(receipt_path(block.view, block.index, block.layer), receipt.to_json())
+        self._arithmetics[block.view, block.index, block.layer] = receipt.arithmetic
+        if block.view == 0 and not block.layer:
             self._skipped[block.index] = receipt.skipped
 
-    def is_done(self, view: int, block: int, source: ImageSource | None = None) -> bool:
+    def is_done(
+        self, view: int, block: int, source: ImageSource | None = None, layer: str = ""
+    ) -> bool:
         try:
-            self.check_block(view, block, source)
+            self.check_block(view, block, source, layer)
         except InputError:
             return False
         return True
 
+    def missing_layers(
+        self, view: int, block: int, source: ImageSource | None = None
+    ) -> tuple[str, ...]:
+        """The layers of a block that are not there or not intact."""
+        layers = self.manifest.layers
+        return tuple(name for name in layers if not self.is_done(view, block, source, name))
+
     # Reading
 
-    def receipt(self, view: int, block: int) -> Receipt:
+    def receipt(self, view: int, block: int, layer: str = "") -> Receipt:
         """InputError where the block is missing or its receipt damaged."""
-        path = receipt_path(view, block)
+        path = receipt_path(view, block, layer)
         try:
             receipt = Receipt.from_json(self._read_small(path))
         except FileNotFoundError as error:
+            what = f"block {block} of view {view}" + (f" of {layer}" if layer else "")
             raise InputError(
-                f"a cache is used when complete: {self.where} lacks block {block} of view {view}; "
-                f"{AGAIN}, it makes what is missing"
+                f"the cache {self.where} is incomplete: {what} is missing; {AGAIN}, it makes what "
+                f"is missing"
             ) from error
         except ValueError as error:
             raise self._damaged_receipt(path, error) from error
         rows = self.manifest.rows(block)
-        if (receipt.view, receipt.block) != (view, block) or (receipt.start, receipt.stop) != (
-            rows.start,
-            rows.stop,
-        ):
+        named, found = (view, block, layer), (receipt.view, receipt.block, receipt.layer)
+        if named != found or (receipt.start, receipt.stop) != (rows.start, rows.stop):
             raise InputError(
-                f"a receipt is for the block in its name: {self.where}/{path} is for block "
-                f"{receipt.block} of view {receipt.view}; delete it and run precompute/run.py again"
+                f"{self.where}/{path} is the receipt of another block, {receipt.block} of view "
+                f"{receipt.view}: delete it and run precompute/run.py again"
             )
         try:
-            files = set(self.format.array_paths(self.manifest, view, block).values())
+            files = set(self.format.array_paths(self.manifest, view, block, layer).values())
             receipt.require_fit(self.manifest, files)
         except ValueError as error:
             raise self._damaged_receipt(path, error) from error
-        self._arithmetics[view, block] = receipt.arithmetic
+        self._arithmetics[view, block, layer] = receipt.arithmetic
         return receipt
 
     def _damaged_receipt(self, path: str, error: ValueError) -> InputError:
         return InputError(
-            f"a receipt is JSON that this code wrote: {self.where}/{path} is damaged ({error}); "
-            f"{AGAIN}, it makes the block again"
+            f"the receipt {self.where}/{path} is damaged ({error}): {AGAIN}, it makes the block "
+            f"again"
         )
 
-    def check_block(self, view: int, block: int, source: ImageSource | None = None) -> None:
+    def check_block(
+        self, view: int, block: int, source: ImageSource | None = None, layer: str = ""
+    ) -> None:
         """InputError unless the receipt is there and every file has the hash that it names.
 
         Also where it leaves out other images than the same block of view 0 does, or one of view 0
         than that of another view: which of the two is wrong does not show, so both are.
         With a source also unless the block is of exactly its samples.
         """
-        receipt = self.receipt(view, block)
+        receipt = self.receipt(view, block, layer)
         for path in receipt.files:
             self._read_checked(path, receipt)
         if source is not None:
             samples = self.manifest.samples_of(block)
             if receipt.keys != key_digest(source.keys, samples):
                 raise InputError(
-                    f"a block is of the samples in its rows: block {block} of view {view} in "
-                    f"{self.where} is of others; delete {receipt_path(view, block)} and "
-                    f"{AGAIN}"
+                    f"block {block} of view {view} in {self.where} is of other samples than its "
+                    f"rows: delete {receipt_path(view, block, layer)} and {AGAIN}"
                 )
+        if layer:
+            try:
+                base = self.receipt(view, block)
+            except InputError:
+                return  # it is made again itself; this one is compared with it when it is read
+            self._require_same_skips(receipt, view, base.skipped)
+            return
         for other in range(1, self.manifest.views) if view == 0 else [0]:
             try:
                 theirs = self.receipt(other, block)
@@ -164,9 +180,9 @@ class Cache:
             key, reason = (mine | others)[differing[0]]
             views = (receipt.view, other) if differing[0] in mine else (other, receipt.view)
             raise InputError(
-                f"an image is left out of every view or of none: block {receipt.block} in "
-                f"{self.where} lacks {key!r} in view {views[0]} ({reason}) and has it in view "
-                f"{views[1]}; {AGAIN}, it makes both blocks again"
+                f"block {receipt.block} in {self.where} lacks {key!r} in view {views[0]} "
+                f"({reason}) and has it in view {views[1]}, and an image must be left out of every "
+                f"view or of none: {AGAIN}, it makes both blocks again"
             )
 
     def check_static(self, labels: NDArray[np.int64], keys: Keys) -> None:
@@ -185,18 +201,25 @@ class Cache:
 
         `alone`: whatever view 0 leaves out, for a cache that is still being made.
         """
-        receipt = (self.receipt if alone else self._usable_receipt)(view, block)
+        find = self.receipt if alone else self._usable_receipt
+        receipts = [find(view, block, layer) for layer in sorted(set(map(self._layer_of, names)))]
         self._require_shapes(names)
+        of_file = {path: receipt for receipt in receipts for path in receipt.files}
         arrays: Arrays = self.format.decode(
-            self.manifest, view, block, names, lambda path: self._read_checked(path, receipt)
+            self.manifest, view, block, names, lambda path: self._read_checked(path, of_file[path])
         )
         if "pred" in names:
-            self._require_classes(view, block, arrays["pred"], receipt)
+            self._require_classes(view, block, arrays["pred"], receipts[0])
         return arrays
+
+    def _layer_of(self, name: str) -> str:
+        if name not in self._layers_of:
+            self._layers_of[name] = self.manifest.layer_of(name)
+        return self._layers_of[name]
 
     def read_view(self, view: int, names: list[str]) -> Arrays:
         """The named arrays of one view, (N, ...) each, rows in source order, stored dtype."""
-        self.require_views()
+        self.require_views({self._layer_of(name) for name in names})
         whole: Arrays = {}
         for block in range(self.manifest.blocks):
             for name, part in self.read_block(view, block, names).items():
@@ -205,13 +228,31 @@ class Cache:
                 whole[name][self.manifest.samples_of(block)] = part
         return whole
 
-    def shard(self, view: int, block: int) -> Iterator[webdataset_format.StoredView]:
-        """The samples of a block, in its order; of a cache in the format webdataset."""
+    def shard(
+        self, view: int, block: int, layers: Collection[str] = ()
+    ) -> Iterator[webdataset_format.StoredView]:
+        """The samples of a block, in its order, with what the layers hold of them; of a cache in
+        the format webdataset."""
         path = webdataset_format.shard_path(view, block)
         receipt = self._usable_receipt(view, block)
         self._require_shapes([])
         data = self._read_checked(path, receipt)
-        return webdataset_format.samples(self.manifest, block, data, receipt.skipped_samples)
+        skipped = receipt.skipped_samples
+        samples = webdataset_format.samples(self.manifest, block, data, skipped)
+        if not layers:
+            return samples
+        self._require_shapes([field for name in layers for field in self._fields_of(name)])
+        sides = {}
+        for layer in layers:
+            path = webdataset_format.shard_path(view, block, layer)
+            data = self._read_checked(path, self._usable_receipt(view, block, layer))
+            sides[layer] = webdataset_format.layer_samples(
+                self.manifest, block, data, layer, skipped
+            )
+        return webdataset_format.joined(samples, sides)
+
+    def _fields_of(self, layer: str) -> list[str]:
+        return list(self.manifest.encoding.fields(self.manifest.kinds_of(layer)))
 
     def images(self, view: int, block: int) -> dict[int, bytes]:
         """Sample index -> JPEG of its view; of a cache in the format webdataset."""
@@ -286,7 +327,7 @@ class Cache:
 
     def head(self) -> Head | None:
         """The teacher's last layer where the codec derives logits from it, else None."""
-        if not CODECS[self.manifest.codec].derives_logits:
+        if not self.manifest.encoding.derives_logits:
             return None
         try:
             facts = self.manifest.teacher
@@ -294,22 +335,29 @@ class Cache:
             return decode_head(self.files.read(HEAD, MOST_BYTES + numbers), facts)
         except (FileNotFoundError, ValueError) as error:
             raise InputError(
-                f"codec {self.manifest.codec} derives logits from the teacher's head: "
-                f"{self.where}/{HEAD} is missing or damaged ({one_line(error)}); {AGAIN}, it "
-                f"writes the file again"
+                f"{self.where}/{HEAD}, the teacher's head from which codec {self.manifest.codec} "
+                f"derives logits, is missing or damaged ({one_line(error)}): {AGAIN}, it writes "
+                f"the file again"
             ) from error
 
     def is_complete(self) -> bool:
-        """True where every block of every view has a receipt. One listing, no file read."""
+        """True where every layer of every block of every view has a receipt. One listing, no file
+        read."""
         there = self.receipt_names()
-        return all(Path(receipt_path(*unit)).name in there for unit in self.units())
+        return all(
+            Path(receipt_path(*unit, layer)).name in there
+            for unit in self.units()
+            for layer in self.manifest.layers
+        )
 
-    def require_views(self) -> None:
-        """InputError unless every block of every view has a receipt. One listing, no file read."""
+    def require_views(self, layers: Collection[str] = ("",)) -> None:
+        """InputError unless every block of every view has a receipt of each of the layers. One
+        listing, no file read."""
         there = self.receipt_names()
         for view, block in self.units():
-            if Path(receipt_path(view, block)).name not in there:
-                self.receipt(view, block)
+            for layer in sorted({"", *layers}):
+                if Path(receipt_path(view, block, layer)).name not in there:
+                    self.receipt(view, block, layer)
 
     def receipt_names(self) -> set[str]:
         """Of the files in receipts/."""
@@ -330,16 +378,21 @@ class Cache:
         """True where a block left out images that do not decode."""
         return bool(self.receipt(view, block).skipped)
 
-    def num_bytes(self, view: int = 0) -> int:
-        """Bytes of one view's files."""
-        receipts = (self.receipt(view, block) for block in range(self.manifest.blocks))
+    def num_bytes(self, view: int = 0, layers: Collection[str] | None = None) -> int:
+        """Bytes of one view's files, of all layers or those given."""
+        receipts = (
+            self.receipt(view, block, layer)
+            for block in range(self.manifest.blocks)
+            for layer in (self.manifest.layers if layers is None else layers)
+        )
         return sum(size for receipt in receipts for size, _ in receipt.files.values())
 
     def arithmetics(self) -> Counter[Arithmetic]:
         """What the blocks were made with -> how many; those that do not say are left out."""
         for unit in self.units():
-            if unit not in self._arithmetics:
-                self.receipt(*unit)
+            for layer in self.manifest.layers:
+                if (*unit, layer) not in self._arithmetics:
+                    self.receipt(*unit, layer)
         return Counter(found for found in self._arithmetics.values() if found is not None)
 
     def _skipped_of(self, block: int) -> tuple[Skipped, ...]:
@@ -347,11 +400,11 @@ class Cache:
             self._skipped[block] = self.receipt(0, block).skipped
         return self._skipped[block]
 
-    def _usable_receipt(self, view: int, block: int) -> Receipt:
+    def _usable_receipt(self, view: int, block: int, layer: str = "") -> Receipt:
         """InputError where it leaves out other images than view 0: the samples of an epoch would
         not be those that were counted."""
-        receipt = self.receipt(view, block)
-        if view > 0:
+        receipt = self.receipt(view, block, layer)
+        if view > 0 or layer:
             self._require_same_skips(receipt, 0, self._skipped_of(block))
         return receipt
 

@@ -14,7 +14,6 @@ from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.sealed import MOST_BYTES, seal, unseal
-from shared.targets.codecs import CODECS
 from shared.targets.tails import Tails, tails_of_fields
 
 CHANNELS = "channels.json"
@@ -26,7 +25,7 @@ def measure(cache: Cache) -> Tails:
     """Reads up to SAMPLES samples of view 0, spread over the split. InputError where it is not
     complete, damaged, or has no usable sample."""
     manifest = cache.manifest
-    names = CODECS[manifest.codec].needed(frozenset({"channels"}))
+    names = manifest.encoding.needed({"channels"})
     parts = []
     for block, rows in _rows(cache):
         arrays = cache.read_block(0, block, names)
@@ -36,7 +35,7 @@ def measure(cache: Cache) -> Tails:
             f"a cache holds images: all of {cache.where} were left out as they do not decode; "
             f"repair them and make the cache again"
         )
-    return tails_of_fields(manifest.codec, manifest.teacher.channels, cache.head(), parts)
+    return tails_of_fields(manifest.encoding, manifest.teacher.channels, parts)
 
 
 def _rows(cache: Cache) -> Iterator[tuple[int, np.ndarray]]:
@@ -45,7 +44,7 @@ def _rows(cache: Cache) -> Iterator[tuple[int, np.ndarray]]:
     left_out = np.array([index for index, _, _ in cache.skipped()], dtype=np.int64)
     # The source may be sorted by class, so what is looked at is spread over it.
     step, blocks = -(-manifest.samples // SAMPLES), range(manifest.blocks)
-    if manifest.format == "webdataset":  # where a shard is read as a whole, with its JPEGs
+    if manifest.holds_pixels:  # where a shard is read as a whole, with its JPEGs
         step, blocks = 1, blocks[:: max(1, manifest.blocks * manifest.block // SAMPLES)]
     seen = 0
     for block in blocks:

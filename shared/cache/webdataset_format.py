@@ -7,6 +7,9 @@
                                 teacher saw, after decoding
         IIIIIIIII.targets       its targets: one record of the dtype in targets.json
     shards/targets.json         numpy's description of that record
+    shards/vVVVV-bBBBBBB.KIND.tar   the same block of a layer, like attention4: for each sample
+        IIIIIIIII.KIND          its targets of that kind: one record of the dtype in KIND.json
+    shards/KIND.json            numpy's description of that record
 
 A record is packed and little-endian: the codec's fields in their order, then box (4 int32: top,
 left, height, width in source pixels), flip (uint8), pred (int32, the live teacher's argmax). With
@@ -24,20 +27,19 @@ order of the source.
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.block import Block
+from shared.cache.block import Block, block_name
 from shared.cache.manifest import Manifest
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.retry import one_line
 from shared.images.listing import Keys
-from shared.targets.codecs import CODECS
 
 FOLDER = "shards"
 MEMBERS = {  # of a sample, in this order, by the version of the format
@@ -62,50 +64,64 @@ def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[
 
 def array_metadata(manifest: Manifest) -> dict[str, bytes]:
     """Those that tell the types and shapes of what blocks hold."""
-    return {TARGETS: (json.dumps(_description(manifest)) + "\n").encode()}
+    return {
+        _description_path(layer): (json.dumps(_description(manifest, layer)) + "\n").encode()
+        for layer in manifest.layers
+    }
 
 
 def static_names(manifest: Manifest) -> set[str]:
     """Paths of the files that no block writes."""
-    return {TARGETS}
+    return set(map(_description_path, manifest.layers))
 
 
 def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
-    """ValueError unless targets.json describes the records that the manifest speaks of."""
-    if json.loads(read(TARGETS)) != _description(manifest):
-        raise ValueError(f"{TARGETS} describes other records than the manifest")
+    """ValueError unless the layers' JSON describes the records that the manifest speaks of."""
+    for layer in {"", *map(manifest.layer_of, names)}:
+        path = _description_path(layer)
+        if json.loads(read(path)) != _description(manifest, layer):
+            raise ValueError(f"{path} describes other records than the manifest")
 
 
-def _description(manifest: Manifest) -> list[list[object]]:
-    return [[name, dtype, list(shape)] for name, dtype, shape in _record(manifest)]
+def _description_path(layer: str) -> str:
+    return f"{FOLDER}/{layer or 'targets'}.json"
 
 
-def array_paths(manifest: Manifest, view: int, block: int) -> dict[str, str]:
-    """Name of each array -> path of the file that holds the block's part of it."""
-    return {name: shard_path(view, block) for name, _, _ in _record(manifest)}
+def _description(manifest: Manifest, layer: str) -> list[list[object]]:
+    return [[name, dtype, list(shape)] for name, dtype, shape in _record(manifest, layer)]
 
 
-def shard_path(view: int, block: int) -> str:
-    return f"{FOLDER}/v{view:04d}-b{block:06d}.tar"
+def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> dict[str, str]:
+    """Name of each array of a layer -> path of the file that holds the block's part of it."""
+    return {name: shard_path(view, block, layer) for name, _, _ in _record(manifest, layer)}
+
+
+def shard_path(view: int, block: int, layer: str = "") -> str:
+    return f"{FOLDER}/{block_name(view, block, layer)}.tar"
 
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard: path in the split -> bytes."""
     indices = manifest.samples_of(block.index).tolist()
-    records = np.zeros(len(indices), np.dtype(_record(manifest)))
+    records = np.zeros(len(indices), np.dtype(_record(manifest, block.layer)))
     for name, values in block.arrays().items():
         records[name] = values
     skipped = {index for index, _, _ in block.skipped}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for row, index in enumerate(indices):
-            if index not in skipped:
-                facts, record = _facts(manifest, block, row, index), records[row].tobytes()
-                contents = (facts, block.images[row], record)
-                members = MEMBERS[manifest.format_version]
-                for extension, data in zip(members, contents, strict=True):
-                    _add(tar, f"{index:09d}.{extension}", data)
-    return {shard_path(block.view, block.index): buffer.getvalue()}
+            if index in skipped:
+                continue
+            contents = [records[row].tobytes()]
+            if not block.layer:
+                contents[:0] = [_facts(manifest, block, row, index), block.images[row]]
+            for extension, data in zip(_members(manifest, block.layer), contents, strict=True):
+                _add(tar, f"{index:09d}.{extension}", data)
+    return {shard_path(block.view, block.index, block.layer): buffer.getvalue()}
+
+
+def _members(manifest: Manifest, layer: str) -> tuple[str, ...]:
+    return (layer,) if layer else MEMBERS[manifest.format_version]
 
 
 def _facts(manifest: Manifest, block: Block, row: int, index: int) -> bytes:
@@ -126,17 +142,22 @@ def decode(
     manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
 ) -> dict[str, NDArray[Any]]:
     """The named arrays of one block, (n, ...) each; zeros, and pred -1, of skipped samples."""
-    records = np.zeros(len(manifest.rows(block)), np.dtype(_record(manifest)))
-    records["pred"] = -1
-    found = samples(manifest, block, read(shard_path(view, block)))
-    for row, sample in rows_of(manifest, block, found):
-        records[row] = unpack(manifest, sample.targets)
-    # Copied, because one row of records counts as contiguous whatever its strides, which torch
-    # then does not take.
-    arrays = {name: records[name].copy() for name in names}
+    arrays: dict[str, NDArray[Any]] = {}
+    for layer in sorted({manifest.layer_of(name) for name in names}):
+        records = np.zeros(len(manifest.rows(block)), np.dtype(_record(manifest, layer)))
+        if not layer:
+            records["pred"] = -1
+        data = read(shard_path(view, block, layer))
+        found = samples(manifest, block, data) if not layer else _rows(manifest, block, data, layer)
+        for row, sample in rows_of(manifest, block, found):
+            records[row] = unpack(manifest, sample.targets, layer)
+        # Copied, because one row of records counts as contiguous whatever its strides, which torch
+        # then does not take.
+        inside = [name for name in names if manifest.layer_of(name) == layer]
+        arrays.update({name: records[name].copy() for name in inside})
     if "flip" in arrays:
         arrays["flip"] = arrays["flip"].astype(bool)
-    return arrays
+    return {name: arrays[name] for name in names}
 
 
 def rows_of(
@@ -147,9 +168,9 @@ def rows_of(
     return ((row_of[sample.index], sample) for sample in found)
 
 
-def unpack(manifest: Manifest, data: bytes) -> np.void:
-    """One packed member -> its record."""
-    dtype = np.dtype(_record(manifest))
+def unpack(manifest: Manifest, data: bytes, layer: str = "") -> np.void:
+    """One packed member of a layer -> its record."""
+    dtype = np.dtype(_record(manifest, layer))
     if len(data) != dtype.itemsize:
         raise InputError(
             f"a packed member of targets has {dtype.itemsize} bytes under this manifest: got "
@@ -167,6 +188,7 @@ class StoredView:
     key: str  # "" in shards of version 1
     jpeg: bytes
     targets: bytes  # packed, see `unpack`
+    layers: Mapping[str, bytes] = field(default_factory=dict)  # likewise, of those asked for
 
 
 def samples(
@@ -175,13 +197,46 @@ def samples(
     """Every sample of a block's shard, in order. For shards whose hash was checked.
 
     With `skipped`, the samples of the block that the shard is to lack, the others must be there.
-
-    A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal; contents
-    fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has proved
-    already: with it a cache is read at a third of the speed (tests/bench/store.py).
     InputError where a shard with a right hash is not what this module writes.
     """
-    members = MEMBERS[manifest.format_version]
+    return _rows(manifest, block, shard, "", skipped)
+
+
+def layer_samples(
+    manifest: Manifest, block: int, shard: bytes, layer: str, skipped: Collection[int]
+) -> Iterator[tuple[int, bytes]]:
+    """(sample, packed targets) of a layer's shard, in the order of the block."""
+    return ((s.index, s.targets) for s in _rows(manifest, block, shard, layer, skipped))
+
+
+def joined(
+    views: Iterator[StoredView], sides: Mapping[str, Iterator[tuple[int, bytes]]]
+) -> Iterator[StoredView]:
+    """Views of a block with what its layers hold of them. InputError where samples differ."""
+    for view in views:
+        found = {layer: next(side, (-1, b"")) for layer, side in sides.items()}
+        for layer, (index, _) in found.items():
+            if index != view.index:
+                raise InputError(
+                    f"the shards of a block hold the same samples in the same order: that of "
+                    f"{layer} has {index} where {view.index} is due; delete its receipt and run "
+                    f"the same precompute/run.py command again"
+                )
+        yield replace(view, layers={layer: data for layer, (_, data) in found.items()})
+
+
+def _rows(
+    manifest: Manifest,
+    block: int,
+    shard: bytes,
+    layer: str,
+    skipped: Collection[int] | None = None,
+) -> Iterator[StoredView]:
+    """A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal;
+    contents fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has
+    proved already: with it a cache is read at a third of the speed (tests/bench/store.py).
+    """
+    members = _members(manifest, layer)
     inside = set(manifest.samples_of(block).tolist())
     classes = len(manifest.source.classes)
     at = 0
@@ -196,8 +251,12 @@ def samples(
                 at += tarfile.BLOCKSIZE
                 contents.append(shard[at : at + size])
                 at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            first, jpeg, targets = contents
             index = int(name)
+            inside.remove(index)
+            if layer:
+                yield StoredView(index, 0, "", b"", contents[0])
+                continue
+            first, jpeg, targets = contents
             if manifest.format_version == 1:
                 label, key = int(first), ""
             else:
@@ -208,23 +267,24 @@ def samples(
                     raise ValueError(f"index must be {index}: got {facts['index']}")
             if not 0 <= label < classes:
                 raise ValueError(f"label must be one of {classes:,} classes: got {label}")
-            inside.remove(index)
             yield StoredView(index, label, key, jpeg, targets)
         if skipped is not None and (lost := sorted(inside - set(skipped))):
             raise ValueError(f"it lacks sample {lost[0]}")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise InputError(
-            f"a shard holds the samples of its block: block {block} holds something else at byte "
-            f"{at:,} ({one_line(error)}); delete its receipt and run the same precompute/run.py "
-            f"command again"
+            f"a shard of block {block} has the hash in its receipt and holds something else than "
+            f"the block's samples at byte {at:,} ({one_line(error)}): delete its receipt and run "
+            f"the same precompute/run.py command again"
         ) from error
 
 
-def _record(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:
+def _record(manifest: Manifest, layer: str) -> list[tuple[str, str, tuple[int, ...]]]:
     """(name, little-endian dtype, shape) of the parts of a packed member, in order."""
-    fields = CODECS[manifest.codec].fields(manifest.teacher.classes, manifest.teacher.channels)
+    fields = manifest.encoding.fields(manifest.kinds_of(layer))
     parts = [
-        (name, np.dtype(dtype).newbyteorder("<").str, (width,))
-        for name, (dtype, width) in fields.items()
+        (name, np.dtype(dtype).newbyteorder("<").str, shape)
+        for name, (dtype, shape) in fields.items()
     ]
+    if layer:
+        return parts
     return [*parts, ("box", "<i4", (4,)), ("flip", "|u1", ()), ("pred", "<i4", ())]

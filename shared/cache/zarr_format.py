@@ -4,6 +4,7 @@
         channels  (V, N, sum C_s)    codec's dtype; attribute `stages` = [C_1, ..., C_4]
         logits    (V, N, C)     where the codec stores them; else derived from the head
         scale     (V, N, 4)     float32, codec `tiny` only
+        KIND      (V, N, ...)   of each layer, like attention4; `tiny` has a KIND_scale beside it
         box       (V, N, 4)     int32: top, left, height, width in source pixels
         flip      (V, N)        bool
         pred      (V, N)        int32: the live teacher's argmax; -1: skipped sample
@@ -14,13 +15,15 @@ Each array and the group say in attributes what they hold (not in version 1), so
 plain zarr needs none of this.
 
 V views, N samples in source order, C classes, C_s channels of stage s. One shard = one block:
-(1, block, ...), in inner chunks of (1, 1024, ...), each byte-shuffled, zstd, with a crc32c.
+(1, block, ...), in inner chunks of (1, 1024, ...), each byte-shuffled, zstd, with a crc32c. Chunks
+of layers have fewer rows where 1024 would take more than LARGEST_CHUNK.
 
 zarr encodes and decodes here in memory only; the bytes go through `files/`, which is atomic where
 zarr's own stores are not, and their hashes are known before anything touches the disk.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,18 +35,18 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from shared.cache.block import Block
+from shared.cache.block import Block, block_name
 from shared.cache.keys import KEYS, encode_keys
 from shared.cache.manifest import Manifest
 from shared.cache.zarr_meaning import array_meaning, group_meaning
 from shared.errors import InputError
 from shared.files.retry import one_line
 from shared.images.listing import Keys
-from shared.targets.codecs import CODECS
 
 GROUP = "targets.zarr"
 CHUNK = 1024  # samples
 DEFAULT_BLOCK = 8 * CHUNK
+LARGEST_CHUNK = 8 << 20  # bytes, of layers
 
 # With threads of its own, blosc stores what is finished first first: other bytes every time.
 numcodecs.blosc.use_threads = False
@@ -109,21 +112,24 @@ def _layout(data: bytes, name: str) -> tuple[int, object]:
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard files: path in the split -> bytes."""
     store: dict[str, Buffer] = {}
-    arrays = _create(manifest, store)
+    values_of = block.arrays()
+    arrays = _create(manifest, store, list(values_of))
     known = set(store)
     rows = manifest.rows(block.index)
-    for name, values in block.arrays().items():
+    for name, values in values_of.items():
         arrays[name][block.view, rows.start : rows.stop] = values
     return _with_prefix({path: data for path, data in store.items() if path not in known})
 
 
-def array_paths(manifest: Manifest, view: int, block: int) -> dict[str, str]:
-    """Name of each array -> path of the block's shard of it."""
-    shapes = _shapes(manifest)
+def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> dict[str, str]:
+    """Name of each array of a layer -> path of the block's shard of it."""
+    fields = manifest.encoding.fields(manifest.kinds_of(layer))
+    shapes = {name: shape for name, (_, shape) in fields.items()}
+    if not layer:
+        shapes.update(box=(4,), flip=(), pred=())
     return {
-        name: f"{GROUP}/{name}/c/{view}/{block}" + "/0" * (len(shape) - 2)
-        for name, (shape, _) in shapes.items()
-        if name != "label"
+        name: f"{GROUP}/{name}/c/{view}/{block}" + "/0" * len(shape)
+        for name, shape in shapes.items()
     }
 
 
@@ -133,9 +139,11 @@ def decode(
     """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
-    arrays = _create(manifest, store)
-    paths = array_paths(manifest, view, block)
+    arrays = _create(manifest, store, names)
     rows = manifest.rows(block)
+    paths: dict[str, str] = {}
+    for layer in {manifest.layer_of(name) for name in names}:
+        paths.update(array_paths(manifest, view, block, layer))
     found = {}
     for name in names:
         store[paths[name].removeprefix(f"{GROUP}/")] = prototype.from_bytes(read(paths[name]))
@@ -145,9 +153,10 @@ def decode(
             raise
         except Exception as error:  # on bytes that it did not write, zarr raises just about all
             raise InputError(
-                f"a block's file is a shard of its array: {paths[name]} is none, though it has the "
-                f"hash in its receipt ({one_line(error)}); delete the receipt, v{view:04d}-"
-                f"b{block:06d}, and run the same precompute/run.py command again"
+                f"{paths[name]} has the hash in its receipt and is not a shard of its array all "
+                f"the same ({one_line(error)}): delete the receipt, "
+                f"{block_name(view, block, manifest.layer_of(name))}, and run the same "
+                f"precompute/run.py command again"
             ) from error
     return found
 
@@ -156,7 +165,7 @@ def labels(manifest: Manifest, read: Callable[[str], bytes]) -> NDArray[np.int64
     """(N,) labels, as stored."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
-    group = _create(manifest, store)
+    group = _create(manifest, store, ["label"])
     for block in range(manifest.blocks):
         store[f"label/c/{block}"] = prototype.from_bytes(read(f"{GROUP}/label/c/{block}"))
     return np.asarray(group["label"][:], dtype=np.int64)
@@ -165,9 +174,9 @@ def labels(manifest: Manifest, read: Callable[[str], bytes]) -> NDArray[np.int64
 def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
     """Name -> (shape, dtype) of every array."""
     rows = (manifest.views, manifest.samples)
-    fields = CODECS[manifest.codec].fields(manifest.teacher.classes, manifest.teacher.channels)
+    fields = manifest.encoding.fields()
     return {
-        **{name: ((*rows, width), dtype) for name, (dtype, width) in fields.items()},
+        **{name: ((*rows, *shape), dtype) for name, (dtype, shape) in fields.items()},
         "box": ((*rows, 4), "int32"),
         "flip": (rows, "bool"),
         "pred": (rows, "int32"),
@@ -175,14 +184,22 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
     }
 
 
-def _create(manifest: Manifest, store: dict[str, Buffer]) -> dict[str, zarr.Array[Any]]:
+def _create(
+    manifest: Manifest, store: dict[str, Buffer], names: list[str] | None = None
+) -> dict[str, zarr.Array[Any]]:
+    """The named arrays, or all of them; their metadata go into `store`."""
     arrays = {}
     attributes = {"cache_id": manifest.cache_id(), **group_meaning(manifest)}
     group = zarr.create_group(MemoryStore(store), attributes=attributes)
-    chunk = min(CHUNK, manifest.block)
     for name, (shape, dtype) in _shapes(manifest).items():
+        if names is not None and name not in names:
+            continue
         lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
         size = np.dtype(dtype).itemsize
+        chunk = min(CHUNK, manifest.block)
+        if manifest.layer_of(name):
+            while chunk % 2 == 0 and chunk * math.prod(tail) * size > LARGEST_CHUNK:
+                chunk //= 2
         shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
         blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
         arrays[name] = group.create_array(

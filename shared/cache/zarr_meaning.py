@@ -35,7 +35,7 @@ def group_meaning(manifest: Manifest) -> dict[str, Any]:
         "codec": f"{codec.name}, version {codec.version}",
         "teacher": f"{manifest.teacher.architecture}, in eval mode; manifest.json says which",
     }
-    if codec.derives_logits:
+    if manifest.encoding.derives_logits:
         found["logits"] = (
             "not stored: decoded channels of the last stage @ weight.T + bias, where head.npy, "
             "next to this group, holds weight and, as its last column, bias"
@@ -49,6 +49,6 @@ def array_meaning(manifest: Manifest, name: str) -> dict[str, Any]:
         found["stages"] = manifest.teacher.channels
     if manifest.format_version > 1:
         axes = "(sample)" if name == "label" else _AXES
-        meaning = {**CODECS[manifest.codec].meaning, **_OTHERS}
-        found.update(axes=axes, meaning=meaning[name])
+        meaning = _OTHERS[name] if name in _OTHERS else manifest.encoding.meaning(name)
+        found.update(axes=axes, meaning=meaning)
     return found

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from shared.cache import webdataset_format
+from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache
 from shared.cache.webdataset_format import StoredView
-from shared.loaders.shard_plan import Place, Share, draw_batches, plan
+from shared.loaders.shard_plan import BUFFER, LARGEST_BUFFER, Place, Share, draw_batches, plan
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
 from shared.pixels.view import new_batch
@@ -47,15 +49,27 @@ class StreamBatch:
 
 class _Shards(IterableDataset[StreamBatch | Failed | None]):
     def __init__(
-        self, cache: Cache, needed: list[str], batch_size: int, seed: int, rank: int, world: int
+        self,
+        cache: Cache,
+        needed: list[str],
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        row_bytes: int,
     ) -> None:
         self.cache = cache
-        self.needed = needed
+        # Layer -> the fields that are needed of it; the blocks themselves, "", are always read.
+        self.needed: dict[str, list[str]] = {"": []}
+        for name in needed:
+            self.needed.setdefault(cache.manifest.layer_of(name), []).append(name)
+        self.layers = [layer for layer in self.needed if layer]
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world = world
         self.samples = cache.samples_of_blocks()
+        self.buffer = max(1, min(BUFFER, LARGEST_BUFFER // max(1, row_bytes)))
         # Epoch and first step. Shared, so that workers that outlive an epoch learn of the next one.
         self.start = torch.zeros(2, dtype=torch.int64)
         self.start.share_memory_()
@@ -77,15 +91,22 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         view = epoch % self.cache.manifest.views
         place = Place(self.seed, epoch, self.rank, worker)
         drawn = draw_batches(
-            lambda block: self.cache.shard(view, block), self.shares(epoch, workers), place, first
+            lambda block: self.cache.shard(view, block, self.layers),
+            self.shares(epoch, workers),
+            place,
+            first,
+            self.buffer,
         )
         for samples in drawn:
             yield None if samples is None else self._batch(samples)
 
     def _batch(self, samples: list[StoredView]) -> StreamBatch:
         manifest = self.cache.manifest
-        records = [webdataset_format.unpack(manifest, sample.targets) for sample in samples]
-        table = np.stack(records)
+        table = _table(manifest, [sample.targets for sample in samples], "")
+        fields = {name: torch.from_numpy(table[name].copy()) for name in self.needed[""]}
+        for layer in self.layers:
+            rows = _table(manifest, [sample.layers[layer] for sample in samples], layer)
+            fields.update({n: torch.from_numpy(rows[n].copy()) for n in self.needed[layer]})
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
             pixels[row] = self.cache.pixels(sample.index, sample.jpeg)
@@ -94,8 +115,13 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
             pixels=pixels,
             label=torch.tensor([sample.label for sample in samples]),
             pred=torch.from_numpy(table["pred"].astype(np.int64)),
-            fields={name: torch.from_numpy(table[name].copy()) for name in self.needed},
+            fields=fields,
         )
+
+
+def _table(manifest: Manifest, packed: list[bytes], layer: str) -> NDArray[np.void]:
+    """(B,) records of packed members of a layer."""
+    return np.stack([webdataset_format.unpack(manifest, data, layer) for data in packed])
 
 
 class ShardLoader:
@@ -109,9 +135,12 @@ class ShardLoader:
         pin_memory: bool,
         rank: int = 0,
         world: int = 1,
+        row_bytes: int = 0,
     ) -> None:
-        require_room(workers, batch_size, 3 * cache.manifest.size**2)
-        self._shards = _Shards(cache, needed, batch_size, seed, rank, world)
+        """`row_bytes`: of the targets that the run uses of a sample, from the cache or from a live
+        teacher; of large ones a worker's shuffle buffer holds fewer samples."""
+        require_room(workers, batch_size, 3 * cache.manifest.size**2 + row_bytes)
+        self._shards = _Shards(cache, needed, batch_size, seed, rank, world, row_bytes)
         self._workers = workers
         self._loader: DataLoader[StreamBatch | Failed | None] = DataLoader(
             self._shards,

@@ -13,6 +13,7 @@ from webdataset import shuffle
 from shared.errors import InputError
 
 BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
+LARGEST_BUFFER = 512 << 20  # bytes of targets in it
 
 T = TypeVar("T")
 
@@ -121,7 +122,11 @@ class Place:
 
 
 def draw_batches(
-    samples: Callable[[int], Iterator[T]], shares: list[Share], place: Place, first: int = 0
+    samples: Callable[[int], Iterator[T]],
+    shares: list[Share],
+    place: Place,
+    first: int = 0,
+    buffer: int = BUFFER,
 ) -> Iterator[list[T] | None]:
     """One worker's batches of an epoch, of what `samples` gives for its blocks, from the rank's
     step `first` on. `shares` are those of the rank's workers.
@@ -134,7 +139,7 @@ def draw_batches(
     # One integer of its own for each place: Random hashes the text.
     rng = random.Random(f"{place.seed} {place.epoch} {place.rank} {place.worker}")
     inputs = (sample for block in share.blocks for sample in samples(block))
-    stream = shuffle(BUFFER, initial=BUFFER, rng=rng)(inputs)
+    stream = shuffle(buffer, initial=buffer, rng=rng)(inputs)
     sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
     for _ in range(sum(sizes[: skipped[place.worker]])):
         next(stream)  # read and shuffled as ever, but not decoded

@@ -3,6 +3,8 @@
 Shapes: B samples, C classes, C_s channels of stage s.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -60,3 +62,13 @@ def channel_means(maps: Tensor) -> Tensor:
     was 1.059 and 1.072 instead of 1.045 and 1.051 (tests/bench/step.py, CPU).
     """
     return maps.sum(dim=(2, 3), dtype=torch.float32) / (maps.shape[2] * maps.shape[3])
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All that a network says of B samples; what each kind of target is read from."""
+
+    stages: tuple[Tensor, ...]  # (B, C_s, H_s, W_s) after ReLU, of any precision
+    means: tuple[Tensor, ...]  # (B, C_s) float32: of every channel of every stage
+    embedding: Tensor  # (B, D) float32: what the last linear layer reads
+    logits: Tensor  # (B, C) float32

@@ -1,32 +1,26 @@
-"""How Targets become bytes and back.
+"""How a cache keeps its targets: a codec is a table that says which array codec each kind has.
 
-A codec turns float32 Targets of B rows into *fields*, arrays of B rows each, and fields on any
-device back into float32 Targets. Every row stands for itself, so any subset of rows decodes alone.
-`bound` is what a codec promises: the largest error of every number, which tests hold it to.
+| codec | logits | channel means, embeddings and maps |
+|---|---|---|
+| exact | f32 | f32 |
+| half | f16 below maximum | f16 |
+| compact | derived from the embedding through the head | f16 |
+| tiny | derived, likewise | u8 |
 
-| codec | fields | error of a logit | error of a channel mean c |
-|---|---|---|---|
-| exact | logits f32, channels f32 | none | none |
-| half | logits f16, channels f16 | 2^-11 of its distance d to the row's maximum | 2^-11 c |
-| compact | channels f16 | derived: that of stage 4 through the head | 2^-11 c |
-| tiny | channels u8, scale f32 a stage | derived, likewise | sqrt(c s) / 255 + s / 510^2 |
+Bounds of the array codecs: arrays.py. A derived logit has the error of the embedding through the
+head. A `tiny` made of `half` or `compact` (precompute/convert.py) carries their error of a number
+besides its own. Logits are relative to their row's maximum in `half`; derived ones are head(stage-4
+means), which is what they are in the teacher too; the head, kept once in the cache, costs nothing a
+view. Probabilities are never stored: they underflow.
 
-Below 2^-14 (6e-5) fp16 is subnormal, with numbers 2^-24 apart: means and distances as small as that
-are held to 2^-25 (3e-8, half of such a unit) absolute, not to 2^-11 of themselves. A `tiny` made of
-`half` or `compact` (precompute/convert.py) carries their error of a mean besides its own.
-
-Stored logits are relative to their row's maximum because softmax cannot tell the difference and
-fp16 is finest near 0, where the probable classes then lie: 0 argmax flips and a third of the KL of
-fp16 logits as they are. Probabilities are never stored: they underflow. Derived logits are
-head(stage-4 means), which is what they are in the teacher too; the head, kept once in the cache,
-costs nothing a view. `tiny` keeps the square root of a mean over s, the largest of its row and
-stage, in 8 bits: small means, the many, get finer steps.
+The embedding of a staged network is the last stage's channel means: where those are stored it is
+read from them and takes no bytes.
 
 Measured with `tests/bench/codecs.py --images runs/cifar/whole --size 32 --weights
-runs/cifar/teacher/best.pt`, which tests/bench/cifar.py makes: 8,192 views of CIFAR-10's JPEGs
-through a ResNet-34 trained on them (then for 6 epochs: 70.5 % top-1), with a head for 1000 classes
-fitted so that its logits spread like those of ImageNet networks. Bytes a view in a zarr cache, box
-and flip included (a packed record of a view shard is not compressed: 7,861, 3,941, 1,941 and 997);
+runs/cifar/teacher/best.pt`: 8,192 views of CIFAR-10's JPEGs through a ResNet-34 trained on them
+(then for 6 epochs: 70.5 % top-1), with a head for 1000 classes fitted so that its logits spread
+like those of ImageNet networks. Bytes a view of logits and channels in a zarr cache, box and flip
+included (a packed record of a view shard is not compressed: 7,861, 3,941, 1,941 and 997);
 KL(teacher || decoded) in nats at T = 1; the error of the means as a share of their variance.
 
 | codec | bytes a view | KL | argmax flips | means | decoded views/s, one CPU |
@@ -39,279 +33,236 @@ KL(teacher || decoded) in nats at T = 1; the error of the means as a share of th
 An argmax flip changes no guided mask: the live teacher's argmax is stored beside.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
 from shared.errors import InputError
+from shared.targets.arrays import ARRAYS, FLOAT_NOISE, ArrayCodec, Field
+from shared.targets.kinds import kind_of
 from shared.targets.targets import Head, Targets
 
 Fields = dict[str, NDArray[Any]]
 
-_MEANS = (
-    "spatial means of the outputs of the network's stages after their last ReLU, side by "
-    "side; the attribute stages holds their widths"
-)
-
-_HALF_MAX = 65504.0  # largest finite fp16
-_HALF_RELATIVE = 2.0**-11  # half a unit in the last place of fp16's 11 significant bits
-_HALF_ABSOLUTE = 2.0**-25  # the same below fp16's smallest normal number
-_FLOAT_NOISE = 2.0**-18  # rounding of a float32 product sum over up to 2048 terms, relative
-
-
-class Codec(Protocol):
-    name: ClassVar[str]
-    version: ClassVar[int]
-    derives_logits: ClassVar[bool]  # from the last stage and the head kept in the cache
-    meaning: ClassVar[dict[str, str]]  # of each field, for a reader without this code
-
-    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-        """Name -> (NumPy dtype, width) of each field, in the order in which they are stored."""
-        ...
-
-    def needed(self, needs: frozenset[str]) -> list[str]:
-        """The fields that decoding "logits" and/or "channels" takes."""
-        ...
-
-    def encode(self, targets: Targets) -> Fields: ...
-
-    def decode(
-        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
-    ) -> Targets:
-        """Fields of B rows -> float32 Targets; `stages` are the C_s.
-
-        Where the fields given hold no logits they are (B, 0); without channels, no stages.
-        """
-        ...
-
-    def bound(self, targets: Targets, head: Head | None) -> Targets:
-        """Largest |decoded - true| of every number, logits taken relative to their row maximum."""
-        ...
-
-
-def relative_to_maximum(logits: Tensor) -> Tensor:
-    """(B, C) -> the same minus each row's maximum, float32."""
-    logits = logits.float()
-    return logits - logits.amax(dim=1, keepdim=True)
-
 
 @dataclass(frozen=True)
-class Exact:
-    name: ClassVar[str] = "exact"
-    version: ClassVar[int] = 1
-    derives_logits: ClassVar[bool] = False
-    meaning: ClassVar[dict[str, str]] = {"logits": "the teacher's logits", "channels": _MEANS}
-
-    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-        return {"logits": ("float32", classes), "channels": ("float32", sum(stages))}
-
-    def needed(self, needs: frozenset[str]) -> list[str]:
-        return sorted(needs & {"logits", "channels"})
-
-    def encode(self, targets: Targets) -> Fields:
-        return {
-            "logits": _numpy(targets.logits),
-            "channels": _numpy(torch.cat(targets.channels, dim=1)),
-        }
-
-    def decode(
-        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
-    ) -> Targets:
-        return _decode_stored(fields, stages)
-
-    def bound(self, targets: Targets, head: Head | None) -> Targets:
-        zeros = tuple(torch.zeros_like(mean) for mean in targets.channels)
-        return Targets(torch.zeros_like(targets.logits), zeros)
+class Codec:
+    name: str
+    version: int
+    derives_logits: bool  # through the head kept in the cache
 
 
-@dataclass(frozen=True)
-class Half:
-    name: ClassVar[str] = "half"
-    version: ClassVar[int] = 1
-    derives_logits: ClassVar[bool] = False
-    meaning: ClassVar[dict[str, str]] = {
-        "logits": "the teacher's logits minus the largest of their row (one sample in one view), "
-        "so that the largest is 0: softmax, argmax and every loss on them are the teacher's. A "
-        "logit more than 65504 below the largest is stored as -65504",
-        "channels": _MEANS,
-    }
-
-    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-        return {"logits": ("float16", classes), "channels": ("float16", sum(stages))}
-
-    def needed(self, needs: frozenset[str]) -> list[str]:
-        return sorted(needs & {"logits", "channels"})
-
-    def encode(self, targets: Targets) -> Fields:
-        """InputError where a channel mean does not fit fp16.
-
-        A logit further than 65504 below its row's maximum is stored at that distance: its
-        probability is exactly 0 either way.
-        """
-        logits = relative_to_maximum(targets.logits).clamp(min=-_HALF_MAX)
-        return {"logits": _numpy(logits.half()), "channels": _half_channels(self.name, targets)}
-
-    def decode(
-        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
-    ) -> Targets:
-        return _decode_stored(fields, stages)
-
-    def bound(self, targets: Targets, head: Head | None) -> Targets:
-        distance = relative_to_maximum(targets.logits).abs()
-        beyond = (distance - _HALF_MAX).clamp(min=0)
-        logits = distance * _HALF_RELATIVE + _HALF_ABSOLUTE + beyond
-        return Targets(logits, _half_channel_bound(targets))
-
-
-@dataclass(frozen=True)
-class Compact:
-    name: ClassVar[str] = "compact"
-    version: ClassVar[int] = 1
-    derives_logits: ClassVar[bool] = True
-    meaning: ClassVar[dict[str, str]] = {"channels": _MEANS}
-
-    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-        return {"channels": ("float16", sum(stages))}
-
-    def needed(self, needs: frozenset[str]) -> list[str]:
-        return ["channels"] if needs & {"logits", "channels"} else []
-
-    def encode(self, targets: Targets) -> Fields:
-        """InputError where a channel mean does not fit fp16."""
-        return {"channels": _half_channels(self.name, targets)}
-
-    def decode(
-        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
-    ) -> Targets:
-        return _derive_logits(fields["channels"].float(), stages, head)
-
-    def bound(self, targets: Targets, head: Head | None) -> Targets:
-        channels = _half_channel_bound(targets)
-        return Targets(_derived_bound(targets, channels[-1], head), channels)
-
-
-@dataclass(frozen=True)
-class Tiny:
-    name: ClassVar[str] = "tiny"
-    version: ClassVar[int] = 1
-    derives_logits: ClassVar[bool] = True
-    meaning: ClassVar[dict[str, str]] = {
-        "channels": f"round(255 * sqrt(c / s)), where c are {_MEANS}, and s is the scale of the "
-        "stage. To decode: c = (channels / 255)**2 * s, with s = "
-        "numpy.repeat(scale, stages, axis=-1)",
-        "scale": "for each stage the largest channel mean of the row (one sample in one view)",
-    }
-
-    def fields(self, classes: int, stages: tuple[int, ...]) -> dict[str, tuple[str, int]]:
-        return {"channels": ("uint8", sum(stages)), "scale": ("float32", len(stages))}
-
-    def needed(self, needs: frozenset[str]) -> list[str]:
-        return ["channels", "scale"] if needs & {"logits", "channels"} else []
-
-    def encode(self, targets: Targets) -> Fields:
-        """InputError where a mean is negative: after ReLU it cannot be."""
-        lowest = min(mean.min().item() for mean in targets.channels)
-        if lowest < 0:
-            raise InputError(
-                f"codec tiny holds means of ReLU outputs, 0 or more: the teacher's reach "
-                f"{lowest:g}; use --codec compact"
-            )
-        scales = [mean.amax(dim=1, keepdim=True) for mean in targets.channels]
-        steps = [
-            # clamp: a stage of zeros has scale 0 and codes 0
-            (255 * (mean / scale.clamp(min=1e-30)).sqrt()).round()
-            for mean, scale in zip(targets.channels, scales, strict=True)
-        ]
-        return {
-            "channels": _numpy(torch.cat(steps, dim=1).to(torch.uint8)),
-            "scale": _numpy(torch.cat(scales, dim=1)),
-        }
-
-    def decode(
-        self, fields: Mapping[str, Tensor], stages: tuple[int, ...], head: Head | None
-    ) -> Targets:
-        # Widened a stage at a time: a tensor of widths would have to be copied to a GPU, and the
-        # host would wait for all that the GPU has still to do.
-        scales = fields["scale"].split(1, dim=1)
-        wide = [one.expand(-1, width) for one, width in zip(scales, stages, strict=True)]
-        scale = torch.cat(wide, dim=1)
-        channels = (fields["channels"].float() * (1 / 255)).square() * scale
-        return _derive_logits(channels, stages, head)
-
-    def bound(self, targets: Targets, head: Head | None) -> Targets:
-        channels = []
-        for mean in targets.channels:
-            scale = mean.amax(dim=1, keepdim=True)
-            # A root off by half a step of 1/255, squared; then float32 rounding.
-            error = (mean * scale).sqrt() / 255 + scale / 510**2
-            channels.append(error + scale * _FLOAT_NOISE + 1e-30)
-        return Targets(_derived_bound(targets, channels[-1], head), tuple(channels))
-
-
-CODECS: dict[str, Codec] = {codec.name: codec for codec in (Exact(), Half(), Compact(), Tiny())}
-
-
-def bound_of(
-    codec: str, converted_from: str | None, targets: Targets, head: Head | None
-) -> Targets:
-    """What a codec promises, also of fields that were made of half's and not by the teacher.
-
-    Those of `tiny` are then of means c' that differ from c by half's error e at most: they are held
-    to the bound of c + e, and to e.
-    """
-    if converted_from is None:
-        return CODECS[codec].bound(targets, head)
-    errors = _half_channel_bound(targets)
-    moved = tuple(mean + error for mean, error in zip(targets.channels, errors, strict=True))
-    own = CODECS[codec].bound(Targets(targets.logits, moved), head).channels
-    channels = tuple(one + other for one, other in zip(own, errors, strict=True))
-    return Targets(_derived_bound(targets, channels[-1], head), channels)
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.cpu().numpy()
-    return array
-
-
-def _decode_stored(fields: Mapping[str, Tensor], stages: tuple[int, ...]) -> Targets:
-    some = next(iter(fields.values()))
-    logits = (
-        fields["logits"].float() if "logits" in fields else some.new_zeros(len(some), 0).float()
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec("exact", 1, derives_logits=False),
+        Codec("half", 1, derives_logits=False),
+        Codec("compact", 1, derives_logits=True),
+        Codec("tiny", 1, derives_logits=True),
     )
-    if "channels" not in fields:
-        return Targets(logits, ())
-    return Targets(logits, torch.split(fields["channels"].float(), list(stages), dim=1))
+}
 
 
-def _derive_logits(channels: Tensor, stages: tuple[int, ...], head: Head | None) -> Targets:
-    split = torch.split(channels, list(stages), dim=1)
-    if head is None:
-        return Targets(channels.new_zeros(len(channels), 0), split)
-    return Targets(linear(split[-1], head.weight, head.bias), split)
+@dataclass(frozen=True)
+class Kept:
+    """A kind as one cache has it."""
+
+    name: str
+    shape: tuple[int, ...]  # a sample
+    stages: tuple[int, ...]  # the C_s, of the kinds that are made of stages
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Widths along the first axis; each part has its own scale, and its own line in verify."""
+        return self.stages if kind_of(self.name).by_stage else self.shape[:1]
 
 
-def _half_channels(name: str, targets: Targets) -> NDArray[Any]:
-    channels = torch.cat(targets.channels, dim=1)
-    if (largest := channels.abs().max().item()) > _HALF_MAX:
+@dataclass(frozen=True)
+class Encoding:
+    """All kinds that a cache keeps, and how. Fields are named as they are on disk."""
+
+    codec: str
+    kinds: tuple[Kept, ...]
+
+    @property
+    def derives_logits(self) -> bool:
+        return CODECS[self.codec].derives_logits and "logits" in self.names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(kept.name for kept in self.kinds)
+
+    def offers(self, kind: str) -> bool:
+        """Whether targets of this kind can be had from the fields."""
+        return kind in self.names or (kind == "embedding" and "channels" in self.names)
+
+    def fields(self, names: Iterable[str] | None = None) -> dict[str, Field]:
+        """Field -> (NumPy dtype, shape a sample) of all kinds or those named, in stored order."""
+        wanted = self.names if names is None else tuple(names)
+        return {
+            _field(kept.name, suffix): facts
+            for kept in self.kinds
+            if kept.name in wanted and (array := self._array(kept)) is not None
+            for suffix, facts in array.fields(kept.shape, kept.parts).items()
+        }
+
+    def needed(self, needs: Iterable[str]) -> list[str]:
+        """The fields that decoding these kinds takes. Names that are no kind here take none."""
+        wanted = set(needs)
+        if self.derives_logits and "logits" in wanted:
+            wanted.add("embedding")
+        if "embedding" in wanted and "embedding" not in self.names:
+            wanted.add("channels")
+        return list(self.fields(wanted))
+
+    def encode(self, targets: Targets, names: Iterable[str] | None = None) -> Fields:
+        """All kinds or those named. InputError where the codec cannot hold what the teacher says.
+
+        Of float32 (B, ...) each; the fields have B rows.
+        """
+        wanted = self.names if names is None else tuple(names)
+        return {
+            _field(kept.name, suffix): values
+            for kept in self.kinds
+            if kept.name in wanted and (array := self._array(kept)) is not None
+            for suffix, values in array.encode(
+                targets[kept.name], kept.parts, _spoken(kept.name)
+            ).items()
+        }
+
+    def decode(self, fields: Mapping[str, Tensor], head: Head | None) -> dict[str, Tensor]:
+        """Fields of B rows -> every kind that can be had from those given; (B, ...) float32."""
+        found: dict[str, Tensor] = {}
+        for kept in self.kinds:
+            array = self._array(kept)
+            if array is None or _field(kept.name, "") not in fields:
+                continue
+            suffixes = array.fields(kept.shape, kept.parts)
+            own = {suffix: fields[_field(kept.name, suffix)] for suffix in suffixes}
+            found[kept.name] = array.decode(own, kept.parts)
+        if "embedding" not in found and "channels" in found:
+            found["embedding"] = found["channels"][:, -self._stages()[-1] :]
+        if self.derives_logits and head is not None and "embedding" in found:
+            found["logits"] = linear(found["embedding"], head.weight, head.bias)
+        return found
+
+    def bound(self, targets: Targets, head: Head | None) -> dict[str, Tensor]:
+        """Largest |decoded - true| of every number of every kind kept, logits taken relative to
+        their row's maximum."""
+        found: dict[str, Tensor] = {}
+        for kept in self.kinds:
+            if (array := self._array(kept)) is not None:
+                found[kept.name] = array.bound(targets[kept.name], kept.parts)
+        if self.derives_logits:
+            found["logits"] = self._derived_bound(targets, found, head)
+        return found
+
+    def bound_of_converted(self, targets: Targets, head: Head | None) -> dict[str, Tensor]:
+        """The same of `tiny` fields that were made of half's and not by the teacher.
+
+        They are of numbers c' that differ from c by half's error e at most: they are held to the
+        bound of c + e, and to e.
+        """
+        half = Encoding("half", self.kinds)
+        found: dict[str, Tensor] = {}
+        for kept in self.kinds:
+            own, theirs = self._array(kept), half._array(kept)
+            if own is not None and theirs is not None:
+                true = targets[kept.name]
+                error = theirs.bound(true, kept.parts)
+                found[kept.name] = own.bound(true + error, kept.parts) + error
+        if self.derives_logits:
+            found["logits"] = self._derived_bound(targets, found, head)
+        return found
+
+    def part_names(self) -> list[str]:
+        """What `parts_of` gives, in its order."""
+        names = []
+        for kept in self.kinds:
+            if kind_of(kept.name).by_stage:
+                names += [f"{kept.name}, stage {s + 1}" for s in range(len(kept.parts))]
+            else:
+                names.append(kept.name)
+        return names
+
+    def parts_of(self, targets: Targets) -> list[Tensor]:
+        """(B, n) of every kind kept, and of every stage of those made of stages."""
+        found: list[Tensor] = []
+        for kept in self.kinds:
+            values = targets[kept.name]
+            if kind_of(kept.name).by_stage:
+                found += values.split(list(kept.parts), dim=1)
+            else:
+                found.append(values.flatten(1))
+        return found
+
+    def meaning(self, field: str) -> str:
+        """What a field holds, in words."""
+        for kept in self.kinds:
+            array = self._array(kept)
+            if array is None:
+                continue
+            for suffix in array.fields(kept.shape, kept.parts):
+                if field == _field(kept.name, suffix):
+                    kind = kind_of(kept.name)
+                    texts = array.meaning
+                    if not kind.by_stage:
+                        texts = getattr(array, "meaning_alone", texts)
+                    return texts[suffix].format(
+                        meaning=kind.meaning,
+                        field=_field(kept.name, ""),
+                        scale=_field(kept.name, "scale"),
+                    )
+        raise KeyError(field)
+
+    def _array(self, kept: Kept) -> ArrayCodec | None:
+        """None where it takes no bytes."""
+        name = kind_of(kept.name).codecs.get(self.codec)
+        return None if name is None else ARRAYS[name]
+
+    def _stages(self) -> tuple[int, ...]:
+        return next(kept.stages for kept in self.kinds if kept.name == "channels")
+
+    def _derived_bound(self, targets: Targets, bounds: Targets, head: Head | None) -> Tensor:
+        """The embedding's errors through the head, twice: that of a logit and of the maximum."""
+        assert head is not None, "derived logits have no bound without the head"
+        if "embedding" in bounds:
+            embedding, errors = targets["embedding"], bounds["embedding"]
+        else:
+            width = self._stages()[-1]
+            embedding, errors = targets["channels"][:, -width:], bounds["channels"][:, -width:]
+        noise = embedding.abs() * FLOAT_NOISE
+        error = linear(errors + noise, head.weight.abs(), head.bias.abs() * FLOAT_NOISE)
+        return error + error.amax(dim=1, keepdim=True)
+
+
+def require_derivable(codec: str, names: Iterable[str]) -> None:
+    """InputError where a codec would derive logits from what is not kept."""
+    kept = set(names)
+    if CODECS[codec].derives_logits and "logits" in kept and not kept & {"channels", "embedding"}:
         raise InputError(
-            f"codec {name} holds channel means up to {_HALF_MAX:g}: the teacher's reach "
-            f"{largest:g}; use --codec exact, or check the teacher's weights"
+            f"--codec {codec} derives the logits from the channel means or the embedding: "
+            f"--targets {','.join(names)} keeps neither; add channels, or use --codec half"
         )
-    return _numpy(channels.half())
 
 
-def _half_channel_bound(targets: Targets) -> tuple[Tensor, ...]:
-    return tuple(mean.abs() * _HALF_RELATIVE + _HALF_ABSOLUTE for mean in targets.channels)
+def num_bytes(fields: Mapping[str, Field]) -> int:
+    """Of one row of such fields, not compressed."""
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in fields.values())
 
 
-def _derived_bound(targets: Targets, last: Tensor, head: Head | None) -> Tensor:
-    """Errors `last` of the last stage (B, C_4) through the head, twice: logit and row maximum."""
-    assert head is not None, "derived logits have no bound without the head"
-    noise = targets.channels[-1].abs() * _FLOAT_NOISE
-    error = linear(last + noise, head.weight.abs(), head.bias.abs() * _FLOAT_NOISE)
-    return error + error.amax(dim=1, keepdim=True)
+def _field(kind: str, suffix: str) -> str:
+    """On disk. The scale of channel means has had its name since it was the only one."""
+    if not suffix:
+        return kind
+    return suffix if kind == "channels" else f"{kind}_{suffix}"
+
+
+def _spoken(kind: str) -> str:
+    return "channel means" if kind == "channels" else kind

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.targets.codecs import CODECS
-from shared.targets.targets import Head
+from shared.targets.codecs import Encoding
 
 FAR = 0.01  # the share of samples, or of a channel's values, that counts as its tail
 HEAVY = 0.25  # of a stage's variance in the tail; of a Gaussian channel's 0.04 are
@@ -78,8 +77,8 @@ def _rounded(value: float) -> float:
 
 
 def tails_of_fields(
-    codec: str, stages: tuple[int, ...], head: Head | None, parts: Iterable[Mapping[str, Tensor]]
+    encoding: Encoding, stages: tuple[int, ...], parts: Iterable[Mapping[str, Tensor]]
 ) -> Tails:
-    """Of rows as a codec stores them, in parts; `stages` are the C_s."""
-    decoded = (CODECS[codec].decode(fields, stages, head).channels for fields in parts)
-    return tails_of(tuple(torch.cat(stage) for stage in zip(*decoded, strict=True)))
+    """Of rows as a cache stores them, in parts; `stages` are the C_s."""
+    decoded = torch.cat([encoding.decode(fields, None)["channels"] for fields in parts])
+    return tails_of(decoded.split(list(stages), dim=1))

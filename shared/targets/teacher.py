@@ -7,15 +7,18 @@ with the mean and the variance of the batch. They neither read nor move the runn
 that what the teacher says follows from the batch alone.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, pad
 
 from shared.choices import STATISTICS, TEACHER_PRECISIONS
 from shared.models.build import build_model, load_weights
-from shared.models.staged import StagedModel, channel_means
+from shared.models.staged import Outputs, StagedModel, channel_means
 from shared.pixels.normalise import Normalisation
-from shared.targets.targets import Head, Targets
+from shared.targets.kinds import BASE, Facts, kind_of
+from shared.targets.targets import Head
 
 # Matrix products choose their kernel by the number of rows, and treat the rows past the last
 # multiple of its height with others, which sum in another order. Convolutions over whole multiples
@@ -71,12 +74,12 @@ class Teacher(nn.Module):
         return Head(fc.weight.detach().cpu().clone(), fc.bias.detach().cpu().clone())
 
     @torch.no_grad()
-    def forward(self, pixels: Tensor) -> Targets:
-        """(B, 3, H, W) uint8 on the teacher's device -> float32 Targets of B rows.
+    def forward(self, pixels: Tensor, kinds: Iterable[str] = BASE) -> dict[str, Tensor]:
+        """(B, 3, H, W) uint8 on the teacher's device -> Targets of B rows: "logits" and `kinds`.
 
         With the statistics "batch" the B rows are the batch; there must be two or more. Means and
-        head run in float32 under either precision, so that logits == head(channels[-1]) holds bit
-        for bit (CPU: over _ROWS rows at a time).
+        head run in float32 under either precision, so that logits == head(embedding) holds bit for
+        bit (CPU: over _ROWS rows at a time).
         """
         assert not self.model.training, "the teacher was put in train mode behind its back"
         rows = len(pixels)
@@ -85,10 +88,20 @@ class Teacher(nn.Module):
         x = self.normalisation(pixels)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             stages = self.model.stages(x)
-        means = [channel_means(stage) for stage in stages]
+        means = tuple(channel_means(stage) for stage in stages)
         last = pad(means[-1], (0, 0, 0, -len(x) % _ROWS))
         logits = torch.cat([self.model.head(part) for part in last.split(_ROWS)])
-        return Targets(logits[:rows], tuple(mean[:rows] for mean in means))
+        outputs = Outputs(stages, means, means[-1], logits)
+        read = {"logits": logits, **{name: kind_of(name).read(outputs) for name in kinds}}
+        return {name: values[:rows] for name, values in read.items()}
+
+    def facts(self, size: int) -> Facts:
+        """What the shapes of its kinds follow from, for images of `size` pixels a side."""
+        with torch.no_grad():
+            device = next(self.model.parameters()).device
+            stages = self.model.stages(torch.zeros(2, 3, size, size, device=device))
+        maps = tuple((stage.shape[2], stage.shape[3]) for stage in stages)
+        return Facts(self.model.num_classes, self.model.channels, maps)
 
 
 def load_teacher(

@@ -1,0 +1,51 @@
+"""Which kinds of targets a precompute run keeps: what --targets asks for, and what is there."""
+
+import argparse
+
+from shared.cache.manifest import MANIFEST, Manifest
+from shared.cache.opening import read_manifest
+from shared.errors import InputError
+from shared.files.objects import open_files
+from shared.targets.codecs import require_derivable
+from shared.targets.kinds import BASE, kind_of, kinds_asked
+from shared.targets.teacher import Teacher
+
+
+def kinds_to_keep(
+    flags: argparse.Namespace, teacher: Teacher, size: int
+) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
+    """(kinds in the blocks, every other kind with its shape a sample): `Manifest.targets`, `added`.
+
+    A cache that is there keeps what it has, and what is asked for is added to it. An embedding that
+    channel means hold already is not kept a second time.
+
+    InputError for an unknown kind, and where codec or version of the cache cannot have it.
+    """
+    there = _there(flags)
+    asked = None
+    if flags.targets is not None:
+        asked = kinds_asked(flags.targets, len(teacher.model.channels))
+    if there is None:
+        names = asked or BASE
+        targets = tuple(name for name in BASE if name in names)
+        added: dict[str, tuple[int, ...]] = {}
+    else:
+        names, targets, added = asked or (), there.targets, dict(there.added)
+    new = [name for name in names if name not in targets and name not in added]
+    if "embedding" in new and "channels" in {*targets, *new}:
+        new.remove("embedding")
+    if new and there is not None and there.format_version == 1:
+        raise InputError(
+            f"{flags.cache} was made by version 1, which keeps logits and channels only: give "
+            f"another --cache to keep {', '.join(new)}"
+        )
+    require_derivable(flags.codec, (*targets, *added, *new))
+    if new:
+        facts = teacher.facts(size)
+        added.update({name: kind_of(name).shape(facts) for name in new})
+    return targets, added
+
+
+def _there(flags: argparse.Namespace) -> Manifest | None:
+    files = open_files(flags.cache, flags.split)
+    return read_manifest(files, flags.split) if files.exists(MANIFEST) else None

@@ -1,0 +1,159 @@
+"""The table of what a cache can keep of a teacher: its kinds of targets.
+
+    logits          (C,)              before softmax
+    channels        (sum of C_s,)     mean of every channel of every stage, stages side by side
+    embedding       (D,)              what the last linear layer reads
+    attention1 ...  (H_s W_s,)        of a stage: mean over the channels of the squared map, divided
+                                      by its length (L2 norm); Zagoruyko and Komodakis, 1612.03928
+    map1 ...        (C_s, H_s, W_s)   the whole output of a stage
+    grid4           (2, C_S, 4, 4)    of the last stage in 4 x 4 cells: mean and deviation
+
+An entry says all that is particular to a kind. Teacher, codecs, stores, checks, verify, plan and
+convert go through the names that a cache has, and know none of them. docs/extending.md adds one.
+
+Shapes: C classes, D numbers of the embedding, C_s channels and H_s x W_s pixels of stage s of S.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize
+
+from shared.errors import InputError
+from shared.models.staged import Outputs
+
+BASE = ("logits", "channels")  # what a cache keeps by default, in blocks of their own (block.py)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a network that sees images of one size."""
+
+    classes: int
+    channels: tuple[int, ...]  # C_s
+    maps: tuple[tuple[int, int], ...]  # H_s, W_s
+
+    @property
+    def stages(self) -> int:
+        return len(self.channels)
+
+
+FEATURES: Mapping[str, str] = {"exact": "f32", "half": "f16", "compact": "f16", "tiny": "u8"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    meaning: str  # in words, for who opens a cache without this code
+    read: Callable[[Outputs], Tensor]  # of B samples -> (B, *shape) float32
+    shape: Callable[[Facts], tuple[int, ...]]
+    by_stage: bool = False  # made of the stages' C_s numbers side by side
+    codecs: Mapping[str, str] = field(default_factory=lambda: FEATURES)  # preset -> array codec
+
+
+def _attention(stage: int) -> Kind:
+    def read(outputs: Outputs) -> Tensor:
+        squares = outputs.stages[stage].float().square().mean(1)
+        return normalize(squares.flatten(1), dim=1)
+
+    return Kind(
+        f"attention{stage + 1}",
+        f"attention map of stage {stage + 1}: for every pixel, row by row, the mean over the "
+        "channels of the squared output after the last ReLU; divided by its L2 norm",
+        read,
+        lambda facts: (facts.maps[stage][0] * facts.maps[stage][1],),
+    )
+
+
+def _map(stage: int) -> Kind:
+    return Kind(
+        f"map{stage + 1}",
+        f"output of stage {stage + 1} after its last ReLU: channel, row, column",
+        lambda outputs: outputs.stages[stage].float().contiguous(),
+        lambda facts: (facts.channels[stage], *facts.maps[stage]),
+    )
+
+
+def _grid(outputs: Outputs) -> Tensor:
+    last = outputs.stages[-1].float()
+    mean = adaptive_avg_pool2d(last, 4)
+    variance = adaptive_avg_pool2d(last.square(), 4) - mean.square()
+    return torch.stack([mean, variance.clamp(min=0).sqrt()], dim=1)
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "logits",
+            "the teacher's logits",
+            lambda outputs: outputs.logits,
+            lambda facts: (facts.classes,),
+            codecs={"exact": "f32", "half": "f16 below maximum"},  # else derived, see codecs.py
+        ),
+        Kind(
+            "channels",
+            "spatial means of the outputs of the network's stages after their last ReLU, side by "
+            "side; the attribute stages holds their widths",
+            lambda outputs: torch.cat(outputs.means, dim=1),
+            lambda facts: (sum(facts.channels),),
+            by_stage=True,
+        ),
+        Kind(
+            "embedding",
+            "what the teacher's last linear layer reads",
+            lambda outputs: outputs.embedding,
+            lambda facts: (facts.channels[-1],),
+        ),
+        Kind(
+            "grid4",
+            "output of the last stage after its last ReLU, in 4 x 4 cells: mean and standard "
+            "deviation of the pixels of a cell, for every channel, row and column",
+            _grid,
+            lambda facts: (2, facts.channels[-1], 4, 4),
+        ),
+    )
+}
+# One for every stage; the number counts from 1.
+BY_STAGE: dict[str, Callable[[int], Kind]] = {"attention": _attention, "map": _map}
+# What a loss may need besides: made when a run loads its targets.
+OF_THE_RUN = frozenset({"guided", "spread"})
+LARGE = 16_384  # numbers a sample: what has more is never held for a whole view
+
+
+def kind_of(name: str) -> Kind:
+    """InputError for a name that is not in the table."""
+    if name in KINDS:
+        return KINDS[name]
+    numbered = re.fullmatch(r"([a-z]+)([1-9][0-9]?)", name)
+    if numbered and numbered[1] in BY_STAGE:
+        return BY_STAGE[numbered[1]](int(numbered[2]) - 1)
+    families = [f"{family}1, {family}2, ..." for family in BY_STAGE]
+    raise InputError(
+        f"there is no kind of targets called {name!r}: --targets takes "
+        f"{', '.join([*KINDS, *families])}"
+    )
+
+
+def kinds_asked(text: str, stages: int) -> tuple[str, ...]:
+    """The names in a --targets like "logits,attention": each once, without a number for all stages.
+
+    InputError for an unknown name, or a stage that a network of so many `stages` does not have.
+    """
+    names: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        names += [f"{word}{s + 1}" for s in range(stages)] if word in BY_STAGE else [word]
+    for name in names:
+        kind_of(name)
+        number = re.search(r"[0-9]+$", name)
+        if name not in KINDS and number and int(number[0]) > stages:
+            raise InputError(
+                f"the teacher has {stages} stages: --targets asks for {name}; give a number from 1 "
+                f"to {stages}"
+            )
+    if not names:
+        raise InputError("--targets must name what to keep of the teacher, like logits,channels")
+    return tuple(dict.fromkeys(names))
