@@ -16,7 +16,7 @@ from train.batch import Batch
 from train.cached_views import CachedViews, LoadedView
 from train.order import epoch_order, process_share, smallest_share, split_batches
 from train.setup import Setup
-from train.whole_batch import live_batch
+from train.whole_batch import batch_of_live
 
 
 class Replayed:
@@ -62,7 +62,7 @@ class Replayed:
                 whole = torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
             else:
-                yield pixels, live_batch(setup, pixels, self._labels[batch.index])
+                yield pixels, batch_of_live(setup, pixels, self._labels[batch.index])
 
     def _requests(
         self, view: LoadedView | None, epoch: int, steps: list[NDArray[np.int64]]

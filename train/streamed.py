@@ -14,7 +14,7 @@ from train.accuracy import image_batches, shard_batches
 from train.batch import Batch
 from train.replayed import pixel_loader
 from train.setup import Setup
-from train.whole_batch import counted_batch, live_batch, moved
+from train.whole_batch import counted_batch, batch_of_live, moved
 
 
 class Streamed:
@@ -56,7 +56,7 @@ class Streamed:
             if setup.use_targets:
                 yield pixels, self._batch(batch)
             else:
-                yield pixels, live_batch(setup, pixels, batch.label)
+                yield pixels, batch_of_live(setup, pixels, batch.label)
 
     def _batch(self, batch: StreamBatch) -> Batch:
         device = self._setup.device

@@ -6,22 +6,34 @@ from torch import Tensor
 from shared.distributed import World, sum_over
 from shared.targets.targets import Targets
 from train.batch import Batch
+from train.recipe import Recipe
 from train.setup import Setup
 
 
-def live_batch(setup: Setup, pixels: Tensor, labels: Tensor) -> Batch:
-    """The Batch of (B, 3, S, S) pixels on the device: with the targets of the live teacher, where
-    the run has one."""
-    labels = moved(labels, setup.device)
-    recipe = setup.recipe
-    if setup.teacher is None:
-        return counted_batch(labels, None, None, setup.world, setup.spread)
-    targets = setup.teacher(pixels, sorted(recipe.kinds))
+def batch_of_live(setup: Setup, pixels: Tensor, labels: Tensor) -> Batch:
+    """Of (B, 3, S, S) pixels on the device: what the run's live teacher says of them, if it has
+    one."""
+    targets = None
+    if setup.teacher is not None:
+        targets = setup.teacher(pixels, sorted(setup.recipe.kinds))
+    return live_batch(targets, setup.recipe, labels, setup.world, setup.device, setup.spread)
+
+
+def live_batch(
+    targets: Targets | None,
+    recipe: Recipe,
+    labels: Tensor,
+    world: World,
+    device: torch.device,
+    spread: tuple[Tensor, ...] | None = None,
+) -> Batch:
+    """From a live teacher's Targets (on the device), or from none."""
+    labels = moved(labels, device)
     guided = None
-    if recipe.guide is not None:
+    if targets is not None and recipe.guide is not None:
         logits = targets["logits"]
         guided = recipe.guide(logits.argmax(1), lambda: logits, labels)
-    return counted_batch(labels, targets, guided, setup.world, setup.spread)
+    return counted_batch(labels, targets, guided, world, spread)
 
 
 def counted_batch(
