@@ -27,16 +27,25 @@ from train.batch import Batch
 from train.guide import Guide
 from train.recipe import Recipe
 from train.whole_batch import moved
+from train.windows import MOST_BYTES
 
 GUIDE_ROWS = 8192  # samples whose mask is made at once
+Blocks = tuple[int, ...] | None  # None: a whole view
 
 
 @dataclass(frozen=True)
 class LoadedView:
-    box: NDArray[np.int32]  # (N, 4)
-    flip: NDArray[np.bool_]  # (N,)
-    rows: dict[str, Tensor]  # (N, ...) each: labels, guided and the fields that the recipe needs
-    guided: Tensor | None  # (N,) bool, in host memory
+    """A view, or some blocks of it; n samples."""
+
+    box: NDArray[np.int32]  # (n, 4)
+    flip: NDArray[np.bool_]  # (n,)
+    rows: dict[str, Tensor]  # (n, ...) each: labels, guided and the fields that the recipe needs
+    guided: Tensor | None  # (n,) bool, in host memory
+    place: NDArray[np.int64] | None = None  # (N,) row of a sample; None: all, in source order
+
+    def at(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some samples."""
+        return index if self.place is None else self.place[index]
 
 
 class CachedViews:
@@ -65,46 +74,67 @@ class CachedViews:
         # take memory of that.
         prepare = partial(make_current, device)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="views", initializer=prepare)
-        self._loaded: dict[int, Future[LoadedView]] = {}
+        self._loaded: dict[tuple[int, Blocks], Future[LoadedView]] = {}
 
-    def load(self, epoch: int) -> LoadedView:
-        """The view of an epoch (epoch mod K); waits until it is in memory."""
-        return self.prefetch(epoch).result()
+    @property
+    def row_bytes(self) -> int:
+        """Of the targets that the recipe uses of a sample; the same with a live teacher, so that
+        both see the same batches."""
+        fields = self._encoding.fields()
+        used = self._encoding.needed(self._recipe.needs)
+        return num_bytes({name: fields[name] for name in used})
 
-    def prefetch(self, epoch: int) -> Future[LoadedView]:
+    def load(self, epoch: int, blocks: Blocks = None) -> LoadedView:
+        """The view of an epoch (epoch mod K), or some blocks of it; waits until it is in memory."""
+        return self.prefetch(epoch, blocks).result()
+
+    def prefetch(self, epoch: int, blocks: Blocks = None) -> Future[LoadedView]:
         """Starts reading an epoch's view; keeps at most it and the one asked for before."""
-        view = epoch % self._cache.manifest.views
-        if view not in self._loaded:
+        wanted = epoch % self._cache.manifest.views, blocks
+        if wanted not in self._loaded:
             self._loaded = dict(list(self._loaded.items())[-1:])
-            self._loaded[view] = self._reader.submit(self._read, view)
-        return self._loaded[view]
+            self._loaded[wanted] = self._reader.submit(self._read, *wanted)
+        return self._loaded[wanted]
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)
 
-    def _read(self, view: int) -> LoadedView:
+    def _read(self, view: int, blocks: Blocks) -> LoadedView:
         names = ["box", "flip", *self._fields, *(["pred"] if self._guide else [])]
-        arrays = self._cache.read_view(view, names)
+        place, labels = None, self._labels
+        if blocks is None:
+            arrays = self._cache.read_view(view, names)
+        else:
+            parts = [self._cache.read_block(view, block, names) for block in blocks]
+            arrays = {name: np.concatenate([part[name] for part in parts]) for name in names}
+            index = np.concatenate([self._cache.manifest.samples_of(block) for block in blocks])
+            place = np.full(len(labels), -1, np.int64)
+            place[index] = np.arange(len(index))
+            labels = labels[torch.from_numpy(index)]
         rows = {name: torch.from_numpy(arrays[name]) for name in self._fields}
         guided = None
         if self._guide is not None:
-            guided = self._mask(self._guide, torch.from_numpy(arrays["pred"]).long(), rows)
+            pred = torch.from_numpy(arrays["pred"]).long()
+            guided = self._mask(self._guide, pred, rows, labels)
             rows["guided"] = guided
-        rows["labels"] = self._labels
+        rows["labels"] = labels
         return LoadedView(
             box=arrays["box"].astype(np.int32, copy=False),
             flip=arrays["flip"].astype(bool, copy=False),
             rows=_moved(rows, self._home),
             guided=guided,
+            place=place,
         )
 
-    def _mask(self, guide: Guide, pred: Tensor, fields: dict[str, Tensor]) -> Tensor:
+    def _mask(
+        self, guide: Guide, pred: Tensor, fields: dict[str, Tensor], labels: Tensor
+    ) -> Tensor:
         """(N,) bool; in pieces, as derived logits of a whole view may take gigabytes."""
         masks = []
         for start in range(0, len(pred), GUIDE_ROWS):
             part = slice(start, start + GUIDE_ROWS)
             some = {name: values[part] for name, values in fields.items()}
-            masks.append(guide(pred[part], partial(self._logits, some), self._labels[part]))
+            masks.append(guide(pred[part], partial(self._logits, some), labels[part]))
         return torch.cat(masks)
 
     def _logits(self, fields: dict[str, Tensor]) -> Tensor:
@@ -112,9 +142,8 @@ class CachedViews:
 
     def _num_bytes(self) -> int:
         """Of one view's rows."""
-        fields = self._encoding.fields()
-        row = num_bytes({name: fields[name] for name in self._fields})
-        return self._cache.manifest.samples * (row + 9)  # label and mask
+        samples = min(self._cache.manifest.samples, MOST_BYTES // (self.row_bytes + 9))
+        return samples * (self.row_bytes + 9)  # label and mask
 
     def _decode(self, fields: dict[str, Tensor]) -> Targets:
         device = next(iter(fields.values())).device
@@ -129,7 +158,7 @@ class CachedViews:
         `whole` are the samples of all processes in this step: what the means divide by follows from
         the mask in host memory, and no process need ask another.
         """
-        places = moved(index, self._home)
+        places = moved(torch.from_numpy(view.at(index.numpy())), self._home)
         rows = {
             name: moved(values.index_select(0, places), self._device)
             for name, values in view.rows.items()
@@ -137,7 +166,8 @@ class CachedViews:
         labels, guided = rows.pop("labels"), rows.pop("guided", None)
         guided_count = 0.0
         if view.guided is not None:
-            guided_count = int(view.guided.index_select(0, whole).sum()) / world.size
+            rows_of_all = torch.from_numpy(view.at(whole.numpy()))
+            guided_count = int(view.guided.index_select(0, rows_of_all).sum()) / world.size
         return Batch(
             labels=labels,
             targets=self._decode(rows) if rows else None,

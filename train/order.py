@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from shared.distributed import World
 from shared.errors import InputError
 
-_PURPOSE = int.from_bytes(b"order", "big")
-
 
 def epoch_order(samples: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
     """`samples` in the order of an epoch."""
+    return samples[np.argsort(random_words(len(samples), seed, epoch, "order"), kind="stable")]
+
+
+def random_words(count: int, seed: int, epoch: int, purpose: str) -> NDArray[np.uint64]:
+    """(count,) of 64 random bits; `purpose`: at most 8 ASCII characters."""
     # Arrays of uint64: a list with a number from 2^63 up would go through float64.
-    key = np.array([seed, _PURPOSE], dtype=np.uint64)
+    key = np.array([seed, int.from_bytes(purpose.encode(), "big")], dtype=np.uint64)
     counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
-    generator = np.random.Philox(key=key, counter=counter)
-    words = generator.random_raw(len(samples))
-    return samples[np.argsort(words, kind="stable")]
+    words: NDArray[np.uint64] = np.random.Philox(key=key, counter=counter).random_raw(count)
+    return words
 
 
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

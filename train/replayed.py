@@ -8,15 +8,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.device import with_pixels_on
-from shared.errors import InputError
+from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Replay, Request
 from train.accuracy import image_batches
 from train.batch import Batch
-from train.cached_views import CachedViews, LoadedView
-from train.order import epoch_order, process_share, smallest_share, split_batches
+from train.cached_views import Blocks, CachedViews, LoadedView
+from train.order import process_share
 from train.setup import Setup
 from train.whole_batch import batch_of_live
+from train.windows import Window, Windows
+
+LEAST_CLASSES = 0.5  # of all: the share in a window below which a run is told
 
 
 class Replayed:
@@ -40,42 +43,80 @@ class Replayed:
             )
             skipped = [index for index, _, _ in setup.cache.skipped()]
             self._samples = np.delete(self._samples, skipped)
+        self._windows = Windows(
+            setup.cache.manifest if setup.cache else None,
+            self._samples,
+            self._views.row_bytes if self._views else 0,
+            setup.recipe.batch_size,
+            setup.seed,
+        )
+        self._note_windows(setup.train.labels)
+
+    def _note_windows(self, labels: NDArray[np.int64]) -> None:
+        share = self._windows.class_share(labels)
+        if share < LEAST_CLASSES and self._setup.world.is_first:
+            note(
+                f"the targets of this recipe do not fit into memory, so that an epoch takes "
+                f"{self._windows.count} windows of a few blocks each, and such a window holds "
+                f"{share:.0%} of the classes: batches are biased; make the cache with precompute/"
+                f"run.py --format webdataset, whose blocks are mixed"
+            )
 
     def steps(self, epoch: int) -> int:
-        return max(1, -(-len(self._samples) // self._setup.recipe.batch_size))
+        return self._windows.steps(epoch)
 
     def smallest_part(self, epoch: int) -> int:
-        batch_size, processes = self._setup.recipe.batch_size, self._setup.world.size
-        return smallest_share(len(self._samples), batch_size, processes)
+        return self._windows.smallest_part(epoch, self._setup.world.size)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
-        view = self._views.load(epoch) if self._views else None
-        order = epoch_order(self._samples, setup.seed, epoch)
-        steps = split_batches(order, setup.recipe.batch_size)[first:]
-        pixel_batches = self._loader.batches(self._requests(view, epoch, steps))
-        if self._views and epoch + 1 < setup.recipe.epochs:
-            self._views.prefetch(epoch + 1)  # after the loader has forked its workers
+        steps = [(w, step) for w in self._windows.of(epoch) for step in w.steps][first:]
+        if self._views and steps:
+            self._views.load(epoch, steps[0][0].blocks)
+        # Those in use, by their blocks: what is requested may be windows ahead of what is trained.
+        views: dict[Blocks, LoadedView] = {}
+        pixel_batches = self._loader.batches(self._requests(views, epoch, steps))
         on_device = with_pixels_on(device, self._decoded(pixel_batches))
-        for step, (batch, pixels) in zip(steps, on_device, strict=True):
-            if self._views is not None and view is not None and setup.use_targets:
-                whole = torch.from_numpy(step)
+        for (window, step), (batch, pixels) in zip(steps, on_device, strict=True):
+            for blocks in [*views][: [*views].index(window.blocks)] if views else []:
+                del views[blocks]  # an earlier window, which no step will read again
+            if self._views is not None and setup.use_targets:
+                view, whole = views[window.blocks], torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
             else:
                 yield pixels, batch_of_live(setup, pixels, self._labels[batch.index])
 
     def _requests(
-        self, view: LoadedView | None, epoch: int, steps: list[NDArray[np.int64]]
+        self,
+        views: dict[Blocks, LoadedView],
+        epoch: int,
+        steps: list[tuple[Window, NDArray[np.int64]]],
     ) -> Iterator[Request]:
-        """Stored boxes replayed; without a cache every epoch draws views of its own."""
-        setup = self._setup
-        for step in steps:
+        """Stored boxes replayed; without a cache every epoch draws views of its own. Puts each
+        window into `views` before its first step."""
+        setup, last = self._setup, None
+        following = self._following(epoch, steps)
+        for window, step in steps:
             index = process_share(step, setup.world)
-            if view is None:
+            if self._views is None:
                 yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
-            else:
-                stored = Replay(setup.policy, view.box[index], view.flip[index])
-                yield Request(0, index, stored)
+                continue
+            if window is not last:
+                last, view = window, self._views.load(epoch, window.blocks)
+                views[window.blocks] = view
+                if (coming := next(following, None)) is not None:
+                    self._views.prefetch(*coming)  # after the loader has its workers
+            rows = view.at(index)
+            yield Request(0, index, Replay(setup.policy, view.box[rows], view.flip[rows]))
+
+    def _following(
+        self, epoch: int, steps: list[tuple[Window, NDArray[np.int64]]]
+    ) -> Iterator[tuple[int, Blocks]]:
+        """(epoch, blocks) of the windows after the first one, and of the next epoch's first."""
+        windows = list(dict.fromkeys(window.blocks for window, _ in steps))
+        yield from ((epoch, blocks) for blocks in windows[1:])
+        if epoch + 1 < self._setup.recipe.epochs:
+            yield epoch + 1, self._windows.of(epoch + 1)[0].blocks
 
     def _decoded(self, batches: Iterator[PixelBatch]) -> Iterator[PixelBatch]:
         for batch in batches:

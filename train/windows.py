@@ -1,0 +1,85 @@
+"""The steps of an epoch over views that are replayed: of the whole view, or window by window.
+
+A view whose targets fit into memory is one window, and the epoch's order is a shuffle of all its
+samples. Large targets (whole maps: 50 to 400 kB a view) do not fit. Then a window is a few blocks,
+as many as fit into MOST_BYTES: blocks are dealt to windows at random in every epoch, and samples
+are shuffled within their window. So a batch mixes the samples of a few blocks only. Where the
+source is sorted by class that biases batches, which `class_share` measures; view shards, whose
+blocks hold samples from all over the source, have no such trouble.
+
+The order is a pure function of (seed, epoch, the cache's blocks, bytes a sample).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.cache.manifest import Manifest
+from train.order import epoch_order, random_words, smallest_share, split_batches
+
+MOST_BYTES = 16 << 30  # of the targets of one window; twice as much may be in memory
+_PURPOSE = "windows"
+
+
+@dataclass(frozen=True)
+class Window:
+    blocks: tuple[int, ...] | None  # None: the whole view
+    steps: Sequence[NDArray[np.int64]]  # the samples of each step of all processes
+
+
+class Windows:
+    """Of a run: how its epochs are cut."""
+
+    def __init__(
+        self,
+        manifest: Manifest | None,
+        samples: NDArray[np.int64],
+        row_bytes: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """`samples`: the usable ones; `row_bytes`: of the targets that are loaded of a sample."""
+        self._samples = samples
+        self._batch_size = batch_size
+        self._seed = seed
+        self._blocks = manifest
+        self.count = 1
+        if manifest is not None:
+            a_block = manifest.block * row_bytes
+            at_once = max(1, MOST_BYTES // max(1, a_block))
+            self.count = -(-manifest.blocks // at_once)
+
+    def of(self, epoch: int) -> list[Window]:
+        order = epoch_order(self._samples, self._seed, epoch)
+        if self.count == 1:
+            return [Window(None, split_batches(order, self._batch_size))]
+        assert self._blocks is not None
+        words = random_words(self._blocks.blocks, self._seed, epoch, _PURPOSE)
+        dealt = np.array_split(np.argsort(words, kind="stable"), self.count)
+        block_of = order // self._blocks.block  # zarr keeps the order of the source
+        return [
+            Window(tuple(sorted(blocks.tolist())), split_batches(mine, self._batch_size))
+            for blocks in dealt
+            if len(mine := order[np.isin(block_of, blocks)])
+        ]
+
+    def steps(self, epoch: int) -> int:
+        if self.count == 1:
+            return max(1, -(-len(self._samples) // self._batch_size))
+        return sum(len(window.steps) for window in self.of(epoch))
+
+    def smallest_part(self, epoch: int, processes: int) -> int:
+        """Samples of the smallest part that a process gets of any step."""
+        if self.count == 1:
+            return smallest_share(len(self._samples), self._batch_size, processes)
+        return min(len(step) for window in self.of(epoch) for step in window.steps) // processes
+
+    def class_share(self, labels: NDArray[np.int64]) -> float:
+        """Of the classes, how many a window of the first epoch has on average; 1 of one window."""
+        if self.count == 1:
+            return 1.0
+        classes = len(np.unique(labels[self._samples]))
+        seen = [len(np.unique(labels[np.concatenate(w.steps)])) for w in self.of(0)]
+        return float(np.mean(seen)) / classes
