@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.choices import POLICIES
 from shared.errors import BadImage
 from shared.pixels import decode as decode_module
 from shared.pixels import region
 from shared.pixels.decode import decode, decode_rows, image_size
 from shared.pixels.policy import draw_view
 from shared.pixels.region import cut_below, read_header
-from shared.pixels.view import POLICIES, View, apply, apply_to_image
+from shared.pixels.view import View, apply, apply_to_image
 
 SUBSAMPLINGS = ["444", "422", "420", "440", "411"]
 

@@ -16,11 +16,12 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as torchvision_functional
 
+from shared.choices import POLICIES
 from shared.errors import InputError
 from shared.pixels import view as view_module
 from shared.pixels.decode import MAX_PIXELS, decode
 from shared.pixels.policy import draw_view
-from shared.pixels.view import POLICIES, View, apply, apply_to_image, shorter_side, stored_view
+from shared.pixels.view import View, apply, apply_to_image, shorter_side, stored_view
 
 DRAWS = 20_000
 # Two-sample Kolmogorov-Smirnov at p = 1e-4, sqrt(ln(2 / p) / DRAWS). All draws are seeded, so that
