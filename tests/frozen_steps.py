@@ -39,7 +39,7 @@ def main() -> None:
         for pixels, batch in feed.batches(epoch):
             x = setup.normalisation(pixels)
             _, parts = train_step(network, setup.optimizer, recipe, weights, x, batch, "fp32")
-            losses.append(sum_over(torch.stack(parts).detach(), world) / world.size)
+            losses.append(sum_over(torch.stack([*parts.values()]).detach(), world) / world.size)
             samples.append(sum_over(torch.tensor([len(pixels)]), world))
     if world.is_first:
         state = {"losses": torch.stack(losses), "samples": torch.cat(samples)}

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as torchvision_functional
 
 from shared.choices import POLICIES
 from shared.errors import InputError
-from shared.pixels import view as view_module
+from shared.pixels import policy as policy_module
 from shared.pixels.decode import MAX_PIXELS, decode
 from shared.pixels.policy import draw_view
 from shared.pixels.view import View, apply, apply_to_image, shorter_side, stored_view
@@ -95,7 +95,7 @@ def test_random_resized_crop_is_distributed_as_torchvisions(shape: tuple[int, in
 def test_the_check_against_torchvision_can_fail(
     monkeypatch: pytest.MonkeyPatch, constant: str, value: tuple[float, float], caught: str
 ) -> None:
-    monkeypatch.setattr(view_module, constant, value)
+    monkeypatch.setattr(policy_module, constant, value)
     with pytest.raises(AssertionError, match=caught):
         check_like_torchvision(*IMAGENET)
 
@@ -155,7 +155,7 @@ def test_random_numbers_are_philox_of_the_words_documented(
         for word in philox4x64_10([seed, 0x76696577], [block, 0, number, index])
     ]
     expected = [(word >> 11) / 2**53 for word in words[:41]]
-    assert view_module._uniforms(seed, number, index) == expected
+    assert policy_module._uniforms(seed, number, index) == expected
 
 
 GOLDEN = [

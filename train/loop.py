@@ -6,11 +6,11 @@ checkpoint. Between two steps it looks for a request to stop, saves and leaves.
 """
 
 import argparse
+import math
 import sys
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -107,12 +107,12 @@ def train(
                 alone = world.size == 1 and stop.signal is not None
                 # Only here does the host wait for the device, and do processes agree to stop.
                 if saves or alone or at.step % flags.log_every == 0:
-                    *now, seen = means(at.sums, recipe, at.epoch, world)
-                    _require_finite(now, recipe.terms, at.epoch, at.step)
-                    speed = f"{seen / at.seconds:.0f}/s"
+                    log = means(at.sums, recipe, at.epoch, world)
+                    _require_finite(log, at.epoch, at.step)
+                    speed = f"{log['samples'] / at.seconds:.0f}/s"
                     left = recipe.epochs * steps - at.epoch * steps - at.step
                     progress.set_postfix(
-                        loss=f"{now[-3]:.3f}", top1=f"{now[-2]:.1%}", images=speed,
+                        loss=f"{log['total']:.3f}", top1=f"{log['top1']:.1f}%", images=speed,
                         run_left=duration(left * at.seconds / at.step),
                     )  # fmt: skip
                     stopping = any_of(bool(stop.signal), world, device)
@@ -123,13 +123,11 @@ def train(
         if any_of(bool(stop.signal), world, device):
             break
 
-        *now, seen = means(at.sums, recipe, at.epoch, world)
+        log = means(at.sums, recipe, at.epoch, world)
         record: dict[str, Any] = {
-            "epoch": at.epoch, "split": "train", "top1": 100 * now[-2], "top5": 100 * now[-1],
-            "loss": {term.name: mean for term, mean in zip(recipe.terms, now, strict=False)},
-            "weight": weights, "total": now[-3], "learning_rate": learning_rate,
+            "epoch": at.epoch, "split": "train", **log, "learning_rate": learning_rate,
             "view": None if setup.cache is None else at.epoch % setup.cache.manifest.views,
-            "images_per_second": seen / at.seconds, "seconds": at.seconds,
+            "images_per_second": log["samples"] / at.seconds, "seconds": at.seconds,
         }  # fmt: skip
         started = time.perf_counter()
         share_buffers(student, world, device)
@@ -155,8 +153,8 @@ def train(
             folder.write_metrics(records)
             events.write(record, val)
             print(
-                f"epoch {at.epoch}: loss {now[-3]:.4f}, train top-1 {now[-2]:.2%}, val top-1 "
-                f"{found.top1:.2f}% top-5 {found.top5:.2f}%, "
+                f"epoch {at.epoch}: loss {log['total']:.4f}, train top-1 {log['top1']:.2f}%, "
+                f"val top-1 {found.top1:.2f}% top-5 {found.top5:.2f}%, "
                 f"{record['images_per_second']:.0f} images/s{time_left(records, recipe.epochs)}"
             )
         at.epoch, at.step, at.sums, at.seconds = at.epoch + 1, 0, state.no_sums(), 0.0
@@ -172,11 +170,11 @@ def train(
     print(f"{folder.path}: best val top-1 {at.best_top1:.2f}%")
 
 
-def _require_finite(means: list[float], terms: tuple[Any, ...], epoch: int, step: int) -> None:
-    if not np.isfinite(means[-3]):
-        each = ", ".join(f"{t.name} {mean:.4g}" for t, mean in zip(terms, means, strict=False))
+def _require_finite(log: dict[str, Any], epoch: int, step: int) -> None:
+    if not math.isfinite(log["total"]):
+        each = ", ".join(f"{term} {mean:.4g}" for term, mean in log["loss"].items())
         raise InputError(
-            f"the loss must stay finite: in epoch {epoch}, by step {step}, it is not (mean so far: "
+            f"the loss is not finite any more: in epoch {epoch}, by step {step} (mean so far: "
             f"{each}); lower --lr or use --precision fp32, then start again: last.pt holds the "
             f"state before it"
         )

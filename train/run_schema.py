@@ -85,6 +85,7 @@ TRAIN = {
     "total": Optional(float),
     "learning_rate": Optional(float),
     "view": Optional(count),
+    "samples": Optional(count),
 }
 VAL = {**_RECORD, "split": one_of("val"), "undecodable": Optional(count)}
 

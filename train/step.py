@@ -31,16 +31,16 @@ def train_step(
     precision: str,
     scaler: GradScaler | None = None,
     parts: int = 1,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Forward, losses, backward, step on normalised x (B, 3, H, W).
 
     With `parts` > 1 the batch goes forward and backward in so many pieces (for small memories); the
     gradients add up to those of the whole, as the losses divide by the whole's counts, but for
     BatchNorm, which sees one piece at a time. `scaler` keeps fp16 gradients from underflow.
 
-    Returns the logits (B, C), detached, and the losses: one a term, unweighted, then the weighted
-    total. A term of weight 0 stays in the graph, as in the paper's code: weight decay and momentum
-    then act on the head from the start.
+    Returns the logits (B, C), detached, and the losses by their terms' names, unweighted, with
+    their weighted sum as "total". A term of weight 0 stays in the graph, as in the paper's code:
+    weight decay and momentum then act on the head from the start.
     """
     optimizer.zero_grad(set_to_none=True)
     batches = batch.split(parts) if parts > 1 else [batch]
@@ -51,17 +51,16 @@ def train_step(
         with nullcontext() if last else without_exchange(student):
             with autocast(x.device, precision):
                 outputs: StudentOutputs = student(piece)
-            losses = [term.loss(outputs, answers) for term in recipe.terms]
-            weighted = [
-                weights[t.name] * loss for t, loss in zip(recipe.terms, losses, strict=True)
-            ]
+            losses = {term.name: term.loss(outputs, answers) for term in recipe.terms}
+            weighted = [weights[name] * loss for name, loss in losses.items()]
             total = torch.stack(weighted).sum()
             (total if scaler is None else scaler.scale(total)).backward()
         logits.append(outputs.logits.detach())
-        sums.append(torch.stack([*losses, total]).detach())
+        sums.append(torch.stack([*losses.values(), total]).detach())
     if scaler is None:
         optimizer.step()
     else:
         scaler.step(optimizer)
         scaler.update()
-    return torch.cat(logits), list(torch.stack(sums).sum(0))
+    whole = torch.stack(sums).sum(0)
+    return torch.cat(logits), dict(zip([*losses, "total"], whole, strict=True))
