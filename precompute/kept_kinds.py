@@ -32,7 +32,7 @@ def kinds_to_keep(
     else:
         names, targets, added = asked or (), there.targets, dict(there.added)
     new = [name for name in names if name not in targets and name not in added]
-    if "embedding" in new and "channels" in {*targets, *new}:
+    if "embedding" in new and "channels" in {*targets, *added, *new}:
         new.remove("embedding")
     if new and there is not None and there.format_version == 1:
         raise InputError(

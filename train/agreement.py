@@ -141,7 +141,7 @@ def _with_teacher(
             f"{manifest.policy}; make it with precompute/run.py --split val"
         )
     cache.require_views()
-    require_targets(cache, frozenset({"logits"}), "eval")
+    require_targets(cache, frozenset({"logits"}), "agreement with the teacher")
     if manifest.statistics == "batch":
         note(
             f"the teacher of {cache.where} used the statistics of batches of "

@@ -45,7 +45,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     {"epoch": e, "split": "train" | "val", "top1": percent, "top5": percent, "seconds": s,
      "images_per_second": r}, for train also "loss": {term: mean}, "weight": {term: w},
-    "total": their weighted sum, "samples": number, "learning_rate": r, "view": v, and for val "precision" and
+    "total": their weighted sum, "samples": number, "learning_rate": r, "view": v, and for val
+    "precision" and
     "undecodable": number of images that count as wrong because they do not decode.
 
     InputError where the file holds anything else.

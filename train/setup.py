@@ -83,7 +83,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     teacher = None
     if cache is not None:
         if flags.teacher == "cached":
-            require_targets(cache, recipe.needs, recipe.name)
+            require_targets(cache, recipe.needs, f"recipe {recipe.name}")
         require_pixels(cache, train)
         if flags.teacher == "live":
             teacher = cached_teacher(cache.manifest, flags.weights, device)
