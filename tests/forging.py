@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from shared.cache.block import receipt_path
+from shared.cache.checks import require_targets
 from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
@@ -39,9 +41,15 @@ RAW = [
 ]
 
 
-def make_small(folder: Path, store: str) -> Cache:
+# Layers of the cache that has some.
+ADDED: dict[str, tuple[int, ...]] = {"attention1": (4,), "map2": (3, 2, 2)}
+
+
+def make_small(folder: Path, store: str, with_layers: bool = False) -> Cache:
     """Two blocks of two views, in a codec that needs the head."""
-    return make_cache(folder, make_manifest(SAMPLES, BLOCK, VIEWS, codec="tiny", store=store))
+    added = ADDED if with_layers else {}
+    manifest = make_manifest(SAMPLES, BLOCK, VIEWS, codec="tiny", store=store, added=added)
+    return make_cache(folder, manifest)
 
 
 def fields(facts: Any, at: Keys = ()) -> Iterator[Keys]:
@@ -92,7 +100,12 @@ def written(facts: Any, sealed: bool) -> bytes:
 def everything(folder: Path) -> dict[str, Any]:
     """All that can be read of the cache, by name. InputError."""
     cache = open_cache(folder, "train")
-    names = ["channels", "scale", "box", "flip", "pred"]
+    kinds = ["channels"]
+    if (folder / "train" / receipt_path(0, 0, "map2")).exists():  # whatever the manifest says
+        kinds += ADDED
+    require_targets(cache, frozenset(kinds), "this test")
+    fields = cache.manifest.encoding.needed(kinds)
+    names = [*fields, "box", "flip", "pred"]
     found: dict[str, Any] = {"labels": cache.labels(), "skipped": cache.skipped()}
     for view in range(min(cache.manifest.views, VIEWS)):
         for name, values in cache.read_view(view, names).items():
@@ -104,7 +117,7 @@ def everything(folder: Path) -> dict[str, Any]:
     found["keys"] = list(make_keys(SAMPLES) if keys is None else keys)
     found["sizes"] = cache.samples_of_blocks()
     if cache.manifest.format == "webdataset":
-        batches = list(ShardLoader(cache, names[:2], 2, 0, 0, False).batches(0))
+        batches = list(ShardLoader(cache, fields, 2, 0, 0, False).batches(0))
         rows = {
             int(index): (int(label), pixels.numpy().tobytes())
             for batch in batches
@@ -122,7 +135,8 @@ def check_everything(folder: Path) -> None:
     cache.check_static(make_labels(SAMPLES), make_keys(SAMPLES))
     cache.require_views()
     for unit in cache.units():
-        cache.check_block(*unit)
+        for layer in cache.manifest.layers:
+            cache.check_block(*unit, layer=layer)
 
 
 def problem(folder: Path, expected: dict[str, Any]) -> str | None:

@@ -17,7 +17,8 @@ from shared.cache.opening import Cache, create_cache, head_digest
 from shared.images.listing import Keys
 from shared.pixels.jpeg import encode_pixels
 from shared.targets.codecs import CODECS
-from shared.targets.targets import Head, Targets
+from shared.targets.targets import Head
+from tests.said import said
 
 SIZE = 8  # pixels of a view
 CLASSES = 3
@@ -92,8 +93,9 @@ def make_keys(samples: int = 10) -> Keys:
     return Keys.pack(f"class{index % CLASSES}/{index:05d}.jpg" for index in range(samples))
 
 
-def make_block(manifest: Manifest, view: int, index: int) -> Block:
-    """Random numbers that depend on (view, index) alone; every channel mean is 0 or more."""
+def make_block(manifest: Manifest, view: int, index: int, layer: str = "") -> Block:
+    """Random numbers that depend on (view, index, layer) alone; those of every kind but the logits
+    are 0 or more."""
     samples = manifest.samples_of(index)
     rows = len(samples)
     generator = torch.Generator().manual_seed(1000 * view + index)
@@ -101,19 +103,19 @@ def make_block(manifest: Manifest, view: int, index: int) -> Block:
     means = torch.randn(rows, sum(channels), generator=generator).relu()
     split = torch.split(means, list(channels), dim=1)
     head = make_head(width=channels[-1])
-    targets = Targets(linear(split[-1], head.weight, head.bias), split)
+    targets = said(linear(split[-1], head.weight, head.bias), split)
     pixels = torch.randint(0, 256, (rows, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
     shards, keys = manifest.format == "webdataset", make_keys(manifest.samples)
     jpegs = tuple(map(encode_pixels, pixels)) if shards else ()
-    return Block(
+    block = Block(
         view=view,
         index=index,
-        fields=CODECS[manifest.codec].encode(targets),
+        fields=manifest.encoding.encode(targets, manifest.targets),
         box=torch.randint(
             -4, 60, (len(samples), 4), generator=generator, dtype=torch.int32
         ).numpy(),
         flip=(torch.rand(rows, generator=generator) < 0.5).numpy(),
-        pred=targets.logits.argmax(1).numpy().astype(np.int32),
+        pred=targets["logits"].argmax(1).numpy().astype(np.int32),
         label=make_labels(manifest.samples)[samples],
         images=jpegs,
         keys=tuple(keys[sample] for sample in samples.tolist()) if shards else (),
@@ -121,6 +123,10 @@ def make_block(manifest: Manifest, view: int, index: int) -> Block:
         skipped=(),
         arithmetic=ARITHMETIC,
     )
+    if not layer:
+        return block
+    added = {layer: torch.rand(rows, *manifest.added[layer], generator=generator)}
+    return replace(block, fields=manifest.encoding.encode(added, [layer]), layer=layer)
 
 
 def open_empty(folder: Path, manifest: Manifest) -> Cache:
@@ -136,8 +142,9 @@ def put(cache: Cache, block: Block, keys: str | None = None) -> None:
 
 
 def make_cache(folder: Path, manifest: Manifest) -> Cache:
-    """With every block of every view."""
+    """With every block of every view, and all its layers."""
     cache = open_empty(folder, manifest)
     for unit in cache.units():
-        put(cache, make_block(manifest, *unit))
+        for layer in manifest.layers:
+            put(cache, make_block(manifest, *unit, layer))
     return cache

@@ -1,8 +1,7 @@
 """Codecs: what comes back is what went in, within the bound that each codec states."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from itertools import chain, combinations
 
 import numpy as np
@@ -15,29 +14,37 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from shared.errors import InputError
-from shared.targets.codecs import CODECS, Codec, relative_to_maximum
-from shared.targets.targets import Head, Targets
+from shared.targets.arrays import relative_to_maximum
+from shared.targets.codecs import CODECS, Encoding, Kept
+from shared.targets.targets import Head, Targets, rows_of
+from tests.said import said, stages_of
 
 STAGES = (3, 1, 4, 2)
 HALF_MAX = 65504.0
 DERIVED = [name for name, codec in CODECS.items() if codec.derives_logits]
 STORED = [name for name in CODECS if name not in DERIVED]
 quick = settings(max_examples=60, deadline=None)
-every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+every_codec = pytest.mark.parametrize("codec", CODECS)
+
+
+def encoding_of(codec: str, classes: int, stages: tuple[int, ...] = STAGES) -> Encoding:
+    """Of logits and channel means, as most caches have it."""
+    logits = Kept("logits", (classes,), stages)
+    return Encoding(codec, (logits, Kept("channels", (sum(stages),), stages)))
 
 
 def make(
-    codec: Codec, logits: Tensor, channels: Tensor, head: Head, stages: tuple[int, ...] = STAGES
-) -> Targets:
+    codec: str, logits: Tensor, channels: Tensor, head: Head, stages: tuple[int, ...] = STAGES
+) -> dict[str, Tensor]:
     """Where a codec derives the logits they are what they are in a teacher: head(last means)."""
     means = torch.split(channels, list(stages), dim=1)
-    if codec.derives_logits:
+    if CODECS[codec].derives_logits:
         logits = linear(means[-1], head.weight, head.bias)
-    return Targets(logits, means)
+    return said(logits, means)
 
 
 @st.composite
-def cases(draw: st.DrawFn, codec: Codec) -> tuple[Targets, Head]:
+def cases(draw: st.DrawFn, codec: str) -> tuple[Targets, Head]:
     """Of any kind a teacher could give: channels are means after ReLU, logits anything."""
     rows = draw(st.integers(1, 5))
     classes = draw(st.sampled_from([1, 2, 7]))
@@ -65,7 +72,7 @@ def cases(draw: st.DrawFn, codec: Codec) -> tuple[Targets, Head]:
 
 
 def random_case(
-    codec: Codec,
+    codec: str,
     rows: int,
     classes: int,
     scale: float,
@@ -82,22 +89,38 @@ def random_case(
     return make(codec, numbers(rows, classes) * scale, channels, head, stages), head
 
 
-def encoded(codec: Codec, given: Targets) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values) for name, values in codec.encode(given).items()}
+def encoded(codec: str, given: Targets, stages: tuple[int, ...] = STAGES) -> dict[str, Tensor]:
+    encoding = encoding_of(codec, given["logits"].shape[1], stages)
+    return {name: torch.from_numpy(values) for name, values in encoding.encode(given).items()}
 
 
-def round_trip(codec: Codec, given: Targets, head: Head | None) -> Targets:
-    return codec.decode(encoded(codec, given), tuple(m.shape[1] for m in given.channels), head)
+def decoded_of(
+    codec: str,
+    fields: Mapping[str, Tensor],
+    head: Head | None,
+    classes: int,
+    stages: tuple[int, ...] = STAGES,
+) -> dict[str, Tensor]:
+    return encoding_of(codec, classes, stages).decode(fields, head)
+
+
+def round_trip(
+    codec: str, given: Targets, head: Head | None, stages: tuple[int, ...] = STAGES
+) -> dict[str, Tensor]:
+    classes = given["logits"].shape[1]
+    return decoded_of(codec, encoded(codec, given, stages), head, classes, stages)
 
 
 def errors(
-    codec: Codec, true: Targets, decoded: Targets, head: Head
+    codec: str, true: Targets, decoded: Targets, head: Head, stages: tuple[int, ...] = STAGES
 ) -> list[tuple[Tensor, Tensor]]:
-    """(|decoded - true|, bound) of every field, float64; logits relative to their row's maximum."""
-    bound = codec.bound(true, head)
+    """(|decoded - true|, bound) of logits and every stage, float64; logits relative to their row's
+    maximum."""
+    bound = encoding_of(codec, true["logits"].shape[1], stages).bound(true, head)
+    relative = (relative_to_maximum(decoded["logits"]), relative_to_maximum(true["logits"]))
     fields = [
-        (relative_to_maximum(decoded.logits), relative_to_maximum(true.logits), bound.logits),
-        *zip(decoded.channels, true.channels, bound.channels, strict=True),
+        (*relative, bound["logits"]),
+        *zip(*(stages_of(targets, stages) for targets in (decoded, true, bound)), strict=True),
     ]
     found = []
     for mine, theirs, allowed in fields:
@@ -107,11 +130,14 @@ def errors(
     return found
 
 
-def violations(codec: Codec, true: Targets, decoded: Targets, head: Head) -> int:
+def violations(
+    codec: str, true: Targets, decoded: Targets, head: Head, stages: tuple[int, ...] = STAGES
+) -> int:
     """How many numbers are further off than the codec's bound."""
     # Not "error > allowed", which is false for a NaN.
     return sum(
-        int((~(error <= allowed)).sum()) for error, allowed in errors(codec, true, decoded, head)
+        int((~(error <= allowed)).sum())
+        for error, allowed in errors(codec, true, decoded, head, stages)
     )
 
 
@@ -119,22 +145,24 @@ def violations(codec: Codec, true: Targets, decoded: Targets, head: Head) -> int
 
 
 @every_codec
-def test_name_version_and_fields(codec: Codec) -> None:
-    assert CODECS[codec.name] is codec
-    assert codec.version >= 1
+def test_name_version_and_fields(codec: str) -> None:
+    assert CODECS[codec].name == codec
+    assert CODECS[codec].version >= 1
     given, _ = random_case(codec, 3, 7, 1.0)
-    found = {name: (str(v.dtype), v.shape) for name, v in codec.encode(given).items()}
-    fields = codec.fields(7, STAGES)
+    encoding = encoding_of(codec, 7)
+    found = {name: (str(v.dtype), v.shape) for name, v in encoding.encode(given).items()}
+    fields = encoding.fields()
     assert list(found.items()) == [
-        (name, (dtype, (3, width))) for name, (dtype, width) in fields.items()
+        (name, (dtype, (3, *shape))) for name, (dtype, shape) in fields.items()
     ]
-    assert ("logits" in fields) != codec.derives_logits
+    assert ("logits" in fields) != CODECS[codec].derives_logits
+    assert encoding.derives_logits == CODECS[codec].derives_logits
 
 
 @every_codec
 @quick
 @given(data=st.data())
-def test_round_trip_is_within_the_bound(codec: Codec, data: st.DataObject) -> None:
+def test_round_trip_is_within_the_bound(codec: str, data: st.DataObject) -> None:
     given, head = data.draw(cases(codec))
     assert violations(codec, given, round_trip(codec, given, head), head) == 0
 
@@ -142,111 +170,104 @@ def test_round_trip_is_within_the_bound(codec: Codec, data: st.DataObject) -> No
 @every_codec
 @pytest.mark.parametrize("classes", [1, 2, 1000, 21843])
 @pytest.mark.parametrize("scale", [0.0, 1e-7, 1e-3, 1.0, 1e4])
-def test_round_trip_of_many_classes_and_scales(codec: Codec, classes: int, scale: float) -> None:
+def test_round_trip_of_many_classes_and_scales(codec: str, classes: int, scale: float) -> None:
     """Scale 0: all channels and logits zero; 1e4: logits that differ by tens of thousands."""
     given, head = random_case(codec, 2, classes, scale)
     decoded = round_trip(codec, given, head)
     assert violations(codec, given, decoded, head) == 0
     if scale == 0:
-        assert not any(mean.any() for mean in decoded.channels)
+        assert not decoded["channels"].any()
 
 
 @every_codec
-def test_round_trip_of_a_resnet50s_widths(codec: Codec) -> None:
-    given, head = random_case(codec, 20, 1000, 1.0, stages=(256, 512, 1024, 2048))
-    assert violations(codec, given, round_trip(codec, given, head), head) == 0
+def test_round_trip_of_a_resnet50s_widths(codec: str) -> None:
+    stages = (256, 512, 1024, 2048)
+    given, head = random_case(codec, 20, 1000, 1.0, stages=stages)
+    decoded = round_trip(codec, given, head, stages)
+    assert violations(codec, given, decoded, head, stages) == 0
 
 
 @every_codec
 @quick
 @given(data=st.data())
-def test_any_rows_decode_alone(codec: Codec, data: st.DataObject) -> None:
+def test_any_rows_decode_alone(codec: str, data: st.DataObject) -> None:
     """In any order, also twice: the rows that a batch gathers."""
     given, head = data.draw(cases(codec))
-    last = len(given.logits) - 1
+    last, classes = len(given["logits"]) - 1, given["logits"].shape[1]
     rows = torch.tensor(data.draw(st.lists(st.integers(0, last), min_size=1, max_size=8)))
     fields = encoded(codec, given)
-    whole = codec.decode(fields, STAGES, head)
-    some = codec.decode({name: values[rows] for name, values in fields.items()}, STAGES, head)
-    for mine, theirs in zip(some.channels, whole.channels, strict=True):
-        assert torch.equal(mine, theirs[rows])
-    if codec.derives_logits:  # a matrix product's last bits may depend on its height
-        torch.testing.assert_close(some.logits, whole.logits[rows], rtol=1e-5, atol=1.0)
+    whole = decoded_of(codec, fields, head, classes)
+    some = decoded_of(codec, rows_of(fields, rows), head, classes)
+    assert torch.equal(some["channels"], whole["channels"][rows])
+    if CODECS[codec].derives_logits:  # a matrix product's last bits may depend on its height
+        torch.testing.assert_close(some["logits"], whole["logits"][rows], rtol=1e-5, atol=1.0)
     else:
-        assert torch.equal(some.logits, whole.logits[rows])
+        assert torch.equal(some["logits"], whole["logits"][rows])
     # Encoding rows alone, too, gives the same bytes.
-    part = Targets(given.logits[rows], tuple(mean[rows] for mean in given.channels))
-    for name, values in codec.encode(part).items():
-        assert values.tobytes() == fields[name][rows].numpy().tobytes()
+    for name, values in encoded(codec, rows_of(given, rows)).items():
+        assert values.numpy().tobytes() == fields[name][rows].numpy().tobytes()
 
 
 @every_codec
 @pytest.mark.parametrize(
     "needs",
-    list(chain.from_iterable(combinations(["channels", "logits", "mask"], n) for n in range(4))),
+    list(chain.from_iterable(combinations(["channels", "logits", "guided"], n) for n in range(4))),
 )
-def test_the_needed_fields_are_enough(codec: Codec, needs: tuple[str, ...]) -> None:
+def test_the_needed_fields_are_enough(codec: str, needs: tuple[str, ...]) -> None:
     given, head = random_case(codec, 3, 7, 1.0)
     fields = encoded(codec, given)
-    whole = codec.decode(fields, STAGES, head)
-    names = codec.needed(frozenset(needs))
+    whole = decoded_of(codec, fields, head, 7)
+    names = encoding_of(codec, 7).needed(frozenset(needs))
     assert set(names) <= set(fields)
     if not {"logits", "channels"} & set(needs):
         assert names == []
         return
-    part = codec.decode({name: fields[name] for name in names}, STAGES, head)
-    if "logits" in needs:
-        assert torch.equal(part.logits, whole.logits)
-    if "channels" in needs:
-        for mine, theirs in zip(part.channels, whole.channels, strict=True):
-            assert torch.equal(mine, theirs)
+    part = decoded_of(codec, {name: fields[name] for name in names}, head, 7)
+    for name in {"logits", "channels"} & set(needs):
+        assert torch.equal(part[name], whole[name])
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_one_field_alone_decodes(name: str) -> None:
-    codec = CODECS[name]
-    given, _ = random_case(codec, 3, 7, 1.0)
-    fields = encoded(codec, given)
-    both = codec.decode(fields, STAGES, None)
-    logits = codec.decode({"logits": fields["logits"]}, STAGES, None)
-    assert torch.equal(logits.logits, both.logits)
-    assert logits.channels == ()
-    channels = codec.decode({"channels": fields["channels"]}, STAGES, None)
-    assert channels.logits.shape == (3, 0)
-    assert channels.logits.dtype == torch.float32
-    for mine, theirs in zip(channels.channels, both.channels, strict=True):
-        assert torch.equal(mine, theirs)
+    given, _ = random_case(name, 3, 7, 1.0)
+    fields = encoded(name, given)
+    both = decoded_of(name, fields, None, 7)
+    logits = decoded_of(name, {"logits": fields["logits"]}, None, 7)
+    assert torch.equal(logits["logits"], both["logits"])
+    assert logits.keys() == {"logits"}
+    channels = decoded_of(name, {"channels": fields["channels"]}, None, 7)
+    assert channels.keys() == {"channels", "embedding"}
+    assert torch.equal(channels["channels"], both["channels"])
 
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_derived_logits_are_the_head_of_the_decoded_means(name: str) -> None:
-    codec = CODECS[name]
-    given, head = random_case(codec, 16, 7, 1.0)
-    decoded = round_trip(codec, given, head)
-    assert torch.equal(decoded.logits, linear(decoded.channels[-1], head.weight, head.bias))
-    without = round_trip(codec, given, None)
-    assert without.logits.shape == (16, 0)
-    for mine, theirs in zip(without.channels, decoded.channels, strict=True):
-        assert torch.equal(mine, theirs)
+    given, head = random_case(name, 16, 7, 1.0)
+    decoded = round_trip(name, given, head)
+    last = stages_of(decoded, STAGES)[-1]
+    assert torch.equal(decoded["logits"], linear(last, head.weight, head.bias))
+    without = round_trip(name, given, None)
+    assert "logits" not in without
+    assert torch.equal(without["channels"], decoded["channels"])
 
 
 @every_codec
-def test_stages_are_cut_where_they_were_joined(codec: Codec) -> None:
+def test_stages_are_cut_where_they_were_joined(codec: str) -> None:
     """Numbers that every codec keeps: the largest of its stage, the others 0."""
     means = torch.tensor([[0.0, 1.5, 0.0, 2.5, 0.0, 0.0, 3.5, 0.0, 0.0, 4.5]])
     given = make(codec, torch.zeros(1, 1), means, Head(torch.zeros(1, 2), torch.zeros(1)))
-    decoded = round_trip(codec, given, None)
-    rounded = [[round(value, 5) for value in mean[0].tolist()] for mean in decoded.channels]
+    decoded = stages_of(round_trip(codec, given, None), STAGES)
+    rounded = [[round(value, 5) for value in mean[0].tolist()] for mean in decoded]
     assert rounded == [[0.0, 1.5, 0.0], [2.5], [0.0, 0.0, 3.5, 0.0], [0.0, 4.5]]
 
 
 @every_codec
-def test_encoding_does_not_change_the_targets(codec: Codec) -> None:
+def test_encoding_does_not_change_the_targets(codec: str) -> None:
     (given, _), (same, _) = random_case(codec, 3, 7, 10.0), random_case(codec, 3, 7, 10.0)
-    codec.encode(given)
-    assert torch.equal(given.logits, same.logits)
-    for mine, theirs in zip(given.channels, same.channels, strict=True):
-        assert torch.equal(mine, theirs)
+    encoded(codec, given)
+    assert given.keys() == same.keys() == {"logits", "channels"}
+    for name, values in given.items():
+        assert torch.equal(values, same[name])
 
 
 # ---- the bounds mean something
@@ -269,39 +290,45 @@ BOUNDS = {
 
 
 @every_codec
-def test_bounds_are_those_of_the_documentation(codec: Codec) -> None:
+def test_bounds_are_those_of_the_documentation(codec: str) -> None:
     means = torch.tensor([[0.25, 1.0, 4.0, 0.0, 9.0, 0.0, 0.0, 1.0, 0.0, 0.0]])
     head = Head(torch.zeros(1, 2), torch.zeros(1))
-    bound = codec.bound(make(codec, torch.zeros(1, 1), means, head), head)
-    expected = BOUNDS[codec.name]
+    given = make(codec, torch.zeros(1, 1), means, head)
+    bound = stages_of(encoding_of(codec, 1).bound(given, head), STAGES)
+    expected = BOUNDS[codec]
     first = [expected(mean, 4.0) for mean in (0.25, 1.0, 4.0)]
-    assert bound.channels[0][0].tolist() == pytest.approx(first, rel=1e-6)
-    assert bound.channels[1][0].tolist() == [pytest.approx(expected(0.0, 0.0), abs=1e-29)]
-    assert bound.channels[2][0, 0].item() == pytest.approx(expected(9.0, 9.0), rel=1e-6)
+    assert bound[0][0].tolist() == pytest.approx(first, rel=1e-6)
+    assert bound[1][0].tolist() == [pytest.approx(expected(0.0, 0.0), abs=1e-29)]
+    assert bound[2][0, 0].item() == pytest.approx(expected(9.0, 9.0), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in CODECS if name != "exact"])
 def test_bounds_are_no_larger_than_needed(name: str) -> None:
     """Some number comes near its bound, so that a bound twice as small would be broken."""
-    codec = CODECS[name]
-    given, head = random_case(codec, 400, 50, 3.0, stages=(8, 8, 8, 8))
-    found = errors(codec, given, round_trip(codec, given, head), head)
+    stages = (8, 8, 8, 8)
+    given, head = random_case(name, 400, 50, 3.0, stages=stages)
+    found = errors(name, given, round_trip(name, given, head, stages), head, stages)
     shares = [(error / allowed.clamp(min=1e-25)).max().item() for error, allowed in found]
     assert all(0.8 < share <= 1 for share in shares[1:])
     # The derived logits' bound adds up worst cases.
-    assert (0.1 if codec.derives_logits else 0.8) < shares[0] <= 1
+    assert (0.1 if CODECS[name].derives_logits else 0.8) < shares[0] <= 1
 
 
 def change_a_mean(decoded: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
-    means = [mean.clone() for mean in decoded.channels]
-    means[2][0, 0] = change(means[2][0, 0])
-    return replace(decoded, channels=tuple(means))
+    channels = decoded["channels"].clone()
+    first = sum(STAGES[:2])  # of the third stage
+    channels[0, first] = change(channels[0, first])
+    return {**decoded, "channels": channels}
 
 
 def change_a_logit(decoded: Targets) -> Targets:
-    logits = decoded.logits.clone()
+    logits = decoded["logits"].clone()
     logits[0, logits[0].argmin()] -= (logits[0].max() - logits[0].min()) * 0.5
-    return replace(decoded, logits=logits)
+    return {**decoded, "logits": logits}
+
+
+def shift_channels(decoded: Targets) -> Targets:
+    return said(decoded["logits"], [mean.roll(1, 1) for mean in stages_of(decoded, STAGES)])
 
 
 CORRUPTIONS: dict[str, Callable[[Targets], Targets]] = {
@@ -311,25 +338,20 @@ CORRUPTIONS: dict[str, Callable[[Targets], Targets]] = {
         decoded, lambda mean: torch.full_like(mean, torch.nan)
     ),
     "a logit is off": change_a_logit,
-    "rows are swapped": lambda decoded: Targets(
-        decoded.logits.flip(0), tuple(mean.flip(0) for mean in decoded.channels)
-    ),
-    "channels are shifted": lambda decoded: replace(
-        decoded, channels=tuple(mean.roll(1, 1) for mean in decoded.channels)
-    ),
-    "classes are shifted": lambda decoded: replace(decoded, logits=decoded.logits.roll(1, 1)),
+    "rows are swapped": lambda decoded: {name: x.flip(0) for name, x in decoded.items()},
+    "channels are shifted": shift_channels,
+    "classes are shifted": lambda decoded: {**decoded, "logits": decoded["logits"].roll(1, 1)},
 }
 
 
 @every_codec
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
-def test_the_bound_finds_a_corrupted_decode(codec: Codec, corruption: str) -> None:
+def test_the_bound_finds_a_corrupted_decode(codec: str, corruption: str) -> None:
     """Negative control: the round trips above could fail."""
     for seed in range(8):
         given, head = random_case(codec, 4, 9, 3.0, seed)
         # No zero means: times anything they would stay what they were.
-        channels = torch.cat(given.channels, dim=1) + 0.5
-        given = make(codec, given.logits, channels, head)
+        given = make(codec, given["logits"], given["channels"] + 0.5, head)
         decoded = round_trip(codec, given, head)
         assert violations(codec, given, decoded, head) == 0
         assert violations(codec, given, CORRUPTIONS[corruption](decoded), head) > 0
@@ -339,14 +361,14 @@ def test_the_bound_finds_a_corrupted_decode(codec: Codec, corruption: str) -> No
 
 
 @quick
-@given(cases(CODECS["exact"]))
+@given(cases("exact"))
 def test_exact_is_bit_equal(case: tuple[Targets, Head]) -> None:
     given, _ = case
-    decoded = round_trip(CODECS["exact"], given, None)
-    for mine, theirs in zip(
-        (decoded.logits, *decoded.channels), (given.logits, *given.channels), strict=True
-    ):
-        assert mine.numpy().tobytes() == theirs.numpy().tobytes()  # the sign of zero, too
+    decoded = round_trip("exact", given, None)
+    assert given.keys() == {"logits", "channels"}
+    for name, values in given.items():
+        assert decoded[name].shape == values.shape
+        assert decoded[name].numpy().tobytes() == values.numpy().tobytes()  # the sign of zero, too
 
 
 # ---- half, and compact, which has its means
@@ -355,8 +377,7 @@ def test_exact_is_bit_equal(case: tuple[Targets, Head]) -> None:
 def half(logits: Tensor) -> Tensor:
     """Logits through the codec half."""
     zeros = torch.zeros(len(logits), sum(STAGES))
-    given = Targets(logits, torch.split(zeros, list(STAGES), dim=1))
-    return round_trip(CODECS["half"], given, None).logits
+    return round_trip("half", {"logits": logits, "channels": zeros}, None)["logits"]
 
 
 @pytest.mark.parametrize("name", ["half", "compact"])
@@ -365,17 +386,17 @@ def test_half_refuses_means_that_do_not_fit(name: str, largest: float) -> None:
     means = torch.zeros(2, sum(STAGES))
     means[1, 4] = largest
     with pytest.raises(InputError) as caught:
-        CODECS[name].encode(Targets(torch.zeros(2, 3), torch.split(means, list(STAGES), dim=1)))
+        encoded(name, {"logits": torch.zeros(2, 3), "channels": means})
     assert str(caught.value) == (
-        f"codec {name} holds channel means up to 65504: the teacher's reach {largest:g}; "
-        f"use --codec exact, or check the teacher's weights"
+        f"the teacher's channel means reach {largest:g}, and this codec holds numbers up to 65504 "
+        f"(fp16): use --codec exact, or check the teacher's weights"
     )
 
 
 @pytest.mark.parametrize("name", ["half", "compact"])
 def test_half_keeps_the_largest_mean_that_fits(name: str) -> None:
-    given = Targets(torch.zeros(1, 3), (torch.full((1, 2), HALF_MAX),))
-    assert (round_trip(CODECS[name], given, None).channels[0] == HALF_MAX).all()
+    given = said(torch.zeros(1, 3), [torch.full((1, 2), HALF_MAX)])
+    assert (round_trip(name, given, None, (2,))["channels"] == HALF_MAX).all()
 
 
 @quick
@@ -420,7 +441,8 @@ def test_half_cuts_logits_far_below_the_maximum() -> None:
     assert half(logits).tolist() == [[0.0, -65504.0, -65504.0, -65504.0]]
     assert torch.equal(half(logits).softmax(1), logits.softmax(1))
     # And only there: a bound that forgave more near the maximum would hide errors.
-    bound = CODECS["half"].bound(Targets(logits, ()), None).logits[0].tolist()
+    alone = Encoding("half", (Kept("logits", (4,), ()),))
+    bound = alone.bound({"logits": logits}, None)["logits"][0].tolist()
     assert bound[0] == 2.0**-25
     assert bound[1] < 33
     assert bound[3] > 1e6 - HALF_MAX
@@ -431,28 +453,29 @@ def test_half_cuts_logits_far_below_the_maximum() -> None:
 
 def test_tiny_refuses_negative_means() -> None:
     with pytest.raises(InputError) as caught:
-        CODECS["tiny"].encode(Targets(torch.zeros(1, 2), (torch.ones(1, 2), -torch.ones(1, 1) / 4)))
+        stages = [torch.ones(1, 2), -torch.ones(1, 1) / 4]
+        encoded("tiny", said(torch.zeros(1, 2), stages), stages=(2, 1))
     assert str(caught.value) == (
-        "codec tiny holds means of ReLU outputs, 0 or more: the teacher's reach -0.25; "
-        "use --codec compact"
+        "the teacher's channel means reach -0.25, and codec tiny holds numbers of 0 or more, as "
+        "they are after ReLU: use --codec compact"
     )
 
 
 def test_tiny_keeps_each_stages_largest_and_zero() -> None:
     means = torch.tensor([[1e-3, 0.0, 5e-4, 700.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0]])
-    given = Targets(torch.zeros(1, 2), torch.split(means, list(STAGES), dim=1))
-    fields = encoded(CODECS["tiny"], given)
+    given = {"logits": torch.zeros(1, 2), "channels": means}
+    fields = encoded("tiny", given)
     assert fields["channels"].tolist() == [[255, 0, 180, 255, 0, 0, 0, 0, 255, 0]]
     torch.testing.assert_close(fields["scale"], torch.tensor([[1e-3, 700.0, 0.0, 2.0]]))
-    decoded = torch.cat(round_trip(CODECS["tiny"], given, None).channels, dim=1)
+    decoded = round_trip("tiny", given, None)["channels"]
     expected = means.clone()
     expected[0, 2] = 1e-3 * (180 / 255) ** 2
     torch.testing.assert_close(decoded, expected)
 
 
-@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+@every_codec
 def test_decoding_on_a_gpu_does_not_wait_for_it(
-    codec: Codec, monkeypatch: pytest.MonkeyPatch
+    codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It makes no tensor from numbers of the host, for whose copy the host would wait until all is
     done that the GPU was asked for before. The meta device stands in for one."""
@@ -460,11 +483,11 @@ def test_decoding_on_a_gpu_does_not_wait_for_it(
     with torch.device("meta"):
         head = Head(torch.zeros(classes, stages[-1]), torch.zeros(classes))
         fields = {
-            name: torch.zeros(6, width, dtype=getattr(torch, dtype))
-            for name, (dtype, width) in codec.fields(classes, stages).items()
+            name: torch.zeros(6, *shape, dtype=getattr(torch, dtype))
+            for name, (dtype, shape) in encoding_of(codec, classes, stages).fields().items()
         }
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.delattr(torch, name)
-    targets = codec.decode(fields, stages, head)
-    assert [means.shape for means in targets.channels] == [(6, width) for width in stages]
-    assert targets.logits.shape == (6, classes) and targets.logits.device.type == "meta"
+    targets = decoded_of(codec, fields, head, classes, stages)
+    assert [means.shape for means in stages_of(targets, stages)] == [(6, w) for w in stages]
+    assert targets["logits"].shape == (6, classes) and targets["logits"].device.type == "meta"

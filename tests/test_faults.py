@@ -110,7 +110,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True
     )
     if mounted.returncode:
-        pytest.skip("no right to mount a small tmpfs here; test_store.py injects ENOSPC instead")
+        pytest.skip("no right to mount a tmpfs here; test_local_files.py injects ENOSPC instead")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 

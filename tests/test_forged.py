@@ -28,10 +28,11 @@ from tests.forging import (
 from tests.small_cache import batch_manifest, make_manifest, version_1
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=[*FORMATS, *(f"{name}, layers" for name in FORMATS)])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    make_small(folder, request.param)
+    store, _, layers = request.param.partition(", ")
+    make_small(folder, store, with_layers=bool(layers))
     return folder
 
 
@@ -59,10 +60,13 @@ VERSIONS = [
     version_1(make_manifest()),
     make_manifest(store="webdataset"),
     batch_manifest(),
+    make_manifest(targets=("channels",), added={"attention1": (4,), "embedding": (5,)}),
 ]
 
 
-@pytest.mark.parametrize("manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch"])
+@pytest.mark.parametrize(
+    "manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch", "layers"]
+)
 def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     """With a right seal: what is read is a manifest of right types, and can be written again."""
     facts = unseal(manifest.to_json())
@@ -134,6 +138,30 @@ def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> 
 )
 def test_batches_must_fit_the_blocks(at: Any, value: Any, part: str) -> None:
     data = seal(changed(unseal(batch_manifest().to_json()), at, value, "set"))
+    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    assert text is not None and part in text
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "part"),
+    [
+        (("targets",), ["channels", "logits"], "targets must be of logits, channels: got"),
+        (("targets",), ["logits", "logits"], "targets must be of logits, channels: got"),
+        (("targets",), ["embedding"], "targets must be of logits, channels: got"),
+        (("targets",), ["logits"] * 3, "targets must be a list of 0 to 2: got a list of 3"),
+        (("added", "mood"), [4], "there is no kind of targets called 'mood'"),
+        (("added", "attention0"), [4], "there is no kind of targets called 'attention0'"),
+        (("added", "channels"), [14], "added must be other kinds than targets: channels is in"),
+        (("added", "map1"), [0], "added['map1'][0] must be a whole number, 1 to 10,000,000: got 0"),
+        (("added", "map1"), [], "added['map1'] must be a list of 1 to 4: got a list of 0"),
+        (("added", "map1"), [10**4] * 3, "added.map1 must be of 10,000,000 numbers at most"),
+        (("format_version",), 1, "is not a field of this version"),
+    ],
+)
+def test_kinds_must_be_known_and_each_in_one_place(at: Any, value: Any, part: str) -> None:
+    manifest = make_manifest(targets=("channels",), added={"attention1": (4,)})
+    assert refusal(lambda: Manifest.from_json(manifest.to_json(), "here")) is None
+    data = seal(changed(unseal(manifest.to_json()), at, value, "set"))
     text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
     assert text is not None and part in text
 
@@ -215,8 +243,8 @@ def test_samples_of_a_receipt_lie_in_its_block(made: Path) -> None:
             ({"pixels": {}}, "of different samples"),
             ({"skipped": [[int(outside), "a", "b"]]}, "not in its block"),
             ({"skipped": [[int(inside), "a", "b"]]}, "in it twice"),
-            ({"view": 0}, "is for block 1 of view 0"),
-            ({"stop": 4}, "is for block"),
+            ({"view": 0}, "is the receipt of another block, 1 of view 0"),
+            ({"stop": 4}, "is the receipt of another block, 1 of view 1"),
         ):
             path.write_bytes(seal({**facts, **change}))
             text = refusal(lambda: cache.receipt(1, 1))

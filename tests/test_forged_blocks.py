@@ -53,7 +53,7 @@ def test_shards_of_arrays(tmp_path: Path, array: str, change: str) -> None:
     forged = {"other bytes": b"\1\2" * size, "cut": whole[: size // 2], "zeros": bytes(size)}
     forge(tmp_path / "train", path, forged[change])
     text = refusal(tmp_path)
-    assert f"a block's file is a shard of its array: {path} is none" in text
+    assert f"{path} has the hash in its receipt and is not a shard of its array" in text
     assert "delete the receipt, v0000-b000000" in text
 
 

@@ -16,6 +16,7 @@ from precompute import estimate, measure
 from precompute.estimate import count_files, require_space
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
+from shared.cache.block import Work
 from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
 from shared.files.local import LocalFiles
@@ -203,9 +204,9 @@ def test_room_for_what_is_written_and_no_more_than_twice_that(
     written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*"))
     cache = open_cache(tmp_path / "cache", "train")
     source = inputs.job(*kind).source
-    units = list(cache.units())
+    units = [Work(*unit) for unit in cache.units()]
 
-    def with_free(free: int, missing: list[tuple[int, int]], processes: int = 1) -> None:
+    def with_free(free: int, missing: list[Work], processes: int = 1) -> None:
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: usage)
         require_space(cache, source, missing, processes)
@@ -225,7 +226,7 @@ def test_a_run_stops_before_the_teacher_starts(
     flags = (*inputs.flags("zarr", "half"), "--cache", tmp_path / "cache")
     monkeypatch.setattr(sys, "argv", ["run.py", "--split", "train", *map(str, flags)])
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-    with pytest.raises(InputError, match=r"lacks 720 views of up to 1\.63 MB, and 1 MB are free"):
+    with pytest.raises(InputError, match=r"lacks 720 views of up to 1\.63 MB in all, and 1 MB "):
         precompute.run.main()
     assert not list(tmp_path.rglob("receipts"))
 
@@ -241,12 +242,12 @@ def test_error_text(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(estimate.shutil, "disk_usage", disk_usage)
     with pytest.raises(InputError) as caught:
-        require_space(cache, job.source, list(cache.units()))
+        require_space(cache, job.source, [Work(*unit) for unit in cache.units()])
     # 720 views of 2 x (3 + 960) + 21 bytes, 6 blocks of 6 files of up to 4096 more, 5 % room
     assert str(caught.value) == (
-        f"the disk must have room for the cache: {tmp_path}/new/train lacks 720 views of up to "
-        f"1.63 MB, and 12.3 kB are free; make room, give a --cache on a larger disk, a smaller "
-        f"--codec or fewer --views (precompute/plan.py tells sizes)"
+        f"the disk has no room for the cache: {tmp_path}/new/train lacks 720 views of up to "
+        f"1.63 MB in all, and 12.3 kB are free; make room, give a --cache on a larger disk, a "
+        f"smaller --codec, fewer --views or fewer --targets (precompute/plan.py tells sizes)"
     )
     assert asked == [tmp_path]
 

@@ -48,7 +48,8 @@ def test_views_that_disagree_are_one_line_and_made_again(
     key = make_keys()[int(manifest.samples_of(1)[2])]
     text = refused(cache, 1)
     assert "\n" not in text and f"lacks {key!r} in view {view} (zero bytes)" in text
-    assert "block 1 in" in text and f"has it in view {1 - view}; run the same precompute/" in text
+    assert "block 1 in" in text and f"has it in view {1 - view}, and an image must be left" in text
+    assert "every view or of none: run the same precompute/run.py command again" in text
     # Which of two is right does not show: both are made again. The third view has the same say.
     todo = [unit for unit in cache.units() if not cache.is_done(*unit)]
     assert todo == ([(0, 1), (1, 1), (2, 1)] if view == 0 else [(0, 1), (1, 1)])

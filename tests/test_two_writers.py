@@ -11,7 +11,7 @@ import pytest
 
 from shared.cache import opening as cache_module
 from shared.cache.manifest import Manifest
-from shared.cache.opening import FORMATS, Cache, keep_views, open_cache
+from shared.cache.opening import FORMATS, Cache, keep_additions, open_cache
 from shared.files.local import LocalFiles
 from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
@@ -116,11 +116,39 @@ def test_wherever_one_stops_the_other_may_run(
         # done; then nothing of either is missing.
         for cache in (made, other):
             cache.files = LocalFiles(folder / "train")
-            keep_views(cache)
+            keep_additions(cache)
         require_whole(folder, max(mine, theirs))
         assert snapshot(folder) == alone
         at, count = at + 1, len(operations)
     assert at >= (10 if store == "zarr" else 4)
+
+
+ADDED: dict[str, tuple[int, ...]] = {"attention1": (4,), "map2": (3, 2, 2)}
+
+
+@pytest.mark.parametrize("store", FORMATS)
+@pytest.mark.parametrize(("mine", "theirs"), [("attention1", "map2"), ("map2", "attention1")])
+def test_two_that_add_kinds_in_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, mine: str, theirs: str
+) -> None:
+    """Wherever one stops the other may run: in the end the cache has both kinds."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    whole = make_manifest(store=store, added=ADDED)
+    open_empty(tmp_path / "alone", whole)
+    alone = snapshot(tmp_path / "alone")
+    at, count = 0, 1
+    while at < count:
+        folder = tmp_path / str(at)
+        open_empty(folder, make_manifest(store=store))
+        wanted = [make_manifest(store=store, added={name: ADDED[name]}) for name in (mine, theirs)]
+        operations, made, other = interleaved(monkeypatch, folder, at, *wanted)
+        for cache in (made, other):
+            cache.files = LocalFiles(folder / "train")
+            keep_additions(cache)
+        assert open_cache(folder, "train").manifest == whole
+        assert snapshot(folder) == alone
+        at, count = at + 1, len(operations)
+    assert at >= 4
 
 
 def test_one_is_killed_and_the_other_ends_well(
@@ -154,7 +182,7 @@ def test_one_is_killed_and_the_other_ends_well(
             "write_new manifest.json",
             "read manifest.json",
         ]
-        keep_views(others[0])
+        keep_additions(others[0])
         require_whole(folder, 2)
         end += 1
     assert end > 15

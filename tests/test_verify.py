@@ -151,7 +151,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "bit of boxes": ("targets.zarr/box/c/0/1/0", flip_bit, "box/c/0/1/0 has "),
     "short file": ("targets.zarr/logits/c/0/0/0", truncate, "logits/c/0/0/0 has "),
     "lost file": ("targets.zarr/pred/c/1/0", Path.unlink, "pred/c/1/0 is missing"),
-    "lost receipt": ("receipts/v0001-b000001.json", Path.unlink, "lacks block 1 of view 1"),
+    "lost receipt": ("receipts/v0001-b000001.json", Path.unlink, "block 1 of view 1 is missing"),
     "bit of receipt": ("receipts/v0001-b000001.json", flip_bit, "v0001-b000001.json is damaged"),
 }
 
@@ -176,7 +176,7 @@ def test_every_damaged_block_is_named_and_repaired(spare: Cache) -> None:
         if (root / path).exists():
             spoil(root / path)
     names = ["channels/c/1/2/0 has ", "box/c/0/1/0 has ", "logits/c/0/0/0 has "]
-    names += ["pred/c/1/0 is missing", "lacks block 1 of view 1"]
+    names += ["pred/c/1/0 is missing", "block 1 of view 1 is missing"]
     done = verify(root.parent)
     require_failed(done, *names)
     assert "integrity: 1 of 6 blocks intact" in done.stdout
@@ -188,6 +188,51 @@ def test_every_damaged_block_is_named_and_repaired(spare: Cache) -> None:
     assert len(lines) == 5 and all(line.startswith("repairing: ") for line in lines)
     assert all(any(name in line for line in lines) for name in names)
     assert snapshot(root) == whole
+
+
+@pytest.mark.parametrize("store", ["zarr", "webdataset"])
+def test_added_kinds_are_verified_and_repaired(world: World, tmp_path: Path, store: str) -> None:
+    """Added to a cache that is there; a layer that is damaged is made again, and nothing else."""
+    world.precompute(tmp_path, "--format", store)
+    before = snapshot(tmp_path)
+    world.precompute(tmp_path, "--format", store, "--targets", "attention3,grid4")
+    whole = snapshot(tmp_path)
+    assert {path for path in before if whole[path] != before[path]} == {"train/manifest.json"}
+    done = verify(tmp_path, "--samples", 20)
+    assert (done.returncode, done.stderr) == (0, ""), (done.stdout, done.stderr)
+    lines = done.stdout.splitlines()
+    assert "integrity: 18 of 18 blocks intact, 20 samples x 2 views x 3 layers" in lines
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[0] == "|"]
+    assert {"attention3", "grid4", "logits", "channels, stage 3"} <= {row[0] for row in rows}
+    for _, _, relative, beyond, wrong in rows[2:]:
+        assert beyond == "0 of 20"
+        assert float(wrong.split(", ")[0]) > 10 * float(relative)
+
+    receipt = open_cache(tmp_path, "train").receipt(1, 2, "grid4")
+    (path,) = receipt.files
+    flip_bit(tmp_path / "train" / path)
+    lost = "train/receipts/v0000-b000001.attention3.json"
+    (tmp_path / lost).unlink()
+    done = verify(tmp_path)
+    require_failed(done, f"{path} has ", "block 1 of view 0 of attention3 is missing")
+    assert "integrity: 16 of 18 blocks intact" in done.stdout
+    done = verify(tmp_path, "--repair")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert len(done.stderr.splitlines()) == 2
+    assert snapshot(tmp_path) == whole
+
+
+def test_another_teachers_layer_is_found(world: World, tmp_path: Path) -> None:
+    """With right hashes: numbers of the other view, which only the comparison can tell."""
+    world.precompute(tmp_path, "--targets", "attention3")
+    cache = open_cache(tmp_path, "train")
+    manifest = cache.manifest
+    for index in range(manifest.blocks):
+        block = stored_block(cache, world.source, 0, index)
+        other = cache.read_block(1, index, ["attention3"])
+        receipt = cache.receipt(0, index, "attention3")
+        cache.write(replace(block, fields=other, layer="attention3"), receipt.keys)
+    require_failed(verify(tmp_path, "--samples", 20), "cached equals live: attention3 differs in ")
 
 
 # Whole files that say something else: hashes cannot tell

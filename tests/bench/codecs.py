@@ -30,14 +30,15 @@ from precompute.digits_teacher import DIGITS_TEACHER
 from shared.cache import webdataset_format, zarr_format
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest
+from shared.choices import ARCHITECTURES, STEMS
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
-from shared.models.staged import ARCHITECTURES, STEMS
 from shared.pixels.normalise import NORMALISATIONS
 from shared.targets.codecs import CODECS
 from shared.targets.targets import Head, Targets
 from shared.targets.teacher import load_teacher
-from tests.small_cache import make_manifest
+from tests.said import stages_of
+from tests.small_cache import ARITHMETIC, make_manifest
 
 CLASSES = 1000
 LOGIT_DEVIATION = 2.7  # within a row: ResNet-34 on ImageNet, about
@@ -59,16 +60,17 @@ def main() -> None:
     add("--size", type=int, default=None)
     add("--views", type=int, default=zarr_format.DEFAULT_BLOCK)
     flags = parser.parse_args()
-    targets, head = make_targets(flags)
-    print(describe(flags, targets, head))
+    targets, stages, head = make_targets(flags)
+    print(describe(flags, targets, stages, head))
     print()
-    print_codecs(targets, head)
+    print_codecs(targets, stages, head)
     print()
-    print_blosc(targets)
+    print_blosc(targets, stages)
 
 
-def make_targets(flags: argparse.Namespace) -> tuple[Targets, Head]:
-    """`flags.views` views of a source: all images in their view 0, then in view 1, ..."""
+def make_targets(flags: argparse.Namespace) -> tuple[Targets, tuple[int, ...], Head]:
+    """`flags.views` views of a source: all images in their view 0, then in view 1, ...; and the
+    widths of the stages."""
     source = open_source(flags.images, "train")
     torch_classes = len(torch.load(flags.weights, map_location="cpu", weights_only=True)["fc.bias"])
     teacher = load_teacher(
@@ -89,11 +91,12 @@ def make_targets(flags: argparse.Namespace) -> tuple[Targets, Head]:
         for part in _parts(places[places // len(source) == view])
     ]
     parts = [teacher(batch.pixels) for batch in loader.batches(requests)]
-    channels = tuple(
-        torch.cat([part.channels[s] for part in parts]) for s in range(len(parts[0].channels))
-    )
-    head = teacher.head if torch_classes >= CLASSES else fit_head(channels[-1])
-    return Targets(linear(channels[-1], head.weight, head.bias), channels), head
+    channels = torch.cat([part["channels"] for part in parts])
+    stages = teacher.model.channels
+    last = channels[:, -stages[-1] :]
+    head = teacher.head if torch_classes >= CLASSES else fit_head(last)
+    logits = linear(last, head.weight, head.bias)
+    return {"logits": logits, "channels": channels}, stages, head
 
 
 def _parts(index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -123,44 +126,46 @@ def fit_head(means: Tensor) -> Head:
         ridge /= 1.1
 
 
-def describe(flags: argparse.Namespace, targets: Targets, head: Head) -> str:
-    logits = targets.logits
+def describe(
+    flags: argparse.Namespace, targets: Targets, stages: tuple[int, ...], head: Head
+) -> str:
+    logits = targets["logits"]
     return (
         f"{len(logits):,} views of {flags.images} through {flags.teacher} {flags.weights}; "
         f"{logits.shape[1]} logits: deviation in a row {logits.std(1).mean():.2f}, maximum "
         f"{logits.amax(1).mean():.1f}, largest probability {logits.softmax(1).amax(1).mean():.2f}, "
         f"norm of a head row {head.weight.norm(dim=1).mean():.2f}; zeros in the stages' means "
-        + ", ".join(f"{100 * (mean == 0).float().mean():.0f} %" for mean in targets.channels)
+        + ", ".join(f"{100 * (m == 0).float().mean():.0f} %" for m in stages_of(targets, stages))
     )
 
 
-def print_codecs(targets: Targets, head: Head) -> None:
+def print_codecs(targets: Targets, stages: tuple[int, ...], head: Head) -> None:
     print(
         "| codec | fields | raw B/view | zarr B/view | webdataset member B | KL | argmax flips "
         "| channels: share of variance | channels: of row max | encode views/s | decode views/s "
         "| target |"
     )
     print("|---|---|" + "---:|" * 9 + "---|")
-    rows = len(targets.logits)
-    truth = targets.logits.double().log_softmax(1)
-    stages = tuple(mean.shape[1] for mean in targets.channels)
-    for name, codec in CODECS.items():
+    rows = len(targets["logits"])
+    truth = targets["logits"].double().log_softmax(1)
+    for name in CODECS:
         manifest = _manifest(rows, name, stages)
+        encoding = manifest.encoding
         block = _block(manifest, targets)
         shards = zarr_format.encode(manifest, block)
         on_disk = sum(map(len, shards.values())) / rows
-        record = json.loads(webdataset_format.metadata(manifest, block.label).popitem()[1])
+        (record,) = map(json.loads, webdataset_format.array_metadata(manifest).values())
         member = np.dtype([(field, kind, tuple(shape)) for field, kind, shape in record]).itemsize
         fields = {field: torch.from_numpy(values) for field, values in block.fields.items()}
-        decoded = codec.decode(fields, stages, head)
-        guess = decoded.logits.double().log_softmax(1)
+        decoded = encoding.decode(fields, head)
+        guess = decoded["logits"].double().log_softmax(1)
         kl = (truth.exp() * (truth - guess)).sum(1).mean().item()
         flips = int((truth.argmax(1) != guess.argmax(1)).sum())
-        pairs = list(zip(decoded.channels, targets.channels, strict=True))
+        pairs = list(zip(*(stages_of(side, stages) for side in (decoded, targets)), strict=True))
         share = max(((d - t).var() / t.var(dim=0).mean()).item() for d, t in pairs)
         worst = max(((d - t).abs().amax(1) / t.amax(1)).max().item() for d, t in pairs)
-        encode = rows / _seconds(lambda codec=codec: codec.encode(targets))
-        decode = rows / _seconds(lambda c=codec, f=fields: c.decode(f, stages, head))
+        encode = rows / _seconds(lambda e=encoding: e.encode(targets))
+        decode = rows / _seconds(lambda e=encoding, f=fields: e.decode(f, head))
         verdict = ""
         if name in TARGETS:
             most, largest = TARGETS[name]
@@ -174,9 +179,9 @@ def print_codecs(targets: Targets, head: Head) -> None:
         )
 
 
-def print_blosc(targets: Targets) -> None:
-    rows = len(targets.logits)
-    fields = CODECS["half"].encode(targets)
+def print_blosc(targets: Targets, stages: tuple[int, ...]) -> None:
+    rows = len(targets["logits"])
+    fields = _manifest(rows, "half", stages).encoding.encode(targets)
     chunks = [
         values[start : start + zarr_format.CHUNK]
         for values in fields.values()
@@ -216,14 +221,16 @@ def _block(manifest: Manifest, targets: Targets) -> Block:
     return Block(
         view=0,
         index=0,
-        fields=CODECS[manifest.codec].encode(targets),
+        fields=manifest.encoding.encode(targets),
         box=generator.integers(0, 500, (rows, 4), dtype=np.int32),
         flip=generator.random(rows) < 0.5,
-        pred=targets.logits.argmax(1).numpy().astype(np.int32),
+        pred=targets["logits"].argmax(1).numpy().astype(np.int32),
         label=np.zeros(rows, np.int64),
         images=(),
+        keys=(),
         pixels={},
         skipped=(),
+        arithmetic=ARITHMETIC,
     )
 
 

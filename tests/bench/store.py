@@ -28,8 +28,7 @@ import torch
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, create_cache
-from shared.targets.codecs import CODECS
-from shared.targets.targets import Head, Targets
+from shared.targets.targets import Head
 from tests.small_cache import make_keys, make_manifest
 
 SAMPLES = {"zarr": 16_384, "webdataset": 4_096}
@@ -89,13 +88,13 @@ def make_block(manifest: Manifest) -> Block:
     means = torch.exp(0.3 * torch.randn(width) + 0.2 * torch.randn(rows, width))
     logits = 2.7 * torch.randn(rows, CLASSES)  # a trained network's deviation within a row
     logits[:, 0] += 15.0  # and its maximum
-    targets = Targets(logits, torch.split(means, STAGES, dim=1))
+    targets = {"logits": logits, "channels": means}
     generator = np.random.Generator(np.random.Philox(0))
     jpegs = [generator.bytes(JPEG) for _ in range(rows)] if manifest.format == "webdataset" else []
     return Block(
         view=0,
         index=0,
-        fields=CODECS[manifest.codec].encode(targets),
+        fields=manifest.encoding.encode(targets),
         box=generator.integers(0, 500, (rows, 4), dtype=np.int32),
         flip=generator.random(rows) < 0.5,
         pred=generator.integers(0, CLASSES, rows, dtype=np.int32),

@@ -82,9 +82,10 @@ from torch.nn.functional import cross_entropy, pad
 from shared.models.build import build_model
 from shared.models.staged import StagedModel, channel_means
 from shared.pixels.normalise import NORMALISATIONS
-from shared.targets.codecs import CODECS
+from shared.targets.codecs import CODECS, Encoding, Kept
 from shared.targets.tails import Tails, tails_of
-from shared.targets.targets import Head, Targets
+from shared.targets.targets import Head, Targets, rows_of
+from tests.said import said, stages_of
 from train.batch import Batch
 from train.losses import (
     CE,
@@ -120,19 +121,26 @@ class TargetSet:
 
     def through(self, codec: str, head: Head) -> "TargetSet":
         """As they come out of a cache in this codec."""
+        widths = tuple(stage.shape[2] for stage in self.channels)
+        kept = (
+            Kept("logits", (self.logits.shape[2],), widths),
+            Kept("channels", (sum(widths),), widths),
+        )
+        encoding = Encoding(codec, kept)
         decoded = []
         for view in range(len(self.logits)):
-            targets = Targets(self.logits[view], tuple(stage[view] for stage in self.channels))
-            widths = tuple(stage.shape[1] for stage in targets.channels)
-            fields = CODECS[codec].encode(targets)
+            fields = encoding.encode(self.of(view))
             tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
-            decoded.append(CODECS[codec].decode(tensors, widths, head))
+            decoded.append(encoding.decode(tensors, head))
         place = self.logits.device
-        stages = zip(*(targets.channels for targets in decoded), strict=True)
+        stages = zip(*(stages_of(targets, widths) for targets in decoded), strict=True)
         return TargetSet(
-            torch.stack([targets.logits for targets in decoded]).to(place),
+            torch.stack([targets["logits"] for targets in decoded]).to(place),
             [torch.stack(stage).to(place) for stage in stages],
         )
+
+    def of(self, view: int) -> Targets:
+        return said(self.logits[view], [stage[view] for stage in self.channels])
 
 
 @dataclass(frozen=True)
@@ -221,9 +229,7 @@ class Learner:
         self.rate = torch.zeros((), device=place)
         # Static memory for the graph: the current view, and what the teacher says about it.
         self.view = views[0].clone(memory_format=torch.channels_last)
-        self.now = Targets(
-            targets.logits[0].clone(), tuple(stage[0].clone() for stage in targets.channels)
-        )
+        self.now = {name: values.clone() for name, values in targets.of(0).items()}
         self.index = torch.zeros(flags.batch_size, dtype=torch.int64, device=place)
         self.terms = {
             name: (torch.zeros((), device=place), make(arm))
@@ -235,17 +241,16 @@ class Learner:
         self.rate.fill_(rate)
         view = epoch % min(self.arm.views, len(self.views))
         self.view.copy_(self.views[view])
-        self.now.logits.copy_(self.targets.logits[view])
-        for there, stage in zip(self.now.channels, self.targets.channels, strict=True):
-            there.copy_(stage[view])
+        for name, values in self.targets.of(view).items():
+            self.now[name].copy_(values)
         for name, (weight, _) in self.terms.items():
             weight.fill_(getattr(self.arm, name)(epoch))
 
     def step(self, labels: Tensor) -> None:
         """On the samples `index`."""
-        index, now = self.index, self.now
-        targets = Targets(now.logits[index], tuple(stage[index] for stage in now.channels))
-        guided = targets.logits.argmax(1) == labels[index]
+        index = self.index
+        targets = rows_of(self.now, index)
+        guided = targets["logits"].argmax(1) == labels[index]
         count = float(len(index))
         batch = Batch(labels[index], targets, guided, count, guided.sum(), self.targets.spread)
         x = NORMALISE(self.view[index])
