@@ -22,8 +22,8 @@ from precompute.compared_views import (
     whole_batches,
     wrong_views,
 )
-from shared.cache.checks import stored_views
 from shared.cache.opening import Cache
+from shared.cache.stored_views import stored_views
 from shared.images.source import ImageSource
 from shared.targets.arrays import relative_to_maximum
 from shared.targets.codecs import Encoding

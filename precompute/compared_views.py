@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.checks import now_bad, stored_views
 from shared.cache.manifest import Manifest
 from shared.cache.opening import Arrays, Cache
+from shared.cache.stored_views import now_bad, stored_views
 from shared.cache.teacher_batches import batches_of
 from shared.choices import has_one_view
 from shared.errors import BadImage

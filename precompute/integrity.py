@@ -27,10 +27,12 @@ from precompute.fill import fill
 from precompute.job import Job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.cache.block import Work, receipt_path
+from shared.cache.block import Work
 from shared.cache.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
 from shared.cache.live_teacher import cached_teacher
 from shared.cache.opening import Cache, create_cache, open_cache
+from shared.cache.receipt import receipt_path
+from shared.cache.static_files import check_static
 from shared.cache.tails_file import CHANNELS, keep_tails, measure, read_tails
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
@@ -79,9 +81,9 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
     try:
         # No source is opened for view shards, whose metadata hold no labels and keys.
         if source is None:
-            cache.check_static(np.zeros(0, np.int64), Keys.pack([]))
+            check_static(cache, np.zeros(0, np.int64), Keys.pack([]))
         else:
-            cache.check_static(source.labels, source.keys)
+            check_static(cache, source.labels, source.keys)
     except InputError as error:
         damaged[STATIC] = str(error)
     try:

@@ -32,6 +32,9 @@ from shared.cache.opening import (
     open_cache,
     read_manifest,
 )
+from shared.cache.shard_samples import StoredView
+from shared.cache.static_files import check_static, stored_keys, stored_labels
+from shared.cache.stored_views import shard
 from shared.cache.tails_file import CHANNELS, keep_tails
 from shared.errors import InputError
 from shared.files.objects import open_files
@@ -53,8 +56,8 @@ def convert(flags: argparse.Namespace) -> int:
     _require_same_version(old, flags.to)
     require_derivable(codec.name, old.manifest.encoding.names)
     old.require_views(old.manifest.layers)
-    labels, keys = old.labels(), old.keys() or Keys.pack([])
-    old.check_static(labels, keys)
+    labels, keys = stored_labels(old), stored_keys(old) or Keys.pack([])
+    check_static(old, labels, keys)
     head = old.head()
     if replace(old.manifest, codec=codec.name).encoding.derives_logits and head is None:
         head = _teachers_head(old.manifest, flags.weights)
@@ -113,10 +116,10 @@ def convert_block(
     encoded = wanted.encoding.encode(targets, kinds)
     for values in encoded.values():
         values[np.isin(samples, list(receipt.skipped_samples))] = 0
-    shard = {}
+    views: dict[int, StoredView] = {}
     if manifest.holds_pixels and not layer:
-        shard = {sample.index: sample for sample in old.shard(view, block)}
-    rows = [shard.get(index) for index in samples.tolist()] if shard else []
+        views = {sample.index: sample for sample in shard(old, view, block)}
+    rows = [views.get(index) for index in samples.tolist()] if views else []
     return Block(
         view=view,
         index=block,

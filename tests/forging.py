@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from shared.cache.block import receipt_path
 from shared.cache.checks import require_targets
 from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache, open_cache
+from shared.cache.receipt import receipt_path
+from shared.cache.static_files import check_static, stored_keys, stored_labels
 from shared.errors import InputError
 from shared.files.sealed import SEAL, seal
 from shared.loaders.shard_loader import ShardLoader
@@ -106,14 +107,14 @@ def everything(folder: Path) -> dict[str, Any]:
     require_targets(cache, frozenset(kinds), "this test")
     fields = cache.manifest.encoding.needed(kinds)
     names = [*fields, "box", "flip", "pred"]
-    found: dict[str, Any] = {"labels": cache.labels(), "skipped": cache.skipped()}
+    found: dict[str, Any] = {"labels": stored_labels(cache), "skipped": cache.skipped()}
     for view in range(min(cache.manifest.views, VIEWS)):
         for name, values in cache.read_view(view, names).items():
             found[f"{name} of view {view}"] = values
     head = cache.head()
     assert head is not None
     found["head"] = np.concatenate([head.weight.numpy().ravel(), head.bias.numpy()])
-    keys = cache.keys()
+    keys = stored_keys(cache)
     found["keys"] = list(make_keys(SAMPLES) if keys is None else keys)
     found["sizes"] = cache.samples_of_blocks()
     if cache.manifest.format == "webdataset":
@@ -132,7 +133,7 @@ def everything(folder: Path) -> dict[str, Any]:
 def check_everything(folder: Path) -> None:
     """What verify.py checks of files. InputError."""
     cache = open_cache(folder, "train")
-    cache.check_static(make_labels(SAMPLES), make_keys(SAMPLES))
+    check_static(cache, make_labels(SAMPLES), make_keys(SAMPLES))
     cache.require_views()
     for unit in cache.units():
         for layer in cache.manifest.layers:

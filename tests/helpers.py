@@ -19,6 +19,7 @@ from PIL import Image
 
 from shared.cache.block import Block
 from shared.cache.opening import Cache
+from shared.cache.stored_views import images
 from shared.images.source import ImageSource
 from shared.models.build import build_model
 
@@ -263,7 +264,7 @@ def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Bl
     arrays = cache.read_block(view, index, names)
     receipt = cache.receipt(view, index)
     samples = cache.manifest.samples_of(index)
-    images = cache.images(view, index) if cache.manifest.format == "webdataset" else {}
+    jpegs = images(cache, view, index) if cache.manifest.holds_pixels else {}
     return Block(
         view=view,
         index=index,
@@ -271,8 +272,8 @@ def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Bl
         flip=arrays.pop("flip"),
         pred=arrays.pop("pred"),
         label=source.labels[samples],
-        images=tuple(images[index] for index in samples.tolist()) if images else (),
-        keys=tuple(source.keys[index] for index in samples.tolist()) if images else (),
+        images=tuple(jpegs[index] for index in samples.tolist()) if jpegs else (),
+        keys=tuple(source.keys[index] for index in samples.tolist()) if jpegs else (),
         fields=arrays,
         pixels=receipt.pixels,
         skipped=receipt.skipped,

@@ -24,6 +24,7 @@ from precompute.flags import make_parser
 from shared import choices
 from shared.cache.opening import Cache, open_cache
 from shared.cache.permutation import permutation
+from shared.cache.stored_views import shard
 from shared.cache.teacher_batches import (
     TEACHER_BATCH,
     batches_of,
@@ -167,7 +168,7 @@ def pixels_in_order(cache: Cache, view: int) -> tuple[NDArray[np.int64], torch.T
     found = [
         (sample.index, decode_pixels(sample.jpeg))
         for block in range(cache.manifest.blocks)
-        for sample in cache.shard(view, block)
+        for sample in shard(cache, view, block)
     ]
     return np.array([index for index, _ in found]), torch.stack([pixels for _, pixels in found])
 

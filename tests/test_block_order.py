@@ -19,10 +19,11 @@ from PIL import Image
 from shared.cache import opening as cache_module
 from shared.cache import webdataset_format
 from shared.cache.block import sha256
-from shared.cache.checks import stored_views
 from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache, create_cache, open_cache
 from shared.cache.permutation import permutation
+from shared.cache.static_files import check_static, stored_labels
+from shared.cache.stored_views import stored_views
 from shared.files.sealed import unseal
 from shared.images.source import open_source
 from shared.loaders.shard_loader import ShardLoader
@@ -178,7 +179,7 @@ def old(tmp_path: Path) -> Cache:
 def test_shards_of_version_1_are_read_in_their_own_order(old: Cache) -> None:
     manifest = old.manifest
     assert (manifest.format_version, manifest.order) == (1, "source")
-    assert old.labels().tolist() == make_labels().tolist()
+    assert stored_labels(old).tolist() == make_labels().tolist()
     blocks = [make_block(manifest, 1, block) for block in range(manifest.blocks)]
     pred = np.concatenate([block.pred for block in blocks])
     assert old.read_view(1, ["pred"])["pred"].tolist() == pred.tolist()
@@ -187,7 +188,7 @@ def test_shards_of_version_1_are_read_in_their_own_order(old: Cache) -> None:
     assert dict(zip(index.tolist(), stored.tolist(), strict=True)) == dict(enumerate(pred.tolist()))
     for unit in old.units():
         old.check_block(*unit)
-    old.check_static(make_labels(), make_keys())
+    check_static(old, make_labels(), make_keys())
     assert stored_views(old, 0, None, [5])[5].shape == (3, 8, 8)
     with tarfile.open(old.files.root / "shards/v0000-b000001.tar") as tar:
         assert [member.name for member in tar][:3] == [

@@ -25,9 +25,9 @@ import shared.device
 import train.cached_views
 import train.loop
 from precompute.compare import NOISE
-from shared.cache.checks import stored_views
 from shared.cache.live_teacher import cached_teacher
 from shared.cache.opening import open_cache
+from shared.cache.stored_views import stored_views
 from shared.device import side_stream
 from shared.images.source import open_source
 from shared.targets.targets import Targets

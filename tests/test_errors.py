@@ -429,7 +429,7 @@ def test_a_recipe_that_needs_logits_from_a_cache_without_them(spare: World, tmp_
     shutil.rmtree(spare.cache / "train/targets.zarr/logits")
     require_refused(
         spare.train(tmp_path / "kd", "--recipe", KD),
-        f"recipe {KD} needs logits: {spare.cache}/train",
+        f"recipe {KD} needs logits, and {spare.cache}/train has lost it",
         "run precompute/run.py again, or choose a recipe that does without",
     )
     assert not (tmp_path / "kd").exists()

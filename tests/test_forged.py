@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.cache.block import Receipt, receipt_path
 from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, open_cache
+from shared.cache.receipt import Receipt, receipt_path
 from shared.errors import InputError
 from shared.files.sealed import MOST_BYTES, seal, unseal
 from tests.forging import (

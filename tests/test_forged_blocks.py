@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.cache.block import receipt_path
+from shared.cache.receipt import receipt_path
 from shared.errors import InputError
 from shared.files.sealed import seal, unseal
 from shared.images.source import open_source

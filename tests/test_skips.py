@@ -10,6 +10,7 @@ from precompute.skips import Skips
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, Cache, open_cache
+from shared.cache.static_files import stored_labels
 from shared.errors import InputError
 from shared.loaders.shard_loader import ShardLoader
 from tests.helpers import require_refused, run, run_precompute, write_image_folder, write_teacher
@@ -49,7 +50,7 @@ def test_views_that_disagree_are_one_line_and_made_again(
     text = refused(cache, 1)
     assert "\n" not in text and f"lacks {key!r} in view {view} (zero bytes)" in text
     assert "block 1 in" in text and f"has it in view {1 - view}, and an image must be left" in text
-    assert "every view or of none: run the same precompute/run.py command again" in text
+    assert "all of them or of none: run the same precompute/run.py command again" in text
     # Which of two is right does not show: both are made again. The third view has the same say.
     todo = [unit for unit in cache.units() if not cache.is_done(*unit)]
     assert todo == ([(0, 1), (1, 1), (2, 1)] if view == 0 else [(0, 1), (1, 1)])
@@ -181,7 +182,7 @@ def spoil(cache: Cache) -> None:
             box=arrays["box"],
             flip=arrays["flip"],
             pred=arrays["pred"],
-            label=cache.labels()[manifest.samples_of(2)],
+            label=stored_labels(cache)[manifest.samples_of(2)],
             images=(),
             keys=(),
             pixels=receipt.pixels,

@@ -26,7 +26,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import require_same_run
-from train.cached_views import CachedViews, LoadedView
+from train.cached_views import Blocks, CachedViews, LoadedView
 from train.flags import add_flags
 from train.replayed import Replayed
 from train.setup import make_setup
@@ -122,9 +122,9 @@ def test_workers_exist_before_a_view_is_in_memory(
     workers: list[int] = []
     read = CachedViews._read
 
-    def noted(self: CachedViews, view: int) -> LoadedView:
+    def noted(self: CachedViews, view: int, blocks: Blocks) -> LoadedView:
         workers.append(len(multiprocessing.active_children()))
-        return read(self, view)
+        return read(self, view, blocks)
 
     monkeypatch.setattr(CachedViews, "_read", noted)
     parser = argparse.ArgumentParser()

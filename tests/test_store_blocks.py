@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.cache.block import Block, receipt_path
+from shared.cache.block import Block
 from shared.cache.keys import key_digest
 from shared.cache.manifest import Manifest
 from shared.cache.opening import open_cache
+from shared.cache.receipt import receipt_path
+from shared.cache.static_files import stored_labels
 from shared.images.source import open_source
 from shared.targets.codecs import CODECS
 from tests.small_cache import make_block, make_cache, make_labels, make_manifest, open_empty, put
@@ -122,7 +124,7 @@ def test_skipped_images_and_sizes(tmp_path: Path, store: str) -> None:
     cache = make_cache(tmp_path, manifest)
     assert cache.skipped() == []
     assert cache.samples_of_blocks().tolist() == [4, 4, 2]
-    assert cache.labels().tolist() == make_labels().tolist()
+    assert stored_labels(cache).tolist() == make_labels().tolist()
     block = with_skipped(manifest, 0, 1, row=2)
     put(cache, block)
     sample = int(manifest.samples_of(1)[2])
@@ -130,7 +132,7 @@ def test_skipped_images_and_sizes(tmp_path: Path, store: str) -> None:
     assert cache.samples_of_blocks().tolist() == [4, 3, 2]
     labels = make_labels().tolist()
     labels[sample] = labels[sample] if store == "zarr" else -1
-    assert cache.labels().tolist() == labels
+    assert stored_labels(cache).tolist() == labels
     for name, values in cache.read_block(0, 1, all_names(manifest)).items():
         assert values.tobytes() == block.arrays()[name].tobytes(), name
     paths = {path for b in range(3) for path in cache.receipt(0, b).files}

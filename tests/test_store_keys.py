@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.cache.keys import decode_keys, encode_keys
 from shared.cache.opening import open_cache
+from shared.cache.static_files import stored_keys
 from shared.images.listing import Keys
 from tests.small_cache import make_cache, make_manifest
 from tests.stores import refused
@@ -41,7 +42,7 @@ def test_keys_are_plain_lines(tmp_path: Path) -> None:
     lines = (tmp_path / "train/keys.txt").read_text().splitlines()
     assert lines == [f"class{index % 3}/{index:05d}.jpg" for index in range(10)]
     cache = open_cache(tmp_path, "train")
-    keys = cache.keys()
+    keys = stored_keys(cache)
     assert keys is not None and list(keys) == lines
     for lost in (b"", "\n".join(lines[1:]).encode() + b"\n", b"x" * 9 + b"\n" * 10):
         (tmp_path / "train/keys.txt").write_bytes(lost)

@@ -9,6 +9,7 @@ import torch
 import zarr
 
 from shared.cache.opening import open_cache
+from shared.cache.static_files import check_static
 from shared.errors import InputError
 from shared.targets.codecs import CODECS
 from tests.small_cache import (
@@ -90,12 +91,12 @@ def test_damaged_metadata_is_found_and_mended_by_opening(tmp_path: Path, name: s
     manifest = make_manifest()
     cache = make_cache(tmp_path, manifest)
     labels, keys = make_labels(), make_keys()
-    cache.check_static(labels, keys)
+    check_static(cache, labels, keys)
     before = bytes_below(tmp_path)
     for damage in (flip_middle_bit, truncate, Path.unlink):
         path = (tmp_path / "train" / "targets.zarr" / name).resolve()
         damage(path)
-        assert str(path) in refused(lambda: cache.check_static(labels, keys))
+        assert str(path) in refused(lambda: check_static(cache, labels, keys))
         open_empty(tmp_path, manifest)
         assert bytes_below(tmp_path) == before
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.cache.opening import Cache, open_cache
+from shared.cache.static_files import stored_labels
+from shared.cache.stored_views import images
 from shared.errors import InputError
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
 from shared.loaders.shard_plan import plan
@@ -119,8 +121,8 @@ def test_every_sample_comes_once_an_epoch(cache: Cache, world: int, workers: int
 
 def test_a_batch_carries_what_the_shard_holds(cache: Cache) -> None:
     stored = cache.read_view(1, ["channels", "logits", "pred"])
-    images = {k: v for b in range(cache.manifest.blocks) for k, v in cache.images(1, b).items()}
-    labels = cache.labels()
+    images = {k: v for b in range(cache.manifest.blocks) for k, v in images(cache, 1, b).items()}
+    labels = stored_labels(cache)
     for batch in epoch_of(cache, 1, 1, 0)[0]:
         rows = batch.index.numpy()
         for name, values in batch.fields.items():

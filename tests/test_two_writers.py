@@ -12,6 +12,7 @@ import pytest
 from shared.cache import opening as cache_module
 from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, Cache, keep_additions, open_cache
+from shared.cache.static_files import check_static
 from shared.files.local import LocalFiles
 from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
@@ -59,7 +60,7 @@ def require_whole(folder: Path, views: int) -> None:
         for name in ARRAYS:
             facts = json.loads(cache.files.read(f"targets.zarr/{name}/zarr.json"))
             assert facts["shape"][0] == views, name
-    cache.check_static(make_labels(), make_keys())
+    check_static(cache, make_labels(), make_keys())
 
 
 def interleaved(

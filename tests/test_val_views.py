@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize, resized_crop
 
-from shared.cache.checks import require_pixels, stored_views
+from shared.cache.checks import require_pixels
 from shared.cache.opening import FORMATS, Cache, open_cache
+from shared.cache.stored_views import stored_views
 from shared.choices import ONE_VIEW, POLICIES, VAL_POLICY, has_one_view
 from shared.errors import InputError
 from shared.images.source import ImageSource, open_source

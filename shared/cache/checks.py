@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
-from shared.cache.block import receipt_path, sha256
-from shared.cache.opening import Arrays, Cache
-from shared.errors import BadImage, InputError, note
+from shared.cache.block import sha256
+from shared.cache.opening import Cache
+from shared.cache.receipt import receipt_path
+from shared.cache.stored_views import replayed, stored_views, view_of
+from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.view import View, apply, stored_view
 from shared.targets.kinds import OF_THE_RUN
 
 RESUMED = 64  # views that are made again before a cache is gone on with
@@ -95,8 +95,8 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
     for view, block, index, checksum in wanted:
         stored = cache.read_block(view, block, ["box", "flip"], alone=True)
         row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
-        drawn = _view(cache, stored, row)
-        found = _replayed(cache, source, index, drawn)
+        drawn = view_of(cache, stored, row)
+        found = replayed(cache, source, index, drawn)
         if manifest.holds_pixels:
             found = decode_pixels(encode_pixels(found))
         if sha256(found.numpy().tobytes()) != checksum:
@@ -118,51 +118,3 @@ def note_arithmetic(cache: Cache) -> None:
             f"the blocks of {cache.where} were made in {len(found)} ways, so that the last bits of "
             f"their numbers may differ: {ways}{more}"
         )
-
-
-def stored_views(
-    cache: Cache, view: int, source: ImageSource | None, wanted: list[int]
-) -> dict[int, Tensor]:
-    """Sample index -> (3, S, S) uint8, in the order of `wanted`.
-
-    From the shard in a cache that holds the views itself, else replayed on the source's images.
-    """
-    manifest = cache.manifest
-    pixels = {}
-    blocks = manifest.place(np.array(wanted, dtype=np.int64)) // manifest.block
-    for block in np.unique(blocks).tolist():
-        inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
-        if manifest.holds_pixels:
-            images = cache.images(view, block)
-            found = {index: cache.pixels(index, images[index]) for index in inside}
-        else:
-            assert source is not None, "views of a zarr cache are replayed on the images"
-            stored = cache.read_block(view, block, ["box", "flip"])
-            start = manifest.rows(block).start
-            found = {
-                index: _replayed(cache, source, index, _view(cache, stored, index - start))
-                for index in inside
-            }
-        pixels.update(found)
-    return {index: pixels[index] for index in wanted}
-
-
-def _view(cache: Cache, stored: Arrays, row: int) -> View:
-    box = stored["box"][row].tolist()
-    return stored_view(cache.manifest.policy, box, bool(stored["flip"][row]))
-
-
-def _replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
-    """(3, S, S) uint8. InputError where the image does not decode any more."""
-    try:
-        return apply(view, source.read(index), cache.manifest.size)
-    except BadImage as error:
-        raise now_bad(cache, source, index, error) from error
-
-
-def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
-    """Of an image that was in the cache's source and does not decode any more."""
-    return InputError(
-        f"every image must decode: {source.keys[index]} in {source.spec} did when {cache.where} "
-        f"was made and does not now ({error}); restore the file"
-    )

@@ -21,29 +21,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from shared.cache import webdataset_format, zarr_format
-from shared.cache.block import (
-    Arithmetic,
-    Block,
-    Receipt,
-    Skipped,
-    make_receipt,
-    receipt_path,
-    sha256,
-)
+from shared.cache.block import Arithmetic, Block, Skipped, sha256
 from shared.cache.format import FORMATS, Format
 from shared.cache.head_file import HEAD, decode_head
-from shared.cache.keys import KEYS, decode_keys, key_digest
+from shared.cache.keys import key_digest
 from shared.cache.manifest import Manifest
-from shared.errors import BadImage, InputError, StorageError
+from shared.cache.receipt import Receipt, make_receipt, receipt_path
+from shared.errors import InputError
 from shared.files.local import Files
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
-from shared.images.listing import Keys
 from shared.images.source import ImageSource
-from shared.pixels.jpeg import decode_pixels
 from shared.targets.targets import Head
 
 MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
@@ -107,7 +96,7 @@ class Cache:
         """InputError where the block is missing or its receipt damaged."""
         path = receipt_path(view, block, layer)
         try:
-            receipt = Receipt.from_json(self._read_small(path))
+            receipt = Receipt.from_json(self.read_small(path))
         except FileNotFoundError as error:
             what = f"block {block} of view {view}" + (f" of {layer}" if layer else "")
             raise InputError(
@@ -148,7 +137,7 @@ class Cache:
         """
         receipt = self.receipt(view, block, layer)
         for path in receipt.files:
-            self._read_checked(path, receipt)
+            self.read_checked(path, receipt)
         if source is not None:
             samples = self.manifest.samples_of(block)
             if receipt.keys != key_digest(source.keys, samples):
@@ -178,35 +167,26 @@ class Cache:
         others = {index: (key, reason) for index, key, reason in theirs}
         if differing := sorted(mine.keys() ^ others.keys()):
             key, reason = (mine | others)[differing[0]]
-            views = (receipt.view, other) if differing[0] in mine else (other, receipt.view)
+            own = f"{receipt.layer} of view {receipt.view}" if receipt.layer else ""
+            views = [own or f"view {receipt.view}", f"view {other}"]
+            lacks, has = views if differing[0] in mine else reversed(views)
             raise InputError(
-                f"block {receipt.block} in {self.where} lacks {key!r} in view {views[0]} "
-                f"({reason}) and has it in view {views[1]}, and an image must be left out of every "
-                f"view or of none: {AGAIN}, it makes both blocks again"
+                f"block {receipt.block} in {self.where} lacks {key!r} in {lacks} ({reason}) and "
+                f"has it in {has}, and an image must be left out of all of them or of none: "
+                f"{AGAIN}, it makes both blocks again"
             )
-
-    def check_static(self, labels: NDArray[np.int64], keys: Keys) -> None:
-        """InputError unless every file that no block writes is what the manifest makes it."""
-        for path, data in self.format.metadata(self.manifest, labels, keys).items():
-            most = max(len(data), MOST_BYTES)
-            if not self.files.exists(path) or self.files.read(path, most) != data:
-                raise InputError(
-                    f"a cache's metadata follow from its manifest and source: {self.where}/{path} "
-                    f"does not; {AGAIN}, it writes the file again"
-                )
-        self.head()
 
     def read_block(self, view: int, block: int, names: list[str], alone: bool = False) -> Arrays:
         """The named arrays of one block, (n, ...) each, hashes checked.
 
         `alone`: whatever view 0 leaves out, for a cache that is still being made.
         """
-        find = self.receipt if alone else self._usable_receipt
+        find = self.receipt if alone else self.usable_receipt
         receipts = [find(view, block, layer) for layer in sorted(set(map(self._layer_of, names)))]
-        self._require_shapes(names)
+        self.require_shapes(names)
         of_file = {path: receipt for receipt in receipts for path in receipt.files}
         arrays: Arrays = self.format.decode(
-            self.manifest, view, block, names, lambda path: self._read_checked(path, of_file[path])
+            self.manifest, view, block, names, lambda path: self.read_checked(path, of_file[path])
         )
         if "pred" in names:
             self._require_classes(view, block, arrays["pred"], receipts[0])
@@ -228,102 +208,12 @@ class Cache:
                 whole[name][self.manifest.samples_of(block)] = part
         return whole
 
-    def shard(
-        self, view: int, block: int, layers: Collection[str] = ()
-    ) -> Iterator[webdataset_format.StoredView]:
-        """The samples of a block, in its order, with what the layers hold of them; of a cache in
-        the format webdataset."""
-        path = webdataset_format.shard_path(view, block)
-        receipt = self._usable_receipt(view, block)
-        self._require_shapes([])
-        data = self._read_checked(path, receipt)
-        skipped = receipt.skipped_samples
-        samples = webdataset_format.samples(self.manifest, block, data, skipped)
-        if not layers:
-            return samples
-        self._require_shapes([field for name in layers for field in self._fields_of(name)])
-        sides = {}
-        for layer in layers:
-            path = webdataset_format.shard_path(view, block, layer)
-            data = self._read_checked(path, self._usable_receipt(view, block, layer))
-            sides[layer] = webdataset_format.layer_samples(
-                self.manifest, block, data, layer, skipped
-            )
-        return webdataset_format.joined(samples, sides)
-
-    def _fields_of(self, layer: str) -> list[str]:
-        return list(self.manifest.encoding.fields(self.manifest.kinds_of(layer)))
-
-    def images(self, view: int, block: int) -> dict[int, bytes]:
-        """Sample index -> JPEG of its view; of a cache in the format webdataset."""
-        return {sample.index: sample.jpeg for sample in self.shard(view, block)}
-
-    def pixels(self, index: int, jpeg: bytes) -> Tensor:
-        """(3, S, S) uint8 of a stored view of sample `index`. InputError where it is not that."""
-        size = self.manifest.size
-        try:
-            pixels = decode_pixels(jpeg)
-        except BadImage as error:
-            raise InputError(
-                f"a view shard's JPEG must decode: sample {index} in {self.where} does not "
-                f"({error}); is this Pillow able to read JPEG?"
-            ) from error
-        if pixels.shape != (3, size, size):
-            raise InputError(
-                f"a view has the size in the manifest, {size} px: sample {index} in {self.where} "
-                f"has {pixels.shape[2]} x {pixels.shape[1]}; {AGAIN}, it makes what is damaged "
-                f"again"
-            )
-        return pixels
-
     def samples_of_blocks(self) -> NDArray[np.int64]:
         """Number of usable samples in each block of a view."""
         blocks = range(self.manifest.blocks)
         return np.array(
-            [len(self.manifest.rows(block)) - len(self._skipped_of(block)) for block in blocks]
+            [len(self.manifest.rows(block)) - len(self.skipped_of(block)) for block in blocks]
         )
-
-    def labels(self) -> NDArray[np.int64]:
-        """(N,) of every sample, as stored; -1 where the format keeps none of a skipped one."""
-        if self.manifest.format == "zarr":
-            try:
-                zarr_format.require_shapes(self.manifest, ["label"], self._read_small)
-                most = MOST_BYTES + 8 * self.manifest.block
-                return zarr_format.labels(self.manifest, lambda path: self.files.read(path, most))
-            except StorageError:
-                raise
-            except Exception as error:  # on damaged bytes zarr raises whatever it stumbles over
-                raise InputError(
-                    f"a cache holds the label of every sample: those in {self.where} are missing "
-                    f"or damaged ({one_line(error)}); {AGAIN}, it writes them again"
-                ) from error
-        found = np.full(self.manifest.samples, -1, np.int64)
-        for block in range(self.manifest.blocks):
-            for sample in self.shard(0, block):
-                found[sample.index] = sample.label
-        return found
-
-    def keys(self) -> Keys | None:
-        """Of every sample, from the file of them; None without such a file: they are in the shards,
-        or of version 1 and nowhere."""
-        if KEYS not in self.format.static_names(self.manifest):
-            return None
-        try:
-            keys = decode_keys(self.files.read(KEYS, MOST_KEY * self.manifest.samples))
-            if len(keys) != self.manifest.samples:
-                raise ValueError(
-                    f"it has {len(keys):,} lines for {self.manifest.samples:,} samples"
-                )
-            for block in range(self.manifest.blocks):
-                samples = self.manifest.samples_of(block)
-                if key_digest(keys, samples) != self.receipt(0, block).keys:
-                    raise ValueError(f"block {block} is of samples with other keys")
-        except (FileNotFoundError, ValueError) as error:
-            raise InputError(
-                f"a cache holds the key of every sample: {self.where}/{KEYS} is missing or "
-                f"damaged ({one_line(error)}); {AGAIN}, it writes the file again"
-            ) from error
-        return keys
 
     def head(self) -> Head | None:
         """The teacher's last layer where the codec derives logits from it, else None."""
@@ -372,7 +262,7 @@ class Cache:
     def skipped(self) -> list[Skipped]:
         """Images that do not decode, in the order of the blocks; the same in every view."""
         blocks = range(self.manifest.blocks)
-        return [item for block in blocks for item in self._skipped_of(block)]
+        return [item for block in blocks for item in self.skipped_of(block)]
 
     def skips(self, view: int, block: int) -> bool:
         """True where a block left out images that do not decode."""
@@ -395,17 +285,17 @@ class Cache:
                     self.receipt(*unit, layer)
         return Counter(found for found in self._arithmetics.values() if found is not None)
 
-    def _skipped_of(self, block: int) -> tuple[Skipped, ...]:
+    def skipped_of(self, block: int) -> tuple[Skipped, ...]:
         if block not in self._skipped:
             self._skipped[block] = self.receipt(0, block).skipped
         return self._skipped[block]
 
-    def _usable_receipt(self, view: int, block: int, layer: str = "") -> Receipt:
+    def usable_receipt(self, view: int, block: int, layer: str = "") -> Receipt:
         """InputError where it leaves out other images than view 0: the samples of an epoch would
         not be those that were counted."""
         receipt = self.receipt(view, block, layer)
         if view > 0 or layer:
-            self._require_same_skips(receipt, 0, self._skipped_of(block))
+            self._require_same_skips(receipt, 0, self.skipped_of(block))
         return receipt
 
     def _require_classes(
@@ -422,12 +312,12 @@ class Cache:
                 f"{receipt_path(view, block)} and {AGAIN}"
             )
 
-    def _require_shapes(self, names: list[str]) -> None:
+    def require_shapes(self, names: list[str]) -> None:
         """InputError unless the arrays are of the types and shapes that follow from the manifest:
         of others, nothing could be read safely."""
         if not {*names, ""} <= self._shapes_seen:
             try:
-                self.format.require_shapes(self.manifest, names, self._read_small)
+                self.format.require_shapes(self.manifest, names, self.read_small)
             except (FileNotFoundError, ValueError, RecursionError) as error:
                 raise InputError(
                     f"a cache's metadata follow from its manifest: those in {self.where} do not "
@@ -435,10 +325,10 @@ class Cache:
                 ) from error
             self._shapes_seen |= {*names, ""}
 
-    def _read_small(self, path: str) -> bytes:
+    def read_small(self, path: str) -> bytes:
         return self.files.read(path, MOST_BYTES)
 
-    def _read_checked(self, path: str, receipt: Receipt) -> bytes:
+    def read_checked(self, path: str, receipt: Receipt) -> bytes:
         size, expected = receipt.files[path]
         try:
             data = self.files.read(path, max(size, MOST_BYTES))

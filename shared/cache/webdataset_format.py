@@ -27,30 +27,22 @@ order of the source.
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.block import Block, block_name
+from shared.cache.block import Block
 from shared.cache.manifest import Manifest
+from shared.cache.receipt import block_name
+from shared.cache.shard_samples import StoredView, members_of, samples
 from shared.errors import InputError
-from shared.files import schema
-from shared.files.retry import one_line
 from shared.images.listing import Keys
 
 FOLDER = "shards"
-MEMBERS = {  # of a sample, in this order, by the version of the format
-    1: ("cls", "jpg", "targets"),
-    2: ("json", "jpg", "targets"),
-}
 TARGETS = f"{FOLDER}/targets.json"
 DEFAULT_BLOCK = 1024  # samples: about 25 MB at 224 px
-_FACTS = schema.record(  # of the .json of a sample
-    {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
-)
 
 
 def check_block_size(block: int) -> None:
@@ -115,13 +107,9 @@ def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
             contents = [records[row].tobytes()]
             if not block.layer:
                 contents[:0] = [_facts(manifest, block, row, index), block.images[row]]
-            for extension, data in zip(_members(manifest, block.layer), contents, strict=True):
+            for extension, data in zip(members_of(manifest, block.layer), contents, strict=True):
                 _add(tar, f"{index:09d}.{extension}", data)
     return {shard_path(block.view, block.index, block.layer): buffer.getvalue()}
-
-
-def _members(manifest: Manifest, layer: str) -> tuple[str, ...]:
-    return (layer,) if layer else MEMBERS[manifest.format_version]
 
 
 def _facts(manifest: Manifest, block: Block, row: int, index: int) -> bytes:
@@ -148,7 +136,11 @@ def decode(
         if not layer:
             records["pred"] = -1
         data = read(shard_path(view, block, layer))
-        found = samples(manifest, block, data) if not layer else _rows(manifest, block, data, layer)
+        found = (
+            samples(manifest, block, data)
+            if not layer
+            else samples_in(manifest, block, data, layer)
+        )
         for row, sample in rows_of(manifest, block, found):
             records[row] = unpack(manifest, sample.targets, layer)
         # Copied, because one row of records counts as contiguous whatever its strides, which torch
@@ -179,103 +171,6 @@ def unpack(manifest: Manifest, data: bytes, layer: str = "") -> np.void:
         )
     record: np.void = np.frombuffer(data, dtype)[0]
     return record
-
-
-@dataclass(frozen=True, slots=True)
-class StoredView:
-    index: int  # in the source
-    label: int
-    key: str  # "" in shards of version 1
-    jpeg: bytes
-    targets: bytes  # packed, see `unpack`
-    layers: Mapping[str, bytes] = field(default_factory=dict)  # likewise, of those asked for
-
-
-def samples(
-    manifest: Manifest, block: int, shard: bytes, skipped: Collection[int] | None = None
-) -> Iterator[StoredView]:
-    """Every sample of a block's shard, in order. For shards whose hash was checked.
-
-    With `skipped`, the samples of the block that the shard is to lack, the others must be there.
-    InputError where a shard with a right hash is not what this module writes.
-    """
-    return _rows(manifest, block, shard, "", skipped)
-
-
-def layer_samples(
-    manifest: Manifest, block: int, shard: bytes, layer: str, skipped: Collection[int]
-) -> Iterator[tuple[int, bytes]]:
-    """(sample, packed targets) of a layer's shard, in the order of the block."""
-    return ((s.index, s.targets) for s in _rows(manifest, block, shard, layer, skipped))
-
-
-def joined(
-    views: Iterator[StoredView], sides: Mapping[str, Iterator[tuple[int, bytes]]]
-) -> Iterator[StoredView]:
-    """Views of a block with what its layers hold of them. InputError where samples differ."""
-    for view in views:
-        found = {layer: next(side, (-1, b"")) for layer, side in sides.items()}
-        for layer, (index, _) in found.items():
-            if index != view.index:
-                raise InputError(
-                    f"the shards of a block hold the same samples in the same order: that of "
-                    f"{layer} has {index} where {view.index} is due; delete its receipt and run "
-                    f"the same precompute/run.py command again"
-                )
-        yield replace(view, layers={layer: data for layer, (_, data) in found.items()})
-
-
-def _rows(
-    manifest: Manifest,
-    block: int,
-    shard: bytes,
-    layer: str,
-    skipped: Collection[int] | None = None,
-) -> Iterator[StoredView]:
-    """A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal;
-    contents fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has
-    proved already: with it a cache is read at a third of the speed (tests/bench/store.py).
-    """
-    members = _members(manifest, layer)
-    inside = set(manifest.samples_of(block).tolist())
-    classes = len(manifest.source.classes)
-    at = 0
-    try:
-        while shard[at]:
-            contents = []
-            for extension in members:
-                name, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
-                if suffix != extension:
-                    raise ValueError(f"a member .{extension} was expected, .{suffix} is there")
-                size = int(shard[at + 124 : at + 135], 8)
-                at += tarfile.BLOCKSIZE
-                contents.append(shard[at : at + size])
-                at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            index = int(name)
-            inside.remove(index)
-            if layer:
-                yield StoredView(index, 0, "", b"", contents[0])
-                continue
-            first, jpeg, targets = contents
-            if manifest.format_version == 1:
-                label, key = int(first), ""
-            else:
-                facts = json.loads(first)
-                _FACTS(facts, "")
-                label, key = facts["label"], facts["key"]
-                if facts["index"] != index:
-                    raise ValueError(f"index must be {index}: got {facts['index']}")
-            if not 0 <= label < classes:
-                raise ValueError(f"label must be one of {classes:,} classes: got {label}")
-            yield StoredView(index, label, key, jpeg, targets)
-        if skipped is not None and (lost := sorted(inside - set(skipped))):
-            raise ValueError(f"it lacks sample {lost[0]}")
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"a shard of block {block} has the hash in its receipt and holds something else than "
-            f"the block's samples at byte {at:,} ({one_line(error)}): delete its receipt and run "
-            f"the same precompute/run.py command again"
-        ) from error
 
 
 def _record(manifest: Manifest, layer: str) -> list[tuple[str, str, tuple[int, ...]]]:

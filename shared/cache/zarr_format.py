@@ -35,9 +35,10 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from shared.cache.block import Block, block_name
+from shared.cache.block import Block
 from shared.cache.keys import KEYS, encode_keys
 from shared.cache.manifest import Manifest
+from shared.cache.receipt import block_name
 from shared.cache.zarr_meaning import array_meaning, group_meaning
 from shared.errors import InputError
 from shared.files.retry import one_line

@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from shared.cache import webdataset_format
 from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache
-from shared.cache.webdataset_format import StoredView
+from shared.cache.shard_samples import StoredView
+from shared.cache.stored_views import pixels_of, shard
 from shared.loaders.shard_plan import BUFFER, LARGEST_BUFFER, Place, Share, draw_batches, plan
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
@@ -91,7 +92,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         view = epoch % self.cache.manifest.views
         place = Place(self.seed, epoch, self.rank, worker)
         drawn = draw_batches(
-            lambda block: self.cache.shard(view, block, self.layers),
+            lambda block: shard(self.cache, view, block, self.layers),
             self.shares(epoch, workers),
             place,
             first,
@@ -109,7 +110,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
             fields.update({n: torch.from_numpy(rows[n].copy()) for n in self.needed[layer]})
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
-            pixels[row] = self.cache.pixels(sample.index, sample.jpeg)
+            pixels[row] = pixels_of(self.cache, sample.index, sample.jpeg)
         return StreamBatch(
             index=torch.tensor([sample.index for sample in samples]),
             pixels=pixels,

@@ -1,0 +1,123 @@
+"""The samples of a view shard's bytes, whose hash was checked."""
+
+import json
+import tarfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from shared.cache.manifest import Manifest
+from shared.errors import InputError
+from shared.files import schema
+from shared.files.retry import one_line
+
+MEMBERS = {  # of a sample, in this order, by the version of the format
+    1: ("cls", "jpg", "targets"),
+    2: ("json", "jpg", "targets"),
+}
+
+_FACTS = schema.record(  # of the .json of a sample
+    {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
+)
+
+
+def members_of(manifest: Manifest, layer: str) -> tuple[str, ...]:
+    return (layer,) if layer else MEMBERS[manifest.format_version]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    index: int  # in the source
+    label: int
+    key: str  # "" in shards of version 1
+    jpeg: bytes
+    targets: bytes  # packed, see `unpack`
+    layers: Mapping[str, bytes] = field(default_factory=dict)  # likewise, of those asked for
+
+
+def samples(
+    manifest: Manifest, block: int, shard: bytes, skipped: Collection[int] | None = None
+) -> Iterator[StoredView]:
+    """Every sample of a block's shard, in order. For shards whose hash was checked.
+
+    With `skipped`, the samples of the block that the shard is to lack, the others must be there.
+    InputError where a shard with a right hash is not what this module writes.
+    """
+    return samples_in(manifest, block, shard, "", skipped)
+
+
+def layer_samples(
+    manifest: Manifest, block: int, shard: bytes, layer: str, skipped: Collection[int]
+) -> Iterator[tuple[int, bytes]]:
+    """(sample, packed targets) of a layer's shard, in the order of the block."""
+    return ((s.index, s.targets) for s in samples_in(manifest, block, shard, layer, skipped))
+
+
+def joined(
+    views: Iterator[StoredView], sides: Mapping[str, Iterator[tuple[int, bytes]]]
+) -> Iterator[StoredView]:
+    """Views of a block with what its layers hold of them. InputError where samples differ."""
+    for view in views:
+        found = {layer: next(side, (-1, b"")) for layer, side in sides.items()}
+        for layer, (index, _) in found.items():
+            if index != view.index:
+                raise InputError(
+                    f"the shards of a block hold the same samples in the same order: that of "
+                    f"{layer} has {index} where {view.index} is due; delete its receipt and run "
+                    f"the same precompute/run.py command again"
+                )
+        yield replace(view, layers={layer: data for layer, (_, data) in found.items()})
+
+
+def samples_in(
+    manifest: Manifest,
+    block: int,
+    shard: bytes,
+    layer: str,
+    skipped: Collection[int] | None = None,
+) -> Iterator[StoredView]:
+    """Of the blocks themselves, layer "", or of a layer, whose samples have targets alone.
+
+    A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal;
+    contents fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has
+    proved already: with it a cache is read at a third of the speed (tests/bench/store.py).
+    """
+    members = members_of(manifest, layer)
+    inside = set(manifest.samples_of(block).tolist())
+    classes = len(manifest.source.classes)
+    at = 0
+    try:
+        while shard[at]:
+            contents = []
+            for extension in members:
+                name, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
+                if suffix != extension:
+                    raise ValueError(f"a member .{extension} was expected, .{suffix} is there")
+                size = int(shard[at + 124 : at + 135], 8)
+                at += tarfile.BLOCKSIZE
+                contents.append(shard[at : at + size])
+                at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            index = int(name)
+            inside.remove(index)
+            if layer:
+                yield StoredView(index, 0, "", b"", contents[0])
+                continue
+            first, jpeg, targets = contents
+            if manifest.format_version == 1:
+                label, key = int(first), ""
+            else:
+                facts = json.loads(first)
+                _FACTS(facts, "")
+                label, key = facts["label"], facts["key"]
+                if facts["index"] != index:
+                    raise ValueError(f"index must be {index}: got {facts['index']}")
+            if not 0 <= label < classes:
+                raise ValueError(f"label must be one of {classes:,} classes: got {label}")
+            yield StoredView(index, label, key, jpeg, targets)
+        if skipped is not None and (lost := sorted(inside - set(skipped))):
+            raise ValueError(f"it lacks sample {lost[0]}")
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"a shard of block {block} has the hash in its receipt and holds something else than "
+            f"the block's samples at byte {at:,} ({one_line(error)}): delete its receipt and run "
+            f"the same precompute/run.py command again"
+        ) from error

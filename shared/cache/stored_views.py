@@ -1,0 +1,112 @@
+"""The views of a cache as pixels: from its shards where it holds them, else replayed on the images
+of its source."""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from torch import Tensor
+
+from shared.cache import shard_samples, webdataset_format
+from shared.cache.split import AGAIN, Arrays, Cache
+from shared.errors import BadImage, InputError
+from shared.images.source import ImageSource
+from shared.pixels.jpeg import decode_pixels
+from shared.pixels.view import View, apply, stored_view
+
+
+def stored_views(
+    cache: Cache, view: int, source: ImageSource | None, wanted: list[int]
+) -> dict[int, Tensor]:
+    """Sample index -> (3, S, S) uint8, in the order of `wanted`.
+
+    From the shard in a cache that holds the views itself, else replayed on the source's images.
+    """
+    manifest = cache.manifest
+    pixels = {}
+    blocks = manifest.place(np.array(wanted, dtype=np.int64)) // manifest.block
+    for block in np.unique(blocks).tolist():
+        inside = [index for index, its in zip(wanted, blocks.tolist(), strict=True) if its == block]
+        if manifest.holds_pixels:
+            jpegs = images(cache, view, block)
+            found = {index: pixels_of(cache, index, jpegs[index]) for index in inside}
+        else:
+            assert source is not None, "views of a zarr cache are replayed on the images"
+            stored = cache.read_block(view, block, ["box", "flip"])
+            start = manifest.rows(block).start
+            found = {
+                index: replayed(cache, source, index, view_of(cache, stored, index - start))
+                for index in inside
+            }
+        pixels.update(found)
+    return {index: pixels[index] for index in wanted}
+
+
+def view_of(cache: Cache, stored: Arrays, row: int) -> View:
+    box = stored["box"][row].tolist()
+    return stored_view(cache.manifest.policy, box, bool(stored["flip"][row]))
+
+
+def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
+    """(3, S, S) uint8. InputError where the image does not decode any more."""
+    try:
+        return apply(view, source.read(index), cache.manifest.size)
+    except BadImage as error:
+        raise now_bad(cache, source, index, error) from error
+
+
+def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
+    """Of an image that was in the cache's source and does not decode any more."""
+    return InputError(
+        f"every image must decode: {source.keys[index]} in {source.spec} did when {cache.where} "
+        f"was made and does not now ({error}); restore the file"
+    )
+
+
+def shard(
+    cache: Cache, view: int, block: int, layers: Collection[str] = ()
+) -> Iterator[shard_samples.StoredView]:
+    """The samples of a block, in its order, with what the layers hold of them; of a cache in
+    the format webdataset."""
+    path = webdataset_format.shard_path(view, block)
+    receipt = cache.usable_receipt(view, block)
+    cache.require_shapes([])
+    data = cache.read_checked(path, receipt)
+    skipped = receipt.skipped_samples
+    samples = shard_samples.samples(cache.manifest, block, data, skipped)
+    if not layers:
+        return samples
+    cache.require_shapes([field for name in layers for field in _fields_of(cache, name)])
+    sides = {}
+    for layer in layers:
+        path = webdataset_format.shard_path(view, block, layer)
+        data = cache.read_checked(path, cache.usable_receipt(view, block, layer))
+        sides[layer] = shard_samples.layer_samples(cache.manifest, block, data, layer, skipped)
+    return shard_samples.joined(samples, sides)
+
+
+def _fields_of(cache: Cache, layer: str) -> list[str]:
+    return list(cache.manifest.encoding.fields(cache.manifest.kinds_of(layer)))
+
+
+def images(cache: Cache, view: int, block: int) -> dict[int, bytes]:
+    """Sample index -> JPEG of its view; of a cache in the format webdataset."""
+    return {sample.index: sample.jpeg for sample in shard(cache, view, block)}
+
+
+def pixels_of(cache: Cache, index: int, jpeg: bytes) -> Tensor:
+    """(3, S, S) uint8 of a stored view of sample `index`. InputError where it is not that."""
+    size = cache.manifest.size
+    try:
+        pixels = decode_pixels(jpeg)
+    except BadImage as error:
+        raise InputError(
+            f"a view shard's JPEG must decode: sample {index} in {cache.where} does not "
+            f"({error}); is this Pillow able to read JPEG?"
+        ) from error
+    if pixels.shape != (3, size, size):
+        raise InputError(
+            f"a view has the size in the manifest, {size} px: sample {index} in {cache.where} "
+            f"has {pixels.shape[2]} x {pixels.shape[1]}; {AGAIN}, it makes what is damaged "
+            f"again"
+        )
+    return pixels
