@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest
 from shared.cache.receipt import block_name
-from shared.cache.shard_samples import StoredView, members_of, samples
+from shared.cache.shard_samples import StoredView, members_of
 from shared.errors import InputError
 from shared.images.listing import Keys
 
@@ -136,11 +136,7 @@ def decode(
         if not layer:
             records["pred"] = -1
         data = read(shard_path(view, block, layer))
-        found = (
-            samples(manifest, block, data)
-            if not layer
-            else samples_in(manifest, block, data, layer)
-        )
+        found = samples_in(manifest, block, data, layer)
         for row, sample in rows_of(manifest, block, found):
             records[row] = unpack(manifest, sample.targets, layer)
         # Copied, because one row of records counts as contiguous whatever its strides, which torch
