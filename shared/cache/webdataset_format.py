@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from shared.cache.block import Block
 from shared.cache.manifest import Manifest
 from shared.cache.receipt import block_name
-from shared.cache.shard_samples import StoredView, members_of
+from shared.cache.shard_samples import StoredView, members_of, samples_in
 from shared.errors import InputError
 from shared.images.listing import Keys
 
