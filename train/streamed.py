@@ -14,7 +14,7 @@ from train.accuracy import image_batches, shard_batches
 from train.batch import Batch
 from train.replayed import pixel_loader
 from train.setup import Setup
-from train.whole_batch import counted_batch, batch_of_live, moved
+from train.whole_batch import batch_of_live, counted_batch, moved
 
 
 class Streamed:

@@ -37,7 +37,7 @@ from shared.images.torchvision_sets import (
 
 __all__ = ["ImageSource", "Keys", "default_source", "open_source"]
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 LISTINGS = ".listings"  # in DATA
 
 Reader = FolderReader | TarReader | CifarReader
