@@ -325,7 +325,10 @@ def test_too_few_good_images_in_a_batch_are_refused(world: World, tmp_path: Path
     images = spoilt(world, tmp_path / "more", sorted(keys)[:-10])
     done = world.precompute(tmp_path / "other", "--images", images, "--skip-bad", 1)
     require_refused(
-        done, "needs 8 images or more in a batch", "of the 32 from ", "--teacher-statistics eval"
+        done,
+        "needs 8 images or more in a batch",
+        "of the 32 images from ",
+        "--teacher-statistics eval",
     )
 
 

@@ -20,10 +20,12 @@ from shared.cache.tails_file import require_tails
 from shared.distributed import World
 from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Replay, Request
-from shared.targets.codecs import CODECS, relative_to_maximum
+from shared.targets.arrays import relative_to_maximum
+from shared.targets.codecs import CODECS
 from shared.targets.targets import Targets
 from shared.targets.teacher import Teacher
 from tests.helpers import run_precompute, run_train, write_image_folder, write_teacher
+from tests.said import stages_of
 from train.batch import Batch
 from train.cached_views import CachedViews
 from train.recipe import Recipe
@@ -77,7 +79,7 @@ def batches(world: Made, codec: str, recipe: Recipe) -> Iterator[tuple[Tensor, B
         stored = Replay(cache.manifest.policy, view.box[rows], view.flip[rows])
         request = Request(0, rows, stored)
         (batch,) = loader.batches([request])
-        targets = world.teacher(batch.pixels) if recipe.needs else None
+        targets = world.teacher(batch.pixels, sorted(recipe.kinds)) if recipe.needs else None
         live = live_batch(targets, recipe, labels[index], World(), CPU, spread)
         yield batch.pixels, views.batch(view, index, index, World()), live
     views.close()
@@ -123,22 +125,21 @@ def test_a_wrong_view_changes_the_bits(world: Made) -> None:
 def test_half_cache_stays_within_its_bound(world: Made) -> None:
     """Each loss moves by no more than the codec's bound allows when put through its formula."""
     recipe = next(r for r in RECIPES if {"gkd", "cd"} <= {t.name for t in r.terms})
-    codec = CODECS["half"]
+    encoding = world.caches["half"].manifest.encoding
+    widths = world.teacher.model.channels
     for pixels, cached, live in batches(world, "half", recipe):
         assert cached.targets is not None and live.targets is not None
         assert cached.guided is not None and live.guided is not None
         assert torch.equal(cached.guided, live.guided)
-        bound = codec.bound(live.targets, None)
-        decoded, true = relative_to_maximum(cached.targets.logits), live.targets.logits
-        assert ((decoded - relative_to_maximum(true)).abs() <= bound.logits).all()
-        for mine, theirs, allowed in zip(
-            cached.targets.channels, live.targets.channels, bound.channels, strict=True
-        ):
-            assert ((mine - theirs).abs() <= allowed).all()
+        bound = encoding.bound(live.targets, None)
+        decoded, true = cached.targets, live.targets
+        logits = relative_to_maximum(decoded["logits"]) - relative_to_maximum(true["logits"])
+        assert (logits.abs() <= bound["logits"]).all()
+        assert ((decoded["channels"] - true["channels"]).abs() <= bound["channels"]).all()
         mine, theirs = step(world, recipe, pixels, cached), step(world, recipe, pixels, live)
         student = student_outputs(world, recipe, pixels)
         for term, allowed_loss in {
-            "cd": cd_bound(student[1], live.targets.channels, bound.channels),
+            "cd": cd_bound(student[1], stages_of(true, widths), stages_of(bound, widths)),
             "gkd": kd_bound(student[0], live, bound),
         }.items():
             moved = (mine[f"loss {term}"] - theirs[f"loss {term}"]).abs().item()
@@ -171,9 +172,9 @@ def kd_bound(student: Tensor, live: Batch, bound: Targets) -> float:
     rows = live.guided
     if not rows.any():
         return 0.0
-    log_p = torch.log_softmax(live.targets.logits[rows].double(), 1)
+    log_p = torch.log_softmax(live.targets["logits"][rows].double(), 1)
     log_s = torch.log_softmax(student[rows].double(), 1)
-    e = bound.logits[rows].double().amax(1)
+    e = bound["logits"][rows].double().amax(1)
     size = (log_p.exp() * (log_p.abs() + log_s.abs())).sum(1)
     allowed = torch.expm1(2 * e) * size + 2 * e * torch.exp(2 * e)
     assert math.isfinite(allowed.sum().item())

@@ -30,7 +30,7 @@ from shared.cache.opening import open_cache
 from shared.cache.stored_views import stored_views
 from shared.device import side_stream
 from shared.images.source import open_source
-from shared.targets.targets import Targets
+from shared.targets.targets import Targets, on_cpu
 from tests.helpers import (
     ROOT,
     Started,
@@ -43,6 +43,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import metrics
+from tests.said import stages_of
 from train.accuracy import Accuracy
 from train.flags import add_flags
 from train.input import Input, open_input
@@ -54,6 +55,7 @@ DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 CLASSES, SAMPLES, BATCH = 10, 1442, 64  # of digits; BATCH: precompute's
+WIDTHS = (64, 128, 256, 512)  # of the teacher's stages
 RECIPE = "s_resnet18.t_resnet34.cd.ce.kdv2"  # every kind of loss, all with a weight
 MIB = 2**20
 # cuDNN takes other kernels for few rows: on an H200 they were beyond NOISE (2e-3) in a batch of 7;
@@ -144,8 +146,9 @@ def test_what_precompute_made_here_is_verified(made: Made, store: str) -> None:
 
 
 def require_said(cached: Targets, live: Targets, noise: float) -> None:
-    pairs = [(cached.logits, live.logits), *zip(cached.channels, live.channels, strict=True)]
-    for mine, theirs in pairs:
+    """Logits and each stage's means, to a share of the largest of their row."""
+    stages = zip(stages_of(cached, WIDTHS), stages_of(live, WIDTHS), strict=True)
+    for mine, theirs in ((cached["logits"], live["logits"]), *stages):
         error = (mine - theirs).abs() / theirs.abs().amax(1, keepdim=True).clamp(min=1e-6)
         wrong = int((error > noise).any(1).sum())
         assert wrong == 0, f"{wrong} of {len(mine)} rows differ, by {error.max():.2e} of the row"
@@ -163,15 +166,13 @@ def test_the_cache_holds_what_the_live_teacher_says(
     source = open_source("digits", "train")
     teacher = cached_teacher(cache.manifest, None, device)
     samples = cache.manifest.samples_of(0)
-    stored = cache.read_block(1, 0, ["logits", "channels"])
+    stored = cache.read_block(1, 0, ["logits", "channels"])  # in codec exact: the targets
     for first in range(0, 4 * BATCH, batch_size):
         rows = slice(first, first + batch_size)
         pixels = torch.stack([*stored_views(cache, 1, source, samples[rows].tolist()).values()])
         live = teacher(pixels.to(device))
-        logits, means = (torch.from_numpy(stored[name][rows]) for name in ("logits", "channels"))
-        channels = means.split(list(cache.manifest.teacher.channels), dim=1)
-        there = tuple(mean.cpu() for mean in live.channels)
-        require_said(Targets(logits, channels), Targets(live.logits.cpu(), there), noise)
+        cached = {name: torch.from_numpy(values[rows]) for name, values in stored.items()}
+        require_said(cached, on_cpu(live), noise)
 
 
 def test_a_step_gets_the_same_from_the_cache_and_from_a_live_teacher(made: Made) -> None:
@@ -184,7 +185,7 @@ def test_a_step_gets_the_same_from_the_cache_and_from_a_live_teacher(made: Made)
     for (pixels, cached), (same, live) in zip(*(feed.batches(0) for feed in feeds), strict=True):
         assert torch.equal(pixels, same) and torch.equal(cached.labels, live.labels)
         assert cached.targets is not None and live.targets is not None
-        assert {value.device.type for value in (pixels, cached.targets.logits)} == {DEVICE}
+        assert {value.device.type for value in (pixels, *cached.targets.values())} == {DEVICE}
         assert cached.guided is not None and live.guided is not None
         whole_batch = len(pixels) == BATCH
         require_said(cached.targets, live.targets, 0.0 if whole_batch else NOISE["fp32"])

@@ -487,7 +487,7 @@ def test_caches_that_cannot_be_used(
     assert "a cache is used with the images it was made from" in text
     (tmp_path / "cache/val/receipts/v0000-b000001.json").unlink()
     text = refused(evaluate, world.best, *flags)
-    assert f"a cache is used when complete: {tmp_path}/cache/val lacks block 1 of view 0" in text
+    assert f"the cache {tmp_path}/cache/val is incomplete: block 1 of view 0 is missing" in text
 
 
 def test_flags_that_cannot_be_used(world: World, evaluate: Evaluate) -> None:

@@ -1,5 +1,6 @@
 """What precompute shows while it fills a cache: the banner, and a bar that moves by batch."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from precompute import fill
 from precompute.banner import banner
 from precompute.job import Job, make_job
 from precompute.skips import Skips
+from shared.cache.block import Work
 from shared.cache.opening import create_cache
 from shared.distributed import World
 from tests.helpers import TEACHER, write_teacher
@@ -44,8 +46,8 @@ def test_the_bar_moves_by_batch_and_not_by_block(
     source = job.source
     cache = create_cache(tmp_path / "c", job.manifest, source.labels, source.keys, job.teacher.head)
     assert [len(cache.manifest.rows(block)) for _, block in cache.units()] == [12, 12]
-    skips = Skips(None, 12)
-    fill.fill(cache, source, job.teacher, [*cache.units()], 5, 0, job.device, skips)
+    todo = [Work(*unit) for unit in cache.units()]
+    fill.fill(cache, replace(job, batch_size=5, workers=0), todo, Skips(None, 12))
     assert moves == [5, 5, 2, 5, 5, 2]
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shared.targets.targets import Targets
+from shared.targets.targets import rows_of
+from tests.said import said, stages_of
 from train.batch import Batch, StudentOutputs
 from train.losses import (
     CE,
@@ -26,6 +27,7 @@ LOSSES: list[Loss] = [
     *(RobustChannelDistillation(), RobustChannelDistillation(beta=0.3)),
 ]
 LN3 = math.log(3.0)
+WIDTHS = (3, 4)  # of the stages of a random case
 quick = settings(max_examples=25, deadline=None)
 
 
@@ -50,7 +52,7 @@ def slow_kd(student: StudentOutputs, batch: Batch, temperature: float, guided: b
     for i in range(len(batch.labels)):
         if guided and not batch.guided[i]:
             continue
-        p = slow_softmax(batch.targets.logits[i].double().numpy(), temperature)
+        p = slow_softmax(batch.targets["logits"][i].double().numpy(), temperature)
         q = slow_softmax(student.logits[i].double().numpy(), temperature)
         for p_c, q_c in zip(p, q, strict=True):
             total += p_c * (math.log(p_c) - math.log(q_c))
@@ -58,9 +60,13 @@ def slow_kd(student: StudentOutputs, batch: Batch, temperature: float, guided: b
     return temperature**2 * total / count if count else 0.0
 
 
+def teachers_stages(student: StudentOutputs, batch: Batch) -> tuple[Tensor, ...]:
+    return stages_of(batch.targets, [means.shape[1] for means in student.channels])
+
+
 def slow_cd(student: StudentOutputs, batch: Batch) -> float:
     total = 0.0
-    for ours, theirs in zip(student.channels, batch.targets.channels, strict=True):
+    for ours, theirs in zip(student.channels, teachers_stages(student, batch), strict=True):
         samples, width = ours.shape
         stage = 0.0
         for i in range(samples):
@@ -72,8 +78,8 @@ def slow_cd(student: StudentOutputs, batch: Batch) -> float:
 
 def slow_rcd(student: StudentOutputs, batch: Batch, beta: float) -> float:
     total = 0.0
-    stages = zip(student.channels, batch.targets.channels, batch.spread, strict=True)
-    for ours, theirs, spread in stages:
+    stages = teachers_stages(student, batch)
+    for ours, theirs, spread in zip(student.channels, stages, batch.spread, strict=True):
         samples, width = ours.shape
         stage = 0.0
         for i in range(samples):
@@ -107,7 +113,7 @@ def make_batch(
     """A whole step's batch; with `parts`, its counts as each of so many processes gets them."""
     return Batch(
         labels=labels,
-        targets=Targets(logits, channels),
+        targets=said(logits, channels),
         guided=guided,
         count=len(labels) / parts,
         guided_count=float(guided.sum()) / parts,
@@ -123,10 +129,10 @@ def random_case(
     def normal(width: int) -> Tensor:
         return torch.randn(samples, width, generator=rng) * spread
 
-    student = StudentOutputs(normal(classes), (normal(3), normal(4)))
+    student = StudentOutputs(normal(classes), tuple(map(normal, WIDTHS)))
     labels = torch.randint(classes, (samples,), generator=rng)
     guided = torch.rand(samples, generator=rng) < 0.6
-    return student, make_batch(labels, normal(classes), (normal(3), normal(4)), guided)
+    return student, make_batch(labels, normal(classes), tuple(map(normal, WIDTHS)), guided)
 
 
 def assert_near(got: Tensor, expected: Tensor) -> None:
@@ -134,10 +140,10 @@ def assert_near(got: Tensor, expected: Tensor) -> None:
     np.testing.assert_allclose(got.detach().numpy(), expected.detach().numpy(), 1e-4, 1e-5)
 
 
-def rows_of(student: StudentOutputs, batch: Batch, rows: slice, parts: int = 1) -> tuple:
+def some_of(student: StudentOutputs, batch: Batch, rows: slice, parts: int = 1) -> tuple:
     """Some samples of a batch, with the whole batch's counts divided by `parts`."""
     cut = StudentOutputs(student.logits[rows], tuple(c[rows] for c in student.channels))
-    targets = Targets(batch.targets.logits[rows], tuple(c[rows] for c in batch.targets.channels))
+    targets = rows_of(batch.targets, rows)
     counts = batch.count / parts, batch.guided_count / parts
     return cut, Batch(batch.labels[rows], targets, batch.guided[rows], *counts, batch.spread)
 
@@ -217,7 +223,7 @@ def test_kd_is_zero_at_the_teacher_and_never_below(
     case: tuple[StudentOutputs, Batch], temperature: float
 ) -> None:
     student, batch = case
-    logits = batch.targets.logits.clone().requires_grad_()
+    logits = batch.targets["logits"].clone().requires_grad_()
     at_teacher = KD(temperature)(StudentOutputs(logits, ()), batch)
     at_teacher.backward()
     assert at_teacher.item() == 0.0
@@ -235,8 +241,8 @@ def test_blind_to_a_constant_added_to_a_row_of_logits(
     shifted = StudentOutputs(student.logits + shift, student.channels)
     moved = make_batch(
         batch.labels,
-        batch.targets.logits + teacher_shift,
-        batch.targets.channels,
+        batch.targets["logits"] + teacher_shift,
+        stages_of(batch.targets, WIDTHS),
         guided=batch.guided,
     )
     expected = loss(student, batch).item()
@@ -250,7 +256,7 @@ def test_guided_kd_is_kd_where_every_sample_is_guided(
 ) -> None:
     student, batch = case
     everyone = torch.ones(len(batch.labels), dtype=torch.bool)
-    batch = make_batch(batch.labels, batch.targets.logits, (), guided=everyone)
+    batch = make_batch(batch.labels, batch.targets["logits"], (), guided=everyone)
     guided = GuidedKD(temperature)(student, batch)
     assert guided.item() == KD(temperature)(student, batch).item()
 
@@ -269,7 +275,7 @@ def test_two_uneven_parts_average_to_the_whole_with_its_gradients(
     leaves = (student.logits.requires_grad_(), *(c.requires_grad_() for c in student.channels))
     whole = loss(student, batch)
     parts = [
-        loss(*rows_of(student, batch, rows, parts=2)) for rows in (slice(cut), slice(cut, None))
+        loss(*some_of(student, batch, rows, parts=2)) for rows in (slice(cut), slice(cut, None))
     ]
     average = (parts[0] + parts[1]) / 2
     assert_near(average, whole)
@@ -292,21 +298,22 @@ def test_computes_in_float32_whatever_comes_in(
     """The loss of rounded inputs is the float32 loss of them, bit for bit."""
     student, batch = random_case(seed=1)
 
-    def value(*through: torch.dtype) -> Tensor:
+    def rounded(*through: torch.dtype) -> tuple[StudentOutputs, Batch]:
         def cast(tensor: Tensor) -> Tensor:
             for step in through:
                 tensor = tensor.to(step)
             return tensor
 
         outputs = StudentOutputs(cast(student.logits), tuple(map(cast, student.channels)))
-        targets = batch.targets
-        channels = tuple(map(cast, targets.channels))
-        return loss(outputs, make_batch(batch.labels, cast(targets.logits), channels, batch.guided))
+        logits = cast(batch.targets["logits"])
+        channels = tuple(map(cast, stages_of(batch.targets, WIDTHS)))
+        return outputs, make_batch(batch.labels, logits, channels, batch.guided)
 
+    case = rounded(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        got = value(dtype)
+        got = loss(*case)
     assert got.dtype == torch.float32
-    assert got.item() == value(dtype, torch.float32).item()
+    assert got.item() == loss(*rounded(dtype, torch.float32)).item()
 
 
 # ---- guided KD: who is left out, is out
@@ -329,10 +336,10 @@ def test_no_guided_sample_is_exactly_zero_and_stays_in_the_graph(count: float) -
 def test_an_unguided_row_cannot_leak(poison: float, side: str) -> None:
     student, batch = random_case(seed=3)
     guided = torch.tensor([True, False, True, True, False, True])
-    clean = make_batch(batch.labels, batch.targets.logits, (), guided)
+    clean = make_batch(batch.labels, batch.targets["logits"], (), guided)
     expected = GuidedKD()(student, clean).item()
 
-    ours, theirs = student.logits.clone(), batch.targets.logits.clone()
+    ours, theirs = student.logits.clone(), batch.targets["logits"].clone()
     for name, logits in (("student", ours), ("teacher", theirs)):
         if side in (name, "both"):
             logits[1] = poison
@@ -402,12 +409,12 @@ def test_ce_asks_nothing_of_a_teacher() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "got"),
     [
-        ([3], [3, 4], "(2, 3) from the student and (2, 3), (2, 4) from the teacher"),
-        ([3, 4], [3], "(2, 3), (2, 4) from the student and (2, 3) from the teacher"),
-        ([3, 5], [3, 4], "(2, 3), (2, 5) from the student and (2, 3), (2, 4) from the teacher"),
-        ([1], [3], "(2, 1) from the student and (2, 3) from the teacher"),  # would broadcast
-        ([], [3], "nothing from the student and (2, 3) from the teacher"),
-        ([], [], "nothing from the student and nothing from the teacher"),
+        ([3], [3, 4], "(2, 3) from the student and (2, 7)"),
+        ([3, 4], [3], "(2, 3), (2, 4) from the student and (2, 3)"),
+        ([3, 5], [3, 4], "(2, 3), (2, 5) from the student and (2, 7)"),
+        ([1], [3], "(2, 1) from the student and (2, 3)"),  # would broadcast
+        ([], [3], "nothing from the student and (2, 3)"),
+        ([], [0], "nothing from the student and (2, 0)"),
     ],
 )
 @pytest.mark.parametrize("loss", [ChannelDistillation(), RobustChannelDistillation()], ids=repr)
@@ -423,7 +430,8 @@ def test_channel_distillation_refuses_other_stages(
         loss(student, batch)
     assert str(error.value) == (
         "channel distillation needs the teacher's stages and channels from the student's "
-        f"connectors, got (samples, channels) {got}: build the student for this teacher"
+        f"connectors, got (samples, channels) {got}, stages side by side, from the teacher: "
+        "build the student for this teacher"
     )
 
 

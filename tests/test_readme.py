@@ -4,8 +4,8 @@ import re
 
 import torch
 
-from shared.targets.targets import Targets
 from tests.helpers import ROOT
+from tests.said import said
 from train import losses, recipes
 from train.batch import Batch, StudentOutputs
 
@@ -23,8 +23,9 @@ def test_the_example_of_a_loss_and_a_recipe() -> None:
 
     ours, theirs = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 2.0], [3.0, 3.0]])
     labels = torch.tensor([0, 1])
-    batch = Batch(labels, Targets(torch.zeros(2, 2), (theirs,)), None, 2.0, 0.0)
-    value = recipe.terms[1].loss(StudentOutputs(torch.zeros(2, 2), (ours,)), batch)
+    same = torch.ones(2, 3)  # a second stage, which adds nothing
+    batch = Batch(labels, said(torch.zeros(2, 2), (theirs, same)), None, 2.0, 0.0)
+    value = recipe.terms[1].loss(StudentOutputs(torch.zeros(2, 2), (ours, same)), batch)
     assert abs(value.item() - 0.5) < 1e-6  # a right angle and none, over two samples
 
 

@@ -13,7 +13,6 @@ from torch.amp import GradScaler
 
 from shared.distributed import World
 from shared.models.build import build_model
-from shared.targets.targets import Targets
 from tests.helpers import (
     STUDENT,
     TEACHER,
@@ -23,6 +22,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import load, metrics
+from tests.said import said
 from train.batch import Batch
 from train.flags import add_flags
 from train.recipes import DEFAULT_RECIPE, get_recipe
@@ -40,7 +40,7 @@ def make_batch(rows: int) -> tuple[Tensor, Batch]:
     channels = tuple(torch.rand(rows, width, generator=generator) for width in CHANNELS)
     batch = Batch(
         labels=torch.randint(CLASSES, (rows,), generator=generator),
-        targets=Targets(torch.randn(rows, CLASSES, generator=generator), channels),
+        targets=said(torch.randn(rows, CLASSES, generator=generator), channels),
         guided=torch.arange(rows) % 3 > 0,
         count=float(rows),
         guided_count=float((torch.arange(rows) % 3 > 0).sum()),
@@ -132,9 +132,10 @@ def test_pieces_of_a_batch_are_its_rows_with_its_counts() -> None:
     pieces = batch.split(3)
     assert [len(piece.labels) for piece in pieces] == [3, 2, 2]
     assert torch.equal(torch.cat([piece.labels for piece in pieces]), batch.labels)
-    for stage in range(len(CHANNELS)):
-        rows = [piece.targets.channels[stage] for piece in pieces if piece.targets]
-        assert batch.targets and torch.equal(torch.cat(rows), batch.targets.channels[stage])
+    assert batch.targets is not None and batch.targets.keys() == {"logits", "channels"}
+    for name, values in batch.targets.items():
+        rows = [piece.targets[name] for piece in pieces if piece.targets]
+        assert torch.equal(torch.cat(rows), values), name
     guided = [piece.guided for piece in pieces if piece.guided is not None]
     assert batch.guided is not None and torch.equal(torch.cat(guided), batch.guided)
     assert {(piece.count, piece.guided_count) for piece in pieces} == {(7.0, 4.0)}

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -37,6 +38,7 @@ from precompute import flags as precompute_flags
 from precompute import job as precompute_job
 from precompute.fill import fill
 from precompute.skips import Skips
+from shared.cache.block import Work
 from shared.cache.opening import create_cache
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import NORMALISATIONS
@@ -102,8 +104,8 @@ def make_caches(folder: Path, size: int) -> None:
         job = precompute_job.make_job(flags)
         head = job.teacher.head
         cache = create_cache(flags.cache, job.manifest, job.source.labels, job.source.keys, head)
-        units = list(cache.units())
-        fill(cache, job.source, job.teacher, units, BATCH, 0, job.device, Skips(None, 0))
+        todo = [Work(*unit) for unit in cache.units()]
+        fill(cache, replace(job, batch_size=BATCH, workers=0), todo, Skips(None, 0))
 
 
 def measure(folder: Path, size: int, workers: int, epochs: int) -> None:

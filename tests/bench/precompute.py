@@ -29,6 +29,7 @@ from precompute.fill import fill
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
 from precompute.skips import Skips
+from shared.cache.block import Work
 from shared.cache.opening import FORMATS, create_cache
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
@@ -77,16 +78,7 @@ def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[i
         where = folder / f"{store}{number}"
         cache = create_cache(where, job.manifest, job.source.labels, job.source.keys, head)
         started = time.perf_counter()
-        fill(
-            cache,
-            job.source,
-            job.teacher,
-            list(cache.units()),
-            flags.batch_size,
-            job.workers,
-            job.device,
-            Skips(None, 0),
-        )
+        fill(cache, job, [Work(*unit) for unit in cache.units()], Skips(None, 0))
         return time.perf_counter() - started
 
     return run
@@ -116,7 +108,8 @@ def _job(folder: Path, flags: argparse.Namespace, *more: str) -> Job:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     given = ["--split", "train", "--images", folder / "images", "--weights", folder / "teacher.pt"]
-    given += ["--views", 1, "--device", flags.device, "--workers", flags.workers, *more]
+    given += ["--views", 1, "--device", flags.device, "--workers", flags.workers]
+    given += ["--batch-size", flags.batch_size, *more]
     return make_job(parser.parse_args(list(map(str, given))))
 
 

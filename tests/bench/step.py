@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +31,7 @@ from precompute.blocks import compute_blocks
 from precompute.flags import add_flags
 from precompute.job import make_job
 from precompute.skips import Skips
+from shared.cache.block import Work
 from shared.cache.keys import key_digest
 from shared.cache.opening import create_cache
 from shared.distributed import World
@@ -84,10 +86,8 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
     cache = create_cache(
         folder / "cache", job.manifest, job.source.labels, job.source.keys, job.teacher.head
     )
-    units = list(cache.units())
-    for block in compute_blocks(
-        cache.manifest, job.source, job.teacher, units, batch_size, 0, job.device, Skips(None, 0)
-    ):
+    todo = [Work(*unit) for unit in cache.units()]
+    for block in compute_blocks(replace(job, workers=0), todo, Skips(None, 0)):
         samples = cache.manifest.samples_of(block.index)
         cache.write(block, key_digest(job.source.keys, samples))
     recipe = get_recipe(DEFAULT_RECIPE)
