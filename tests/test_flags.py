@@ -17,6 +17,7 @@ from shared.cache.opening import FORMATS
 from shared.choices import ARCHITECTURES
 from shared.pixels.policy import draw_view
 from shared.targets.codecs import CODECS
+from shared.targets.kinds import BY_STAGE, KINDS, kind_of
 from tests.helpers import ROOT, Finished
 from train import names
 from train.flags import add_flags as train_flags
@@ -30,6 +31,7 @@ PRECOMPUTE = {
     "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
     "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
     "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
+    "--targets": None,
     "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
     "--batch-size": 256, "--workers": None, "--device": None,
 }  # fmt: skip
@@ -204,6 +206,12 @@ def test_every_choice_is_what_the_code_knows() -> None:
     assert list(choices.CODECS) == list(CODECS)
     assert list(choices.FORMATS) == list(FORMATS)
     assert list(choices.STUDENT_PRECISIONS) == list(AUTOCAST)
+    for names_ in choices.TARGETS:
+        for name in names_.removesuffix(", ...").split(", "):
+            kind_of(name)
+    assert {name.partition(",")[0].rstrip("0123456789") for name in choices.TARGETS} == {
+        *(name.rstrip("0123456789") for name in KINDS), *BY_STAGE,
+    }  # fmt: skip
     for policy in choices.POLICIES:
         draw_view(policy, 32, 0, 0, 0, 40, 40)
 
