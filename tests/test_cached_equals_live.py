@@ -95,8 +95,8 @@ def step(world: Made, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str,
     assert all(weights.values())
     x = world.teacher.normalisation(pixels)
     _, losses = train_step(student, optimizer, recipe, weights, x, batch, "fp32")
-    names = [*(term.name for term in recipe.terms), "total"]
-    found = {f"loss {name}": loss.detach() for name, loss in zip(names, losses, strict=True)}
+    assert [*losses] == [*(term.name for term in recipe.terms), "total"]
+    found = {f"loss {name}": loss.detach() for name, loss in losses.items()}
     for name, parameter in student.named_parameters():
         assert parameter.grad is not None
         found[f"gradient {name}"] = parameter.grad

@@ -16,7 +16,7 @@ from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
 from shared.errors import InputError
 from tests.small_cache import make_cache, make_manifest
-from train import cached_views as feed
+from train import cached_views
 from train.recipes import get_recipe
 
 GPU = torch.device("cuda:0")
@@ -81,7 +81,7 @@ def test_pixels_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -
 def test_views_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -> None:
     for _ in range(5):
         rows = cast(dict[str, Tensor], {"logits": FakeTensor(), "channels": FakeTensor()})
-        there = feed._moved(rows, GPU)
+        there = cached_views._moved(rows, GPU)
         for values in there.values():  # a step that still reads them keeps their memory
             assert cast(FakeTensor, values).recorded == [computing]
     assert FakeStream.made == 1
@@ -120,17 +120,17 @@ def test_the_thread_that_reads_views_uses_the_gpu_of_its_process(
         assert current_thread() is not main_thread()
         calls.append(device)
 
-    def read(self: feed.CachedViews, view: int) -> str:
+    def read(self: cached_views.CachedViews, view: int, blocks: cached_views.Blocks) -> str:
         calls.append("read")
         return "rows"
 
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
-    monkeypatch.setattr(feed, "_home", lambda device, num_bytes: device)
-    monkeypatch.setattr(feed.CachedViews, "_read", read)
+    monkeypatch.setattr(cached_views, "_home", lambda device, num_bytes: device)
+    monkeypatch.setattr(cached_views.CachedViews, "_read", read)
     gpu = torch.device("cuda:1")
     cache = make_cache(tmp_path, make_manifest())
     recipe = get_recipe("resnet18.ce")
-    views = feed.CachedViews(cache, recipe, torch.zeros(10, dtype=torch.int64), True, gpu)
+    views = cached_views.CachedViews(cache, recipe, torch.zeros(10, dtype=torch.int64), True, gpu)
     views.load(0)
     views.close()
     assert calls == [gpu, "read"]

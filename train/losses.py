@@ -147,15 +147,15 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """float32 means (B, C_s) of the student's connectors and of the teacher, stage by stage."""
     assert batch.targets is not None
-    ours, theirs = student.channels, batch.targets["channels"]
+    ours, theirs = student.channels, batch.targets.get("channels")
     widths = [stage.shape[1] for stage in ours]
     # Broadcasting would hide a mismatch and train on something else.
-    if not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
+    if theirs is None or not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
+        said = "nothing" if theirs is None else f"{tuple(theirs.shape)}, stages side by side,"
         raise ValueError(
             "channel distillation needs the teacher's stages and channels from the student's "
-            f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
-            f"{tuple(theirs.shape)}, stages side by side, from the teacher: build the student for "
-            "this teacher"
+            f"connectors, got (samples, channels) {_shapes(ours)} from the student and {said} from "
+            "the teacher: build the student for this teacher"
         )
     stages = theirs.split(widths, dim=1)
     return [(a.float(), b.float()) for a, b in zip(ours, stages, strict=True)]
