@@ -62,8 +62,8 @@ def check_targets(
     chosen = choose(samples, manifest, skipped)
     if not chosen:
         return [
-            f"views are compared with the teacher: all {len(skipped):,} that were looked at are of "
-            f"images that were skipped; give more --samples, or restore the images"
+            f"nothing was compared with the teacher, as all {len(skipped):,} views that were "
+            f"chosen are of skipped images: give more --samples, or restore the images"
         ]
     bound_by = encoding.bound if manifest.converted_from is None else encoding.bound_of_converted
     right = [Comparison(name) for name in encoding.part_names()]
@@ -101,16 +101,16 @@ def check_targets(
             f"| {bad.relative:.2e}, {bad.beyond} of {controls} |"
         )
     failures = [
-        f"cached equals live: {good.name} differs in {good.beyond} of {count} views by up to "
-        f"{good.relative:.2e} of the row's largest number; codec {manifest.codec} and "
+        f"{good.name} in the cache differs from the live teacher in {good.beyond} of {count} views "
+        f"by up to {good.relative:.2e} of the row's largest number, and codec {manifest.codec} and "
         f"{manifest.precision} noise allow less: other weights, other images or a damaged teacher?"
         for good in right
         if good.beyond
     ]
     if other:
         failures.append(
-            f"cached equals live: pred is another class in {other} of {count} views than the "
-            f"teacher's best, beyond {manifest.precision} noise: the guided mask would be wrong"
+            f"pred in the cache is another class than the live teacher's best in {other} of "
+            f"{count} views, beyond {manifest.precision} noise: the guided mask would be wrong"
         )
     if not controls:
         failures.append(

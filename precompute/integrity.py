@@ -151,8 +151,8 @@ def check_tails(cache: Cache) -> list[str]:
     tell_tails(found)
     if measure(cache) != found:
         return [
-            f"{CHANNELS} follows from the channel means: {cache.where}/{CHANNELS} does not; delete "
-            f"it and run the same precompute/run.py command again, it writes the file again"
+            f"{cache.where}/{CHANNELS} does not follow from the channel means: delete it and run "
+            f"the same precompute/run.py command again, it writes the file again"
         ]
     return []
 
@@ -164,8 +164,8 @@ def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:
         return [str(error)]
     if not compared:
         return [
-            "pixels are compared with their checksums: the first and the last block of the first "
-            "and the last view carry none; delete their receipts and run the same "
+            "no pixels could be compared, as the first and the last block of the first and the "
+            "last view carry no checksums: delete their receipts and run the same "
             "precompute/run.py command again"
         ]
     print(f"pixels: {compared} checksummed views made again, all equal")

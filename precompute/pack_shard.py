@@ -140,7 +140,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     try:
         tar.addfile(member, io.BytesIO(data))
     except ValueError as error:
-        raise InputError(f"a tar takes names of at most 255 bytes: got {name}: {error}") from error
+        raise InputError(
+            f"{name} cannot be packed, as a tar takes names of at most 255 bytes ({error}): "
+            f"shorten the name"
+        ) from error
 
 
 # In worker processes

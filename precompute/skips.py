@@ -42,16 +42,16 @@ class Skips:
         """Sample `index`, called `key`, of the source `where`."""
         if self.share is None:
             raise InputError(
-                f"every image must decode: {key} in {where} does not ({reason}); restore or remove "
-                f"it, or go on without it with --skip-bad"
+                f"{key} in {where} does not decode ({reason}): restore or remove it, or go on "
+                f"without it with --skip-bad"
             )
         self._bad.add(index)
         if len(self._bad) > self.share * self.samples:
             needed = math.ceil(1000 * len(self._bad) / self.samples) / 1000
             raise InputError(
-                f"at most {100 * self.share:g} % of the images may be bad: {len(self._bad):,} of "
-                f"{self.samples:,} in {where} are, the last one {key} ({reason}); restore them, or "
-                f"allow more with --skip-bad {min(1.0, 2 * needed):g}"
+                f"{len(self._bad):,} of the {self.samples:,} images in {where} do not decode, the "
+                f"last one {key} ({reason}), and at most {100 * self.share:g} % may be bad: "
+                f"restore them, or allow more with --skip-bad {min(1.0, 2 * needed):g}"
             )
 
 

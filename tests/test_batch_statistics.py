@@ -445,7 +445,7 @@ def test_what_cannot_be_is_refused(
 
 def test_the_two_are_never_mixed(world: World, tmp_path: Path) -> None:
     done = world.precompute(world.whole, "--teacher-statistics", "eval")
-    require_refused(done, 'has statistics "batch", this run asks for "eval"')
+    require_refused(done, 'was made with statistics "batch" and this run asks for "eval"')
     require_done(world.precompute(tmp_path, "--teacher-statistics", "eval", "--block", 50))
     text = (tmp_path / "train/manifest.json").read_text()
     assert "statistics" not in text and "teacher_batch" not in text
@@ -454,7 +454,9 @@ def test_the_two_are_never_mixed(world: World, tmp_path: Path) -> None:
         for folder in (tmp_path, world.whole)
     )
     assert np.abs(eval_targets - targets).max() > 0.05
-    require_refused(world.precompute(tmp_path), 'has statistics "eval", this run asks for "batch"')
+    require_refused(
+        world.precompute(tmp_path), 'was made with statistics "eval" and this run asks for "batch"'
+    )
 
 
 # ---- what else meets such a cache

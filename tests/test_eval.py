@@ -400,8 +400,8 @@ def test_images_are_those_of_the_run(
     with pytest.raises(InputError) as caught:
         evaluate(best)
     assert str(caught.value) == (
-        f"the images are those of the run, which its cache names: {tmp_path}/cache holds no train "
-        f"split any more; give --images"
+        f"{tmp_path}/cache, which names the images of the run, holds no train split any more: "
+        f"give --images"
     )
     assert evaluate(best, "--images", world.images) == expected
 
@@ -435,7 +435,7 @@ def test_files_that_are_no_checkpoint(
     best = write_run(tmp_path, student, FACTS | {"architecture": "resnet34"})
     assert "weights must fit resnet34" in refused(evaluate, best)
     for name, rule in (
-        ("best.pt", "best.pt is no file of weights: it does not load with weights_only"),
+        ("best.pt", "best.pt is not a file of weights: it does not load with weights_only"),
         ("last.pt", "last.pt is not a checkpoint of this code"),
     ):
         (tmp_path / name).write_bytes(world.best.read_bytes()[:5000])
@@ -484,17 +484,17 @@ def test_caches_that_cannot_be_used(
     shutil.copytree(world.images, tmp_path / "images")
     (tmp_path / "images/val/class0/000.jpg").unlink()
     text = refused(evaluate, world.best, *flags)
-    assert "a cache is used with the images it was made from" in text
+    assert " does not hold the images that " in text
     (tmp_path / "cache/val/receipts/v0000-b000001.json").unlink()
     text = refused(evaluate, world.best, *flags)
-    assert f"a cache is used when complete: {tmp_path}/cache/val lacks block 1 of view 0" in text
+    assert f"the cache {tmp_path}/cache/val is incomplete: block 1 of view 0 is missing" in text
 
 
 def test_flags_that_cannot_be_used(world: World, evaluate: Evaluate) -> None:
     for flag, value, text in (
         ("--workers", -1, "--workers must be 0 or more: got -1"),
         ("--images", "nowhere", "got nowhere: no such folder"),
-        ("--device", "nonsense", "--device must be one that torch can use here"),
+        ("--device", "nonsense", "--device nonsense cannot be used here ("),
     ):
         assert text in refused(evaluate, world.best, flag, value)
     before = snapshot(world.folder)
@@ -514,7 +514,7 @@ def test_a_damaged_shard_in_a_loader_worker(world: World, tmp_path: Path) -> Non
     path.write_bytes(data)
     flags = ("--checkpoint", world.best, "--cache", tmp_path / "cache", "--workers", 1)
     done = run(EVAL, *flags, check=False)
-    require_refused(done, f"error: a block's files have the hashes of its receipt: {path} has")
+    require_refused(done, f"error: {path} is damaged: it has")
 
 
 @pytest.fixture
@@ -555,5 +555,5 @@ def test_an_outage_in_a_loader_worker(world: World, tars: FaultProxy) -> None:
     broken = Fault("status", 503, math.inf, wants=lambda *_: len(tars.requests) > listing + 10)
     tars.faults.append(broken)
     done = run("tests/impatient.py", EVAL, *flags, check=False)
-    require_refused(done, f"error: the store must answer: {tars.url}/val.tar failed 6 times")
+    require_refused(done, f"error: the store does not answer: {tars.url}/val.tar failed 6 times")
     assert broken.hits == 6 and len(tars.requests) == listing + 16

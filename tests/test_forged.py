@@ -107,9 +107,9 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
         (("std",), [1, 1, 0], "std[2] must be a number above 0, at most 1000: got 0"),
         (("mean",), [0.5, 0.5], "mean must be a list of 3: got a list of 2"),
         (("converted_from",), "half", "converted_from must be empty for codec half: got half"),
-        (("statistics",), "batch", "teacher_batch must be there where statistics are batch, and"),
+        (("statistics",), "batch", "teacher_batch must be given with the statistics batch, and"),
         (("statistics",), "eval", "statistics must be batch: got 'eval'"),
-        (("teacher_batch",), 4, "only there: got 4 with eval"),
+        (("teacher_batch",), 4, "only then: got 4 with eval"),
         (("cache_id",), "0" * 12, "cache_id must be "),
         (("versions",), {"python": 3}, "versions['python'] must be a text"),
     ],
@@ -169,7 +169,7 @@ def test_kinds_must_be_known_and_each_in_one_place(at: Any, value: Any, part: st
 def test_batches_in_the_order_of_the_source_are_refused() -> None:
     facts = {**unseal(batch_manifest().to_json()), "format": "zarr", "order": "source"}
     text = refusal(lambda: Manifest.from_json(seal(facts), "here"))
-    assert text is not None and "order must be permuted where statistics are batch: got" in text
+    assert text is not None and "order must be permuted with the statistics batch: got" in text
 
 
 @pytest.mark.parametrize("data", RAW, ids=lambda data: repr(data[:12]))

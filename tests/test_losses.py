@@ -422,8 +422,8 @@ def test_channel_distillation_refuses_other_stages(
     with pytest.raises(ValueError) as error:
         loss(student, batch)
     assert str(error.value) == (
-        "channel distillation needs the teacher's stages and channels from the student's "
-        f"connectors, got (samples, channels) {got}: build the student for this teacher"
+        "the student's connectors do not fit the teacher's stages and channels: got (samples, "
+        f"channels) {got}; build the student for this teacher"
     )
 
 

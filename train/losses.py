@@ -133,9 +133,9 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 sum_i KL(softmax(t_i / T) || softmax(s_i / T)); logits (B, C) on both sides."""
     if student.shape != teacher.shape:
         raise ValueError(
-            "distillation needs the same classes on both sides, got (samples, classes) "
-            f"{tuple(student.shape)} from the student and {tuple(teacher.shape)} from the teacher: "
-            "build the student for the classes of this teacher"
+            f"student and teacher have different classes: got (samples, classes) "
+            f"{tuple(student.shape)} from the student and {tuple(teacher.shape)} from the teacher; "
+            f"build the student for the classes of this teacher"
         )
     log_q = log_softmax(student.float() / temperature, dim=1)
     # In logarithms on both sides: a probability that underflows to 0 then adds 0 * finite = 0,
@@ -152,10 +152,9 @@ def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]
     # Broadcasting would hide a mismatch and train on something else.
     if not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
         raise ValueError(
-            "channel distillation needs the teacher's stages and channels from the student's "
-            f"connectors, got (samples, channels) {_shapes(ours)} from the student and "
-            f"{tuple(theirs.shape)}, stages side by side, from the teacher: build the student for "
-            "this teacher"
+            f"the student's connectors do not fit the teacher's stages and channels: got (samples, "
+            f"channels) {_shapes(ours)} from the student and {tuple(theirs.shape)}, stages side by "
+            f"side, from the teacher; build the student for this teacher"
         )
     stages = theirs.split(widths, dim=1)
     return [(a.float(), b.float()) for a, b in zip(ours, stages, strict=True)]

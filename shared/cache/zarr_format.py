@@ -154,8 +154,8 @@ def decode(
             raise
         except Exception as error:  # on bytes that it did not write, zarr raises just about all
             raise InputError(
-                f"{paths[name]} has the hash in its receipt and is not a shard of its array all "
-                f"the same ({one_line(error)}): delete the receipt, "
+                f"{paths[name]} has the hash in its receipt, but is not a shard of its array "
+                f"({one_line(error)}): delete the receipt, "
                 f"{block_name(view, block, manifest.layer_of(name))}, and run the same "
                 f"precompute/run.py command again"
             ) from error

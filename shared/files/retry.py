@@ -80,9 +80,9 @@ def patiently(what: str, act: Callable[[], T]) -> T:
             seconds = time.monotonic() - started
             if tries == TRIES or (tries > 1 and seconds > TOTAL_SECONDS):
                 raise StorageError(
-                    f"the store must answer: {what} failed {tries} times in {seconds:.0f} s, last "
-                    f"with {one_line(error)}; nothing that was finished is lost: check network, "
-                    f"endpoint and store, then start the same command again"
+                    f"the store does not answer: {what} failed {tries} times in {seconds:.0f} s, "
+                    f"last with {one_line(error)}; nothing that was finished is lost: check "
+                    f"network, endpoint and store, then start the same command again"
                 ) from error
         _wait(FIRST_WAIT, tries)
     raise AssertionError("the last try returns or raises")

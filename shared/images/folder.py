@@ -44,7 +44,7 @@ def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
         if len(keys) == before:
             empty.append(name)
     if not keys:
-        raise InputError(f"{RULE}; got no images in {folder}")
+        raise InputError(f"there are no images in {folder}: {RULE}")
     require_images(empty, classes, folder)
     sizes = [_size(f"{folder}/{key}") for key in keys]
     return Listing.make(classes, Keys.pack(keys), labels, sizes)
@@ -86,8 +86,8 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 def require_images(empty: list[str], classes: list[str], where: Path) -> None:
     if empty:
         raise InputError(
-            f"{RULE}; got {len(empty)} of {len(classes)} classes without images in {where}: "
-            f"{shortened(empty)}"
+            f"{len(empty)} of {len(classes)} classes in {where} have no images: "
+            f"{shortened(empty)}; {RULE}"
         )
 
 

@@ -56,7 +56,7 @@ def class_names(found: Sequence[str], train: list[str] | None, where: Path) -> l
         return names
     if unknown := sorted(set(names) - set(train)):
         raise InputError(
-            f"{len(unknown)} labels are no classes of {where}: {shortened(unknown)}; correct the "
+            f"{len(unknown)} labels are not classes of {where}: {shortened(unknown)}; correct the "
             f"file of labels"
         )
     return train
@@ -112,12 +112,12 @@ def _read_csv(path: Path, is_kaggle: bool) -> dict[str, str]:
             table[fields[0]] = fields[1].split()[0] if is_kaggle else fields[1]
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is no UTF-8 text: byte {error.start:,} is {data[error.start]:#04x}; save it "
+            f"{path} is not UTF-8 text: byte {error.start:,} is {data[error.start]:#04x}; save it "
             f"as UTF-8"
         ) from error
     except csv.Error as error:
         raise InputError(
-            f"{path} is no sound CSV: {error} in line {rows.line_num}; correct it"
+            f"{path} is not a sound CSV file: {error} in line {rows.line_num}; correct it"
         ) from error
     return table
 
