@@ -1,8 +1,8 @@
 """Cached against live: the same views through decoder and teacher again, number by number.
 
-Allowed is the codec's stated bound, and noise of the arithmetic where the teacher ran elsewhere.
-Negative control: the same cached numbers against a *wrong* view of the same image, which must not
-pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
+Errors may be as large as the codec's stated bound, plus noise of the arithmetic where the teacher
+ran elsewhere. Negative control: the same cached numbers against a *wrong* view of the same image,
+which must not pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
 
 Where the teacher used the statistics of batches, whole batches of the cache are compared: all views
 that were in one are replayed together, and so are their wrong views.
@@ -51,7 +51,7 @@ def check_targets(
     """Compares cached with live on `samples` views; prints a table; returns what failed.
 
     Without a source: of a cache that holds the views itself. Where the teacher used the statistics
-    of batches: on whole batches, two at least, that hold so many.
+    of batches: on whole batches that hold at least as many, two or more.
     """
     manifest = cache.manifest
     encoding = manifest.encoding
@@ -84,7 +84,7 @@ def check_targets(
         other += int((below.gather(1, pred)[:, 0] < near).sum())
         bound = bound_by(live, head)
         _compare(right, encoding, cached, live, bound, manifest.precision)
-        # A wrong view with the same pixels (a blank image) is no control.
+        # A wrong view with the same pixels (a blank image) is not a control.
         differs = (pixels != control).flatten(1).any(1)
         live = rows_of(on_cpu(teacher(control.to(device), kinds)), differs)
         bound, cached = bound_by(live, head), rows_of(cached, differs)

@@ -131,7 +131,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
 
 
 def open_spec(images: str | None) -> str:
-    """The source asked for, or the default one, said loudly where it is the built-in."""
+    """The source asked for, or the default one, with a note where that is the built-in one."""
     if images is not None:
         return images
     spec = default_source()

@@ -2,7 +2,7 @@
 
     python precompute/pack.py --images SOURCE --split train --to DIR --shorter-side 256
 
-DIR then is a SOURCE itself: `precompute/run.py --images DIR`. How: precompute/packing.py.
+DIR is then a SOURCE itself: `precompute/run.py --images DIR`. How: precompute/packing.py.
 """
 
 import sys

@@ -71,7 +71,7 @@ def packed_key(key: str) -> str:
 
 def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
     """JPEG of at most that shorter side in pixels. Raises: BadImage."""
-    pixels = decode(data)  # also of those that stay as they are: all that is packed decodes
+    pixels = decode(data)  # also where it stays as it is: everything that is packed decodes
     height, width = pixels.shape[:2]
     scale = shorter_side / min(height, width)
     if scale >= 1 and data.startswith(JPEG_START):

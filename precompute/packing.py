@@ -1,7 +1,7 @@
 """What precompute/pack.py does: a source as WebDataset tars of small JPEGs.
 
-The folder then is a source itself, with the same order, labels and classes. It has other pixels,
-so a cache is made from the one or the other.
+The folder is then a source itself, with the same order, labels and classes. Its pixels differ, so a
+cache is made from one or the other.
 
 1. Settings are written to DIR/.pack/train.json; a DIR that holds others is refused.
 2. Worker processes make whole shards (pack_shard.py). What a receipt proves is kept, so that the

@@ -1,4 +1,4 @@
-"""What a precompute run would take: disk, time, and when that pays. Writes nothing.
+"""What a precompute run would take: disk, time, and when that pays off. Writes nothing.
 
     python precompute/plan.py --split train --images data/imagenet --views 10
 

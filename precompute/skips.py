@@ -1,6 +1,6 @@
-"""Images that do not decode: whether a run goes past them, and when there are too many.
+"""Images that do not decode: whether a run goes on without them, and when there are too many.
 
-A handful of bad files among a million is usual, and --skip-bad goes past them; a source of which
+A handful of bad files among a million is usual, and --skip-bad leaves them out; a source of which
 one image in fifty does not decode is broken, and a cache of the rest is of no use.
 """
 
@@ -12,7 +12,7 @@ from shared.errors import InputError
 
 
 class Skips:
-    """Counts the images that one process goes past. InputError at one that is too many."""
+    """Counts the images that one process skips. InputError at one too many."""
 
     def __init__(self, share: float | None, samples: int, known: Iterable[int] = ()) -> None:
         """`share` of `samples`, those that this process is to do: None allows none at all.

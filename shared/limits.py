@@ -12,7 +12,7 @@ from collections.abc import Iterator
 AGAIN = "nothing that was finished is lost: start the same command again"
 LESS = "with fewer --workers or a smaller --batch-size"
 WORKER_LOST = (
-    f"a loader worker was killed or ended, mostly for lack of memory or of open files: {AGAIN} "
+    f"a loader worker was killed or ended, most likely for lack of memory or open files: {AGAIN} "
     f"{LESS}"
 )
 SHM_FULL = (

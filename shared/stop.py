@@ -21,7 +21,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """A command that was asked to stop does so; no Exception, so that nothing takes it for one."""
+    """Raised where a command was asked to stop. Not an Exception, so that no handler takes it for
+    one."""
 
     def __init__(self, number: int, note: str = "") -> None:
         super().__init__(number, note)

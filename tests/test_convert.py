@@ -108,7 +108,7 @@ def test_weights_may_lie_elsewhere_by_now(world: World, tmp_path: Path) -> None:
     try:
         done = convert(cache, tmp_path / "new", "compact")
         require_refused(
-            done, "--weights must be a file", f"got '{world.teacher}'", "check the path"
+            done, "--weights must be a file", f"there is no '{world.teacher}'; check the path"
         )
         assert not (tmp_path / "new").exists()
         require_done(convert(cache, tmp_path / "new", "compact", "--weights", moved), 6)

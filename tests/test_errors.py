@@ -85,15 +85,18 @@ def spare(world: World, tmp_path: Path) -> World:
     [
         (("--images", "nowhere"), ["--images must be a folder", "got nowhere: no such folder"]),
         (("--split", "test"), ["--split must be a folder in", "got test: found train, val"]),
-        (("--weights", "nowhere.pt"), ["--weights must be a file for cifar_resnet20: got", "path"]),
+        (
+            ("--weights", "nowhere.pt"),
+            ["--weights must be a file for cifar_resnet20: there is no 'nowhere.pt'; check"],
+        ),
         (("--stem", "imagenet"), ["--stem must be cifar for cifar_resnet20: got imagenet; leave"]),
         (
             ("--teacher", "resnet18", "--stem", "cifar"),
-            ["weights must fit resnet18 with stem cifar and 5 classes", "conv1"],
+            ["does not fit resnet18 with stem cifar and 5 classes: it differs in ", "conv1"],
         ),
         (
             ("--teacher", "cifar_resnet32"),
-            ["weights must fit cifar_resnet32", "layer1.3.conv1.weight is absent"],
+            ["does not fit cifar_resnet32 with ", "layer1.3.conv1.weight is absent"],
         ),
         (("--views", 0), ["--views must be 1 or more: got 0"]),
         (("--batch-size", 0), ["--batch-size must be 1 or more: got 0"]),
@@ -105,7 +108,7 @@ def spare(world: World, tmp_path: Path) -> World:
         (("--seed", 2**63), ["--seed must be 0 or more and below 2^63: got 9223372036854775808"]),
         (("--workers", -1), ["--workers must be 0 or more: got -1"]),
         *(
-            (("--policy", policy), [f"the policy {policy} has one view an image: got --views 2"])
+            (("--policy", policy), [f"--views 2 does not fit the policy {policy}, which has "])
             for policy in ("center", "resize-center")
         ),
         (("--device", "nonsense"), ["--device nonsense cannot be used here ("]),
@@ -357,7 +360,7 @@ def test_a_missing_view(spare: World, tmp_path: Path) -> None:
     (spare.cache / "train/receipts/v0001-b000002.json").unlink()
     require_refused(
         spare.train(tmp_path / "out"),
-        f"the cache {spare.cache}/train is incomplete: block 2 of view 1 is missing: ",
+        f"the cache {spare.cache}/train is incomplete: block 2 of view 1 is missing; ",
         "run the same precompute/run.py command again, it makes what is missing",
     )
     assert not (tmp_path / "out").exists()
@@ -385,7 +388,7 @@ def test_a_damaged_block_is_refused_and_made_anew(
     require_refused(
         spare.train(tmp_path / "out"),
         f"{path} is damaged: it has ",
-        "; run the same precompute/run.py command again, ",
+        "; run the same precompute/run.py command again",
     )
     assert "5 of 6 blocks are there" in spare.precompute(check=True).stdout
     assert snapshot(spare.cache) == whole
@@ -393,7 +396,9 @@ def test_a_damaged_block_is_refused_and_made_anew(
 
 def test_epochs_before_a_damaged_view_are_kept(spare: World, tmp_path: Path) -> None:
     flip_bit(spare.cache / "train/targets.zarr/channels/c/1/1/0")
-    require_refused(spare.train(tmp_path / "out", "--epochs", 2), "channels/c/1/1/0 has ")
+    require_refused(
+        spare.train(tmp_path / "out", "--epochs", 2), "channels/c/1/1/0 is damaged: it has "
+    )
     assert [record["epoch"] for record in read_metrics(tmp_path / "out")] == [0, 0]
     spare.precompute(check=True)
     done = spare.train(tmp_path / "out", "--epochs", 2, check=True)

@@ -430,10 +430,10 @@ def test_files_that_are_no_checkpoint(
     assert "give the best.pt in the run folder" in text
 
     best = write_run(tmp_path, student, FACTS | {"classes": 4})
-    assert "weights must fit resnet18 with stem imagenet and 4 classes" in refused(evaluate, best)
+    assert "does not fit resnet18 with stem imagenet and 4 classes" in refused(evaluate, best)
     (tmp_path / "run.json").unlink()
     best = write_run(tmp_path, student, FACTS | {"architecture": "resnet34"})
-    assert "weights must fit resnet34" in refused(evaluate, best)
+    assert "does not fit resnet34 with " in refused(evaluate, best)
     for name, rule in (
         ("best.pt", "best.pt is not a file of weights: it does not load with weights_only"),
         ("last.pt", "last.pt is not a checkpoint of this code"),
@@ -446,16 +446,16 @@ def test_data_of_other_classes_or_size(
     world: World, student: Student, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     write_image_folder(tmp_path / "images", classes=3, train=1, val=1)
-    rule = "a checkpoint is evaluated on what it was trained for: it has 6 classes at 32 px, "
+    rule = ", and the checkpoint was trained for 6 classes at 32 px: give the val split of the"
     text = refused(evaluate, world.best, "--images", tmp_path / "images")
-    assert rule + f"{tmp_path}/images has 3 classes at 32 px; give the val split of the" in text
+    assert f"{tmp_path}/images has 3 classes at 32 px" + rule in text
     best = write_run(tmp_path / "run", student, FACTS | {"size": 40}, images=str(world.images))
     for store in CACHES:
         text = refused(evaluate, best, "--cache", world.cache(store))
-        assert rule.replace("32", "40") + f"{world.cache(store)}/val has 6 classes at 32" in text
+        assert f"{world.cache(store)}/val has 6 classes at 32 px" + rule.replace("32", "40") in text
     make_cache(tmp_path / "cache", make_manifest(split="val"))
     text = refused(evaluate, world.best, "--cache", tmp_path / "cache")
-    assert rule + f"{tmp_path}/cache/val has 3 classes at 8 px" in text
+    assert f"{tmp_path}/cache/val has 3 classes at 8 px" + rule in text
 
 
 def test_caches_that_cannot_be_used(
@@ -465,7 +465,10 @@ def test_caches_that_cannot_be_used(
     three = build_student("resnet18", "imagenet", 3, (), seed=0)
     best = write_run(tmp_path / "run", three, FACTS | {"classes": 3, "size": 8})
     text = refused(evaluate, best, "--cache", tmp_path / "random")
-    assert f"its centre views: {tmp_path}/random/val holds those of policy pad-crop" in text
+    assert (
+        f"{tmp_path}/random/val holds views of policy pad-crop, and the val split is seen in"
+        in text
+    )
 
     text = refused(evaluate, world.best, "--cache", tmp_path)
     assert f"--cache must hold val/manifest.json: {tmp_path} does not; check the path" in text
@@ -473,11 +476,14 @@ def test_caches_that_cannot_be_used(
     assert f"{tmp_path}/typo does not exist; check the path, or make the cache with" in text
     assert f"--split val --images SOURCE --cache {tmp_path}/typo" in text
     text = refused(evaluate, world.best, "--cache", world.cache("zarr") / "val")
-    assert f"{world.cache('zarr')}/val is one split; give {world.cache('zarr')}" in text
+    assert (
+        f"{world.cache('zarr')}/val is the folder of one split: give the folder that holds the"
+        in text
+    )
 
     shards = world.cache("webdataset")
     text = refused(evaluate, world.best, "--cache", shards, "--images", world.images)
-    assert "view shards are evaluated on the pixels that they hold" in text
+    assert "whose view shards are evaluated on the pixels that they hold" in text
 
     shutil.copytree(world.cache("zarr"), tmp_path / "cache")
     flags = ("--cache", tmp_path / "cache", "--images", tmp_path / "images")

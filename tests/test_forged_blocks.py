@@ -70,7 +70,7 @@ def test_a_class_that_the_teacher_does_not_know(tmp_path: Path, store: str, pred
         block = make_block(cache.manifest, 0, 0)
         block.pred[0] = pred
         put(cache, block)
-    assert f"pred is one of the teacher's 3 classes: block 0 of view 0 in {tmp_path}" in refusal(
+    assert f"block 0 of view 0 in {tmp_path}/train holds pred {pred}, which is not one" in refusal(
         tmp_path
     )
 

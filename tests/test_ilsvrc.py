@@ -159,7 +159,9 @@ def test_labels_that_change_are_noticed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 FLAT = {"train/x/1.jpg": b"", "train/y/1.jpg": b"", "val/a.jpg": b"", "val/b.jpg": b""}
-BESIDE = "images outside class folders need their labels beside {root}/val: found none of val.csv, "
+BESIDE = (
+    "{root}/val holds images outside class folders and no labels beside it: found none of val.csv, "
+)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ BESIDE = "images outside class folders need their labels beside {root}/val: foun
         ),
         (
             {"val.csv": b"a.jpg,x\nb.jpg,z\n"},
-            "1 labels are no classes of {root}/train: z; correct the file of labels",
+            "1 labels are not classes of {root}/train: z; correct the file of labels",
         ),
         (
             {"val.csv": b"a.jpg,x\nb.jpg\n"},

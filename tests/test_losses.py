@@ -436,7 +436,7 @@ def test_kd_refuses_other_classes(kind: Callable, classes: int) -> None:
     with pytest.raises(ValueError) as error:
         kind()(StudentOutputs(torch.zeros(2, 10), ()), batch)
     assert str(error.value) == (
-        "distillation needs the same classes on both sides, got (samples, classes) (2, 10) from "
-        f"the student and (2, {classes}) from the teacher: build the student for the classes of "
+        "student and teacher have different classes: got (samples, classes) (2, 10) from "
+        f"the student and (2, {classes}) from the teacher; build the student for the classes of "
         "this teacher"
     )

@@ -121,7 +121,7 @@ def test_not_found_is_not_tried_again(s3: str, proxy: FaultProxy) -> None:
         files.read("receipts/none")
     assert len(proxy.requests) == 2  # an object of that name, a folder of that name
     with pytest.raises(
-        InputError, match="bucket of a cache must exist: s3://none/x/train/a cannot"
+        InputError, match="s3://none/x/train/a cannot be written, as there is no such bucket"
     ):
         open_files("s3://none/x", "train").write("a", b"")
     assert not open_files("s3://none/x", "train").exists("a")

@@ -151,7 +151,7 @@ def test_a_manifest_with_other_facts_is_refused() -> None:
     facts = unseal(make_manifest().to_json())
     less = {name: value for name, value in facts.items() if name != "policy"}
     text = refused(lambda: Manifest.from_json(seal(less), "/some/manifest.json"))
-    assert "/some/manifest.json does not (policy is missing)" in text
+    assert "/some/manifest.json holds facts that this code cannot use (policy is missing)" in text
     text = refused(lambda: Manifest.from_json(seal({**facts, "mood": 1}), "/some/manifest.json"))
     assert "'mood' is not a field" in text
 
@@ -159,7 +159,7 @@ def test_a_manifest_with_other_facts_is_refused() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b"3", b'"text"', b"{}", b"{", b"null"])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     text = refused(lambda: Manifest.from_json(data, "/some/manifest.json"))
-    assert "starts with a manifest in JSON: /some/manifest.json does not hold one" in text
+    assert "/some/manifest.json is not a manifest in JSON (" in text
 
 
 @given(samples=st.integers(1, 10_000), block=st.integers(1, 3000))

@@ -5,9 +5,9 @@ checkpoint. Agreement (share of images where student and teacher have the same t
 KL(teacher || student) in nats) needs a cached val split: precompute/run.py --split val.
 
 An image that does not decode counts as wrong, and not at all for agreement. View shards hold no
-such image: those that precompute left out are told, and not counted. A teacher that used the
+such image: those that precompute left out are reported, not counted. A teacher that used the
 statistics of batches said what it said of an image beside its batch-mates in the cache, which are a
-random draw of the split: agreement with that is told, and that it is so.
+random draw of the split: agreement is with that, and a note says so.
 Shapes: B samples of a batch, S pixels, C classes.
 """
 

@@ -73,7 +73,8 @@ class RunFolder:
 
     def load_checkpoint(self, *needed: str) -> dict[str, Any] | None:
         """last.pt, on the CPU, with at least the `needed` of its fields (default: all of them);
-        None where the run has not saved yet. InputError where it is no checkpoint of this code."""
+        None where the run has not saved yet. InputError where it is not a checkpoint of this
+        code."""
         path = self.path / "last.pt"
         if (file := open_regular(path, CHECKPOINT_BYTES)) is None:
             return None

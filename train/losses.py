@@ -102,9 +102,9 @@ class RobustChannelDistillation:
     channel over the split (shared/targets/tails.py) and h is Huber's function: x^2 up to
     |x| = beta, beyond it the line that continues the square. a_is, b_is: as in ChannelDistillation.
 
-    An eval-mode teacher's means have heavy tails, on which a squared error spends itself; and a
-    channel that moves little counts for nothing beside one that moves much. What both cost was
-    measured with tests/bench/tails.py. Raises ValueError where stages or widths differ.
+    An eval-mode teacher's means have heavy tails, which dominate a squared error; and a channel
+    that varies little counts for nothing beside one that varies much. tests/bench/tails.py measures
+    what both cost. Raises ValueError where stages or widths differ.
     """
 
     beta: float = 1.0

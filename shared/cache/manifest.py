@@ -108,7 +108,7 @@ class Manifest:
     teacher: TeacherFacts
     precision: str
     # What the teacher's BatchNorm layers normalise with: "eval" or "batch". It stands before the
-    # block size, which follows from it, so that it is what a run is told it differs in.
+    # block size, which follows from it, so that a run that differs in both is told of this one.
     statistics: str = field(default="eval", kw_only=True)
     teacher_batch: int | None = field(default=None, kw_only=True)  # samples; None with "eval"
     codec: str

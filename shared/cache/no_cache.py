@@ -1,4 +1,4 @@
-"""What is wrong where there is no cache: a message that does not lead to building the wrong one."""
+"""What to say where there is no cache, without leading the user to build the wrong one."""
 
 from pathlib import Path
 

@@ -132,7 +132,7 @@ class Cache:
         """InputError unless the receipt is there and every file has the hash that it names.
 
         Also where it leaves out other images than the same block of view 0 does, or one of view 0
-        than that of another view: which of the two is wrong does not show, so both are.
+        than that of another view: there is no telling which of the two is wrong, so both are.
         With a source also unless the block is of exactly its samples.
         """
         receipt = self.receipt(view, block, layer)

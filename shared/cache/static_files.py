@@ -1,4 +1,4 @@
-"""What of a cache no block writes: the files that follow from its manifest and its source."""
+"""The files of a cache that no block writes: they follow from its manifest and its source."""
 
 import numpy as np
 from numpy.typing import NDArray

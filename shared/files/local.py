@@ -49,7 +49,7 @@ class LocalFiles:
         self.root = root
 
     def read(self, path: str, most: int = MOST) -> bytes:
-        """FileNotFoundError where there is none; InputError where it is no regular file, or has
+        """FileNotFoundError where there is none; InputError where it is not a regular file, or has
         more than `most` bytes, before any is read."""
         try:
             return self._ask(path, lambda full: read_regular(full, most))

@@ -47,7 +47,8 @@ _drivers: dict[tuple[int, str], AbstractFileSystem] = {}
 
 
 def open_files(location: str | Path, split: str) -> Files:
-    """The files of one split of the cache at a folder or URL. InputError where no driver is."""
+    """The files of one split of the cache at a folder or URL. InputError where there is no
+    driver."""
     protocol, separator, rest = str(location).partition("://")
     if isinstance(location, Path) or not separator:
         return LocalFiles(Path(location) / split)

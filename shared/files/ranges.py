@@ -5,7 +5,7 @@ may be pickled, forked and called from threads. Both are asked with patience (fi
 end in StorageError; in FileNotFoundError where nothing is; local files, of which only regular ones
 are opened, in any other OSError that will not pass.
 
-HTTP. 404 and 410 say that there is no such file, other 4xx are final (but 408, 425 and 429), all
+HTTP. 404 and 410 say that there is no such file, other 4xx are final (except 408, 425 and 429), all
 else may pass. A server may ignore the request for a range and send the whole file: that is seen
 before its body is read.
 """

@@ -1,7 +1,7 @@
 """Patterns of paths with braces, as in bash: `DIR/{train-{0000..0099},val-00}.tar`.
 
-braceexpand makes all of them at once, and a slip of the keyboard, or a few dozen characters, stand
-for more than any memory holds. So they are counted first.
+braceexpand makes all of them at once, and a slip of the keyboard, or a few dozen characters, can
+stand for more than any memory holds. So they are counted first.
 """
 
 import re

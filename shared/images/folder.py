@@ -3,7 +3,7 @@
 The order is torchvision's, with one difference: names that start with a dot are skipped
 (`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are in nearly every case a mistake).
 
-An entry with the name of an image is listed whatever it is, with size -1 where it is no regular
+An entry with the name of an image is listed whatever it is, with size -1 where it is not a regular
 file (a FIFO, a link to nothing): it is a bad image when it is read, and the listing does not fail.
 
 A flat folder (ImageNet's val as it is unpacked) takes its labels from a file beside it
@@ -51,7 +51,7 @@ def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def is_flat(folder: Path) -> bool:
-    """No class folders, but images; a folder that is called as an image is no class there."""
+    """No class folders, but images; a folder with the name of an image is not a class there."""
     folders, files = scan(folder)
     return all(map(is_image, folders)) and any(map(is_image, files))
 

@@ -53,7 +53,7 @@ def pattern_shards(spec: str, split: str) -> list[str]:
 
 
 def _local_size(path: str) -> int | None:
-    """Bytes; None where nothing is."""
+    """Bytes; None where there is nothing."""
     try:
         return patiently_local(path, lambda: regular_size(path))
     except (FileNotFoundError, NotADirectoryError):
