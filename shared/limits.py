@@ -87,7 +87,7 @@ def _line(error: BaseException) -> str | None:
             f"(ulimit -u) or fewer --workers"
         )
     if number in (errno.ENOSPC, errno.EROFS):
-        what = "make room" if number == errno.ENOSPC else "give it the rights to that file"
+        what = "make room" if number == errno.ENOSPC else "allow access to that file"
         return f"a file cannot be used ({first}): {AGAIN} after you {what}"
     return None
 

@@ -36,7 +36,7 @@ class Stopped(BaseException):
 def told(number: int, note: str = "") -> str:
     """One line for the user."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    return f"stopped by {name}: {note and f'{note}; '}the same command goes on where it stood"
+    return f"stopped by {name}: {note and f'{note}; '}the same command resumes where it stopped"
 
 
 def obey_signals() -> None:

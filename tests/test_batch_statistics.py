@@ -427,10 +427,11 @@ def test_the_default_block_holds_whole_batches(world: World, real: Path, tmp_pat
                                 "sorted by class; use --format webdataset",)),
         (("--batch-size", 128), ("--batch-size must be 256 with --teacher-statistics batch",
                                  "got 128; leave it out")),
-        (("--block", 300), ("must hold whole batches of 256: got 300 samples a block; use "
+        (("--block", 300), ("blocks of 300 samples do not hold whole batches of 256; use "
                             "--block 512",)),
         (("--block", 256, "--limit", 310), ("the last block of 310 samples in blocks of 256 would "
-                                            "hold 54; use --block 512",)),
+                                            "hold 54, and a batch must hold 64 or "
+                                            "more; use --block 512",)),
         (("--limit", 63), ("needs 64 images or more", "has 63 in this split",
                            "use --teacher-statistics eval")),
     ],

@@ -128,13 +128,13 @@ def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> 
     ("at", "value", "part"),
     [
         (("teacher_batch",), 1, "teacher_batch must be a whole number, 2 to 1,000,000: got 1"),
-        (("teacher_batch",), 3, "a block must hold whole batches of 3: got 8 samples a block"),
-        (("block",), 6, "a block must hold whole batches of 4: got 6 samples a block"),
+        (("teacher_batch",), 3, "blocks of 8 samples do not hold whole batches of 3"),
+        (("block",), 6, "blocks of 6 samples do not hold whole batches of 4"),
         (
             ("source", "samples"),
             17,
-            "a batch must hold 2 samples or more: the last block of 17 samples in blocks of 8 "
-            "would hold 1",
+            "the last block of 17 samples in blocks of 8 would hold 1, and a batch must hold 2 or "
+            "more",
         ),
         (("source", "samples"), 1, "would hold 1"),
         (("format_version",), 1, "is not a field of this version"),

@@ -115,7 +115,7 @@ def test_where_things_lay_does_not_matter(leaf: tuple[str, ...]) -> None:
 def test_the_first_of_two_differences_is_named() -> None:
     mine = make_manifest()
     theirs = replace(mine, seed=99, policy="center")
-    assert 'has policy "center"' in refused(lambda: mine.require_same(theirs, "here"))
+    assert 'made with policy "center"' in refused(lambda: mine.require_same(theirs, "here"))
 
 
 @pytest.mark.parametrize("leaf", [x for x in LEAVES if x != ("format_version",)], ids=".".join)
