@@ -36,10 +36,10 @@ def compute_blocks(
     skips: Skips,
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Block]:
-    """Yields the layers of each block of `todo`, in order; `on_batch` is told the number of images
-    of every batch that is through the teacher.
+    """Yields the layers of each block of `todo`, in order; `on_batch` gets the number of images of
+    every batch that has been through the teacher.
 
-    InputError at an image that does not decode and is one more than `skips` allows, at targets
+    InputError at one more image that does not decode than `skips` allows, at targets
     that are not finite, and at a batch with too few images left for its statistics.
     """
     manifest, source = job.manifest, job.source

@@ -1,8 +1,8 @@
 """Cached against live: the same views through decoder and teacher again, number by number.
 
-Allowed is the codec's stated bound, and noise of the arithmetic where the teacher ran elsewhere.
-Negative control: the same cached numbers against a *wrong* view of the same image, which must not
-pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
+Errors may be as large as the codec's stated bound, plus noise of the arithmetic where the teacher
+ran elsewhere. Negative control: the same cached numbers against a *wrong* view of the same image,
+which must not pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
 
 Where the teacher used the statistics of batches, whole batches of the cache are compared: all views
 that were in one are replayed together, and so are their wrong views.
@@ -51,7 +51,7 @@ def check_targets(
     """Compares cached with live on `samples` views; prints a table; returns what failed.
 
     Without a source: of a cache that holds the views itself. Where the teacher used the statistics
-    of batches: on whole batches, two at least, that hold so many.
+    of batches: on whole batches that hold at least as many, two or more.
     """
     manifest = cache.manifest
     encoding = manifest.encoding
@@ -62,8 +62,8 @@ def check_targets(
     chosen = choose(samples, manifest, skipped)
     if not chosen:
         return [
-            f"views are compared with the teacher: all {len(skipped):,} that were looked at are of "
-            f"images that were skipped; give more --samples, or restore the images"
+            f"nothing was compared with the teacher, as all {len(skipped):,} views that were "
+            f"chosen are of skipped images: give more --samples, or restore the images"
         ]
     bound_by = encoding.bound if manifest.converted_from is None else encoding.bound_of_converted
     right = [Comparison(name) for name in encoding.part_names()]
@@ -84,7 +84,7 @@ def check_targets(
         other += int((below.gather(1, pred)[:, 0] < near).sum())
         bound = bound_by(live, head)
         _compare(right, encoding, cached, live, bound, manifest.precision)
-        # A wrong view with the same pixels (a blank image) is no control.
+        # A wrong view with the same pixels (a blank image) is not a control.
         differs = (pixels != control).flatten(1).any(1)
         live = rows_of(on_cpu(teacher(control.to(device), kinds)), differs)
         bound, cached = bound_by(live, head), rows_of(cached, differs)
@@ -101,16 +101,16 @@ def check_targets(
             f"| {bad.relative:.2e}, {bad.beyond} of {controls} |"
         )
     failures = [
-        f"cached equals live: {good.name} differs in {good.beyond} of {count} views by up to "
-        f"{good.relative:.2e} of the row's largest number; codec {manifest.codec} and "
+        f"{good.name} in the cache differs from the live teacher in {good.beyond} of {count} views "
+        f"by up to {good.relative:.2e} of the row's largest number, and codec {manifest.codec} and "
         f"{manifest.precision} noise allow less: other weights, other images or a damaged teacher?"
         for good in right
         if good.beyond
     ]
     if other:
         failures.append(
-            f"cached equals live: pred is another class in {other} of {count} views than the "
-            f"teacher's best, beyond {manifest.precision} noise: the guided mask would be wrong"
+            f"pred in the cache is another class than the live teacher's best in {other} of "
+            f"{count} views, beyond {manifest.precision} noise: the guided mask would be wrong"
         )
     if not controls:
         failures.append(

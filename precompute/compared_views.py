@@ -26,7 +26,7 @@ BATCH = 32
 def spread_views(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
     """(view, sample indices) batches: `wanted` views spread evenly over all samples x views.
 
-    In the order of the blocks, so that each is read for as few batches as can be.
+    In the order of the blocks, so that each is read for as few batches as possible.
     """
     samples = manifest.samples
     total = samples * manifest.views

@@ -24,8 +24,8 @@ EXAMPLES = (
 
 def make_parser() -> Parser:
     parser = Parser(
-        "Writes a cache again in a smaller codec. The teacher does not run. Interrupted at any "
-        "point, the same command resumes.",
+        "Writes a cache again in a smaller codec. The teacher does not run. If "
+        "interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {"--codec": choices.CODECS},
     )
@@ -37,7 +37,7 @@ def make_parser() -> Parser:
     add(
         "--weights",
         metavar="NAME|FILE",
-        help="of the teacher, where --codec derives logits (default: as in the cache)",
+        help="the teacher's weights, where --codec derives logits (default: as in the cache)",
     )
     return parser
 

@@ -25,8 +25,8 @@ def default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
     stem = stem_for(flags.teacher, flags.stem)
     if (flags.teacher, stem) != ("resnet34", "imagenet"):
         raise InputError(
-            f"the built-in teacher of digits is resnet34 with stem imagenet: got {flags.teacher} "
-            f"with stem {stem}; give its --weights"
+            f"there is no built-in {flags.teacher} with stem {stem} for digits, only resnet34 with "
+            f"stem imagenet: give its --weights"
         )
     best = DIGITS_TEACHER / "best.pt"
     if not (DIGITS_TEACHER / "done").is_file():
@@ -49,6 +49,6 @@ def _train_digits_teacher(device: str | None) -> None:
         stop.check()
     if code != 0:
         raise InputError(
-            f"the teacher of digits must train before precompute: the command above ended with "
-            f"exit code {code}; see its message and start again, it resumes"
+            f"training the teacher of digits failed: the command above ended with exit code "
+            f"{code}; see its message and start again, it resumes"
         )

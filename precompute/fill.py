@@ -58,7 +58,8 @@ def _require_pixels_of_base(cache: Cache, block: Block) -> None:
     base = cache.receipt(block.view, block.index)
     if base.pixels != block.pixels:
         raise InputError(
-            f"the images have other pixels than when block {block.index} of view {block.view} in "
-            f"{cache.where} was made, so that {block.layer} would be of other views: restore the "
-            f"images, use the same versions ({cache.manifest.versions}), or give another --cache"
+            f"the images have other pixels than those that block {block.index} of view "
+            f"{block.view} in {cache.where} was made from, so {block.layer} would be of other "
+            f"views: restore the images, use the same versions ({cache.manifest.versions}), or "
+            f"give another --cache"
         )

@@ -31,8 +31,8 @@ def add_skip_bad(add: Callable[..., argparse.Action]) -> None:
         type=float,
         const=0.01,
         metavar="SHARE",
-        help="go on past images that do not decode, up to this share of them (default: stop at the "
-        "first; 0.01 without a SHARE)",
+        help="skip images that do not decode, up to this share of all images (default: stop at the "
+        "first; 0.01 where no SHARE is given)",
     )
 
 
@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="where the images are (default: data/imagenet where it exists, else digits)",
     )
-    add("--limit", type=int, metavar="N", help="only N images, evenly spread (default: all)")
+    add("--limit", type=int, metavar="N", help="use only N images, evenly spread (default: all)")
     add_skip_bad(add)
 
     add = parser.add_argument_group("views").add_argument
@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--views",
         type=int,
         metavar="K",
-        help=f"views an image; epoch e trains on view e mod K (default: {DEFAULT_VIEWS}; 1 for "
+        help=f"views per image; epoch e trains on view e mod K (default: {DEFAULT_VIEWS}; 1 for "
         f"{' and '.join(sorted(choices.ONE_VIEW))})",
     )
     add(
@@ -66,9 +66,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="PIXELS",
-        help="side of what the network sees (default: 224, 32 for small built-in sets)",
+        help="side of the network's input (default: 224, 32 for small built-in sets)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of the views")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the views")
 
     add = parser.add_argument_group("teacher").add_argument
     add(
@@ -82,20 +82,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--stem",
         choices=choices.STEMS,
         metavar="STEM",
-        help="of the teacher, see below (default: imagenet; cifar_resnets have their own)",
+        help="the teacher's stem, see below (default: imagenet; cifar_resnets have their own)",
     )
     add(
         "--weights",
         metavar="NAME|FILE",
-        help="torchvision's name or a state dict (default: IMAGENET1K_V1; for digits a teacher "
-        "that is trained first)",
+        help="a name of torchvision's or a state-dict file (default: IMAGENET1K_V1; for digits a "
+        "teacher that is trained first)",
     )
     add(
         "--precision",
         choices=choices.TEACHER_PRECISIONS,
         default="fp32",
         metavar="TYPE",
-        help="of the teacher's convolutions, fp32 or bf16 (default: fp32)",
+        help="precision of the teacher's convolutions, fp32 or bf16 (default: fp32)",
     )
     add(
         "--teacher-statistics",
@@ -108,8 +108,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--targets",
         metavar="KINDS",
-        help="what to keep of the teacher, see below: names with commas between them; of a cache "
-        "that is there, what to add to it (default: logits,channels)",
+        help="what to keep of the teacher, see below: names separated by commas; for an existing "
+        "cache, what to add to it (default: logits,channels)",
     )
 
     add = parser.add_argument_group("cache").add_argument
@@ -117,7 +117,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--cache",
         default="data/teacher_cache",
         metavar="DIR|URL",
-        help="where it goes: a folder or s3://bucket/path",
+        help="where the cache goes: a folder or s3://bucket/path",
     )
     add("--format", choices=choices.FORMATS, default="zarr", metavar="FORMAT", help="see below")
     add("--codec", choices=choices.CODECS, default="half", metavar="CODEC", help="see below")
@@ -125,7 +125,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--block",
         type=int,
         metavar="N",
-        help="images a block, the unit of resuming (default: 8192 for zarr, 1024 for webdataset)",
+        help="images per block, the unit of resuming (default: 8192 for zarr, 1024 for webdataset)",
     )
 
     add = parser.add_argument_group("speed").add_argument
@@ -134,12 +134,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=256,
         metavar="N",
-        help="images a forward pass; always 256 with --teacher-statistics batch",
+        help="images per forward pass; always 256 with --teacher-statistics batch",
     )
     add(
         "--workers",
         type=int,
         metavar="N",
-        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+        help="decoding processes (default: one per core beside a GPU, at most 16; none on a CPU)",
     )
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")

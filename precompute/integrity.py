@@ -132,27 +132,27 @@ def repair(
     intact = [cache.receipt(*unit) for unit in kept]
     # Images that were skipped may be in what is damaged, too.
     skips = Skips(1.0 if any(receipt.skipped for receipt in intact) else None, manifest.samples)
-    # As the blocks around were made, so that the same bits come out.
+    # Made like the blocks around them, so that the same bits come out.
     sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
     batch_size = sizes[0] if sizes else BATCH
     job = Job(source, teacher, cache.manifest, device, default_workers(device), batch_size)
     fill(cache, job, todo, skips)
     if manifest.split == "train" and manifest.encoding.offers("channels"):
-        with suppress(InputError):  # of a block that is still damaged, which is told now
+        with suppress(InputError):  # of a block that is still damaged, which is reported below
             keep_tails(cache)
     return find_damage(cache, source)
 
 
 def check_tails(cache: Cache) -> list[str]:
-    """That channels.json, where there is one, is what the channel means make it."""
+    """Checks that channels.json, where there is one, follows from the channel means."""
     found = read_tails(cache)
     if found is None:
         return []
     tell_tails(found)
     if measure(cache) != found:
         return [
-            f"{CHANNELS} follows from the channel means: {cache.where}/{CHANNELS} does not; delete "
-            f"it and run the same precompute/run.py command again, it writes the file again"
+            f"{cache.where}/{CHANNELS} does not follow from the channel means: delete it and run "
+            f"the same precompute/run.py command again, it writes the file again"
         ]
     return []
 
@@ -164,8 +164,8 @@ def check_pixels(cache: Cache, source: ImageSource | None) -> list[str]:
         return [str(error)]
     if not compared:
         return [
-            "pixels are compared with their checksums: the first and the last block of the first "
-            "and the last view carry none; delete their receipts and run the same "
+            "no pixels could be compared, as the first and the last block of the first and the "
+            "last view carry no checksums: delete their receipts and run the same "
             "precompute/run.py command again"
         ]
     print(f"pixels: {compared} checksummed views made again, all equal")

@@ -86,8 +86,8 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     views = flags.views or (1 if has_one_view(policy) else DEFAULT_VIEWS)
     if has_one_view(policy) and views > 1:
         raise InputError(
-            f"the policy {policy} has one view an image: got --views {views}; leave --views out, "
-            f"or choose a random --policy"
+            f"--views {views} does not fit the policy {policy}, which has one view an image: leave "
+            f"--views out, or choose a random --policy"
         )
     codec = CODECS[flags.codec]
     size = flags.size or source.size or 224
@@ -131,7 +131,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
 
 
 def open_spec(images: str | None) -> str:
-    """The source asked for, or the default one, said loudly where it is the built-in."""
+    """The source asked for, or the default one, with a note where that is the built-in one."""
     if images is not None:
         return images
     spec = default_source()

@@ -16,7 +16,7 @@ def kinds_to_keep(
 ) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
     """(kinds in the blocks, every other kind with its shape a sample): `Manifest.targets`, `added`.
 
-    A cache that is there keeps what it has, and what is asked for is added to it. An embedding that
+    An existing cache keeps what it has, and what is asked for is added to it. An embedding that
     channel means hold already is not kept a second time.
 
     InputError for an unknown kind, and where codec or version of the cache cannot have it.

@@ -1,7 +1,7 @@
-"""What precompute/plan.py tells: the disk and time of a precompute run, and when that pays.
+"""What precompute/plan.py tells: the disk and time of a precompute run, and when that pays off.
 
 Making a cache costs views x (decode + teacher + encode) an image; an epoch of training from it
-saves the teacher's forward pass, as one with a live teacher decodes too. So it has paid after
+saves the teacher's forward pass, as one with a live teacher decodes too. So it has paid off after
 
     views x pipeline seconds / teacher seconds      student epochs, of one student or of many,
 

@@ -2,7 +2,7 @@
 
     python precompute/pack.py --images SOURCE --split train --to DIR --shorter-side 256
 
-DIR then is a SOURCE itself: `precompute/run.py --images DIR`. How: precompute/packing.py.
+DIR is then a SOURCE itself: `precompute/run.py --images DIR`. How: precompute/packing.py.
 """
 
 import sys
@@ -25,8 +25,8 @@ EXAMPLES = (
 def make_parser() -> Parser:
     parser = Parser(
         "Packs images into WebDataset tars of smaller JPEGs, which the other commands take as "
-        "--images. They have other pixels, so make the cache from the one or the other. "
-        "Interrupted at any point, the same command resumes.",
+        "--images. Their pixels differ, so make the cache from one or the other. If "
+        "interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {"SOURCE, where images come from": choices.SOURCES},
     )
@@ -40,10 +40,16 @@ def make_parser() -> Parser:
     add_skip_bad(add)
     add = parser.add_argument_group("tars").add_argument
     add("--to", type=Path, required=True, metavar="DIR", help="folder of the tars; required")
-    add("--shorter-side", type=int, default=256, metavar="PIXELS", help="of larger images")
-    add("--quality", type=int, default=90, metavar="N", help="of the JPEGs, 1 to 100")
-    add("--shard-size", type=int, default=1024, metavar="N", help="images a tar")
-    add("--workers", type=int, metavar="N", help="processes (default: one a core); 0: this one")
+    add(
+        "--shorter-side",
+        type=int,
+        default=256,
+        metavar="PIXELS",
+        help="larger images shrink to this",
+    )
+    add("--quality", type=int, default=90, metavar="N", help="quality of the JPEGs, 1 to 100")
+    add("--shard-size", type=int, default=1024, metavar="N", help="images per tar")
+    add("--workers", type=int, metavar="N", help="processes (default: one per core); 0: this one")
     return parser
 
 

@@ -71,7 +71,7 @@ def packed_key(key: str) -> str:
 
 def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
     """JPEG of at most that shorter side in pixels. Raises: BadImage."""
-    pixels = decode(data)  # also of those that stay as they are: all that is packed decodes
+    pixels = decode(data)  # also where it stays as it is: everything that is packed decodes
     height, width = pixels.shape[:2]
     scale = shorter_side / min(height, width)
     if scale >= 1 and data.startswith(JPEG_START):
@@ -140,7 +140,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     try:
         tar.addfile(member, io.BytesIO(data))
     except ValueError as error:
-        raise InputError(f"a tar takes names of at most 255 bytes: got {name}: {error}") from error
+        raise InputError(
+            f"{name} cannot be packed, as a tar takes names of at most 255 bytes ({error}): "
+            f"shorten the name"
+        ) from error
 
 
 # In worker processes

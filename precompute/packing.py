@@ -1,7 +1,7 @@
 """What precompute/pack.py does: a source as WebDataset tars of small JPEGs.
 
-The folder then is a source itself, with the same order, labels and classes. It has other pixels,
-so a cache is made from the one or the other.
+The folder is then a source itself, with the same order, labels and classes. Its pixels differ, so a
+cache is made from one or the other.
 
 1. Settings are written to DIR/.pack/train.json; a DIR that holds others is refused.
 2. Worker processes make whole shards (pack_shard.py). What a receipt proves is kept, so that the
@@ -100,7 +100,7 @@ def _make_all(packing: Packing, workers: int) -> Iterator[PackedShard]:
                 stop.check(KEPT)
         except BrokenProcessPool as error:
             raise InputError(
-                "a packing process was killed, mostly for lack of memory: nothing that was "
+                "a packing process was killed, most likely for lack of memory: nothing that was "
                 "finished is lost; start the same command again with fewer --workers"
             ) from error
         finally:
@@ -113,8 +113,8 @@ def _require_distinct(packing: Packing) -> None:
         other = seen.setdefault(packed_key(key), key)
         if other is not key:
             raise InputError(
-                f"names must differ before their extension, dots counting as _: got {other} and "
-                f"{key} in {packing.source.spec}; rename one"
+                f"{other} and {key} in {packing.source.spec} would both be packed as "
+                f"{packed_key(key)}, as extensions go and dots become _: rename one"
             )
 
 
@@ -133,7 +133,10 @@ def _write_settings(packing: Packing) -> None:
     files = LocalFiles(packing.to)
     names = "".join(f"{name}\n" for name in packing.source.classes)
     if names.count("\n") != len(packing.source.classes):
-        raise InputError("names of classes must be one line each: rename the folders")
+        raise InputError(
+            "the name of a class contains a line break, and classes.txt has one name a line: "
+            "rename the folder"
+        )
     for path, text, what in (
         (f"{FOLDER}/{split}.json", json.dumps(settings, indent=1) + "\n", "settings"),
         ("classes.txt", names, "class names"),
@@ -141,8 +144,8 @@ def _write_settings(packing: Packing) -> None:
         data = text.encode(errors="surrogateescape")
         if not files.write_new(path, data) and (found := files.read(path)) != data:
             raise InputError(
-                f"a folder holds one packing of each split, and all have the same classes: other "
-                f"{what} are in {packing.to / path}: {_difference(found, data)}; give the former "
+                f"other {what} are in {packing.to / path}: {_difference(found, data)}; a folder "
+                f"holds one packing of each split, all with the same classes: give the former "
                 f"flags, or another --to"
             )
 

@@ -1,4 +1,4 @@
-"""What a precompute run would take: disk, time, and when that pays. Writes nothing.
+"""What a precompute run would take: disk, time, and when that pays off. Writes nothing.
 
     python precompute/plan.py --split train --images data/imagenet --views 10
 
@@ -25,7 +25,7 @@ EXAMPLES = (
 def main() -> int:
     flags = make_parser(
         "Measures for about 15 seconds what a precompute run with the same flags would take: disk, "
-        "hours, and after how many epochs of training the cache has paid. Writes nothing.",
+        "hours, and after how many epochs of training the cache has paid off. Writes nothing.",
         EXAMPLES,
     ).parse_args()
     from precompute.plan_table import plan

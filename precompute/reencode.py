@@ -142,7 +142,8 @@ def _require_elsewhere(old: Cache, to: str) -> None:
     one, other = (root.resolve() if isinstance(root, Path) else root for root in roots)
     if one == other:
         raise InputError(
-            f"a conversion makes another cache: --cache and --to are both {to}; give another --to"
+            f"--cache and --to are both {to}, but a conversion makes another cache: give another "
+            f"--to"
         )
 
 
@@ -156,8 +157,8 @@ def _require_convertible(old: str, new: str) -> bool:
     pairs = {codec: SAME_BITS.get(codec, ()) + LOSSY.get(codec, ()) for codec in CODECS}
     allowed = ", ".join(f"{a} to {' or '.join(b)}" for a, b in pairs.items() if b)
     raise InputError(
-        f"a codec is made of one that holds more: {allowed}; got {old} to {new}; run "
-        f"precompute/run.py --codec {new}"
+        f"{old} cannot be converted to {new}, as a codec can only be made from one that holds more "
+        f"({allowed}): run precompute/run.py --codec {new}"
     )
 
 
@@ -168,8 +169,8 @@ def _require_same_version(old: Cache, to: str) -> None:
         there = read_manifest(open_files(to, split), split)
         if there.format_version != old.manifest.format_version:
             raise InputError(
-                f"a conversion keeps the version of the format: {old.where} has "
-                f"{old.manifest.format_version}, {to} has {there.format_version}; give another --to"
+                f"{to} has version {there.format_version} of the format and {old.where} has "
+                f"{old.manifest.format_version}, which a conversion keeps: give another --to"
             )
 
 
@@ -182,8 +183,7 @@ def _teachers_head(manifest: Manifest, weights: str | None) -> Head:
     head = Head(model.fc.weight.detach(), model.fc.bias.detach())
     if (digest := head_digest(head)) != facts.head_sha256:
         raise InputError(
-            f"the head must be that of the cached teacher: the cache was made with one of sha256 "
-            f"{facts.head_sha256[:12]}, {weights} has {digest[:12]}; give the same file with "
-            f"--weights"
+            f"{weights} does not hold the head of the cached teacher: its sha256 is {digest[:12]}, "
+            f"the cache was made with {facts.head_sha256[:12]}; give the same file with --weights"
         )
     return head

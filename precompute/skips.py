@@ -1,6 +1,6 @@
-"""Images that do not decode: whether a run goes past them, and when there are too many.
+"""Images that do not decode: whether a run goes on without them, and when there are too many.
 
-A handful of bad files among a million is usual, and --skip-bad goes past them; a source of which
+A handful of bad files among a million is usual, and --skip-bad leaves them out; a source of which
 one image in fifty does not decode is broken, and a cache of the rest is of no use.
 """
 
@@ -12,7 +12,7 @@ from shared.errors import InputError
 
 
 class Skips:
-    """Counts the images that one process goes past. InputError at one that is too many."""
+    """Counts the images that one process skips. InputError at one too many."""
 
     def __init__(self, share: float | None, samples: int, known: Iterable[int] = ()) -> None:
         """`share` of `samples`, those that this process is to do: None allows none at all.
@@ -42,16 +42,16 @@ class Skips:
         """Sample `index`, called `key`, of the source `where`."""
         if self.share is None:
             raise InputError(
-                f"every image must decode: {key} in {where} does not ({reason}); restore or remove "
-                f"it, or go on without it with --skip-bad"
+                f"{key} in {where} does not decode ({reason}): restore or remove it, or go on "
+                f"without it with --skip-bad"
             )
         self._bad.add(index)
         if len(self._bad) > self.share * self.samples:
             needed = math.ceil(1000 * len(self._bad) / self.samples) / 1000
             raise InputError(
-                f"at most {100 * self.share:g} % of the images may be bad: {len(self._bad):,} of "
-                f"{self.samples:,} in {where} are, the last one {key} ({reason}); restore them, or "
-                f"allow more with --skip-bad {min(1.0, 2 * needed):g}"
+                f"{len(self._bad):,} of the {self.samples:,} images in {where} do not decode, the "
+                f"last one {key} ({reason}), and at most {100 * self.share:g} % may be bad: "
+                f"restore them, or allow more with --skip-bad {min(1.0, 2 * needed):g}"
             )
 
 

@@ -23,8 +23,8 @@ EXAMPLES = (
 def make_parser() -> Parser:
     parser = Parser(
         "Checks the hash of every file of a cache, makes some of its views again and compares what "
-        "is stored with what the live teacher says. Exit code 0: all holds; 1: something does not, "
-        "with the reasons on stderr.",
+        "is stored with what the live teacher says. Exit code 0: all is well; 1: something is "
+        "not, with the reasons on stderr.",
         EXAMPLES,
     )
     add = parser.add_argument_group("cache").add_argument
@@ -35,8 +35,8 @@ def make_parser() -> Parser:
         type=int,
         default=64,
         metavar="N",
-        help="views to compare, in whole batches where the teacher used their statistics; 0: only "
-        "the files",
+        help="views to compare, in whole batches where the teacher used their statistics; 0: check "
+        "only the files",
     )
     add("--repair", action="store_true", help="make damaged blocks again, and nothing else")
     add = parser.add_argument_group("teacher and images").add_argument

@@ -14,7 +14,7 @@ ARCHITECTURES = {
 }
 
 STEMS = {
-    "imagenet": "7x7 convolution of stride 2, then max-pool: the one of torchvision's weights",
+    "imagenet": "7x7 convolution of stride 2, then max-pool: that of torchvision's weights",
     "cifar": "3x3 convolution of stride 1, no max-pool: for images of 32 px",
 }
 
@@ -27,8 +27,8 @@ FORMATS = {
 POLICIES = {
     "random-resized-crop": "a box of 8 to 100 % of the area, resized, flipped half the time",
     "pad-crop": "mirrored by 4 px at the edges, cropped, flipped half the time: CIFAR's",
-    "resize-center": "one view an image, torchvision's Resize(256) and CenterCrop(224): for val",
-    "center": "one view an image, a central square of source pixels: val of earlier versions",
+    "resize-center": "one view per image, torchvision's Resize(256) and CenterCrop(224): for val",
+    "center": "one view per image, a central square of source pixels: val of earlier versions",
 }
 
 VAL_POLICY = "resize-center"  # unless told otherwise, with a cache and without
@@ -57,10 +57,10 @@ STATISTICS = {
 TARGETS = {  # bytes of a view with codec half, ResNet-34 at 224 px: shared/targets/kinds.py
     "logits": "before softmax (2.0 kB), for KD",
     "channels": "mean of every channel of every stage (1.9 kB), for CD",
-    "embedding": "what the last layer reads (1.0 kB; none where channels are kept)",
-    "attention3, ...": "of a stage: mean of squares over the channels (392 bytes for stage 3), for "
-    "AT; attention: of all stages",
-    "grid4": "last stage in 4 x 4 cells, mean and deviation (33 kB)",
+    "embedding": "what the last layer reads (1.0 kB; nothing where channels are kept)",
+    "attention3, ...": "mean of squares over the channels of a stage (392 bytes for stage 3), for "
+    "AT; attention: all stages",
+    "grid4": "mean and deviation of the last stage in 4 x 4 cells (33 kB)",
     "map4, ...": "the whole output of a stage (50 kB for stage 4, 401 for stage 1), for FitNets",
 }
 
@@ -69,7 +69,7 @@ STUDENT_PRECISIONS = ("fp32", "bf16", "fp16")
 
 TEACHERS = {
     "cached": "targets come from the cache",
-    "live": "the cache's views, but the teacher runs at every step: to compare",
+    "live": "the cache's views, but the teacher runs at every step, to compare",
     "none": "plain training; needs no cache",
 }
 

@@ -27,8 +27,8 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
         make_current(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"--device must be one that torch can use here: {name} is not "
-            f"({str(error).splitlines()[0]}); leave it out to take the best there is"
+            f"--device {name} cannot be used here ({str(error).splitlines()[0]}): leave it out to "
+            f"take the best there is"
         ) from error
     return device
 

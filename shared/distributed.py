@@ -33,7 +33,7 @@ class World:
 
 
 def read_world() -> World:
-    """From RANK, WORLD_SIZE and LOCAL_RANK. InputError where they are no ranks."""
+    """From RANK, WORLD_SIZE and LOCAL_RANK. InputError where they are not ranks."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     found = [os.environ.get(name) for name in names]
     if found[1] is None:

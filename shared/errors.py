@@ -22,8 +22,8 @@ class InputError(ValueError):
 
 
 class StorageError(Exception):
-    """The storage failed; one line. No InputError, because it says nothing about what is stored:
-    who takes an InputError for a damaged block must not take an outage for one."""
+    """The storage failed; one line. Not an InputError, which callers may take for a damaged block:
+    an outage says nothing about what is stored."""
 
 
 class BadImage(ValueError):
@@ -32,7 +32,7 @@ class BadImage(ValueError):
 
 def printable(text: str) -> str:
     """In one line that a terminal shows as it is: names may hold control characters, newlines and
-    bytes that are no UTF-8. Those become \\n, \\x1b, \\udcff."""
+    bytes that are not UTF-8. Those become \\n, \\x1b, \\udcff."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -48,7 +48,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     threading.excepthook = _told_by_main_thread
     sys.unraisablehook = _told_once
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # a name that is not UTF-8 must not end a run
             stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     _end_with(code)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 AGAIN = "nothing that was finished is lost: start the same command again"
 LESS = "with fewer --workers or a smaller --batch-size"
 WORKER_LOST = (
-    f"a loader worker was killed or ended, mostly for lack of memory or of open files: {AGAIN} "
+    f"a loader worker was killed or ended, most likely for lack of memory or open files: {AGAIN} "
     f"{LESS}"
 )
 SHM_FULL = (
@@ -87,7 +87,7 @@ def _line(error: BaseException) -> str | None:
             f"(ulimit -u) or fewer --workers"
         )
     if number in (errno.ENOSPC, errno.EROFS):
-        what = "make room" if number == errno.ENOSPC else "give it the rights to that file"
+        what = "make room" if number == errno.ENOSPC else "allow access to that file"
         return f"a file cannot be used ({first}): {AGAIN} after you {what}"
     return None
 

@@ -21,7 +21,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """A command that was asked to stop does so; no Exception, so that nothing takes it for one."""
+    """Raised where a command was asked to stop. Not an Exception, so that no handler takes it for
+    one."""
 
     def __init__(self, number: int, note: str = "") -> None:
         super().__init__(number, note)
@@ -35,7 +36,7 @@ class Stopped(BaseException):
 def told(number: int, note: str = "") -> str:
     """One line for the user."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    return f"stopped by {name}: {note and f'{note}; '}the same command goes on where it stood"
+    return f"stopped by {name}: {note and f'{note}; '}the same command resumes where it stopped"
 
 
 def obey_signals() -> None:

@@ -373,7 +373,7 @@ def require_not_verified(world: World, cache: Path) -> None:
     done = run("precompute/verify.py", "--cache", cache, check=False)
     assert done.returncode == 1, (done.stdout, done.stderr)
     assert "integrity: 4 of 4 blocks intact" in done.stdout
-    assert "FAILED: cached equals live: channels, stage 3 differs in" in done.stderr
+    assert "FAILED: channels, stage 3 in the cache differs from the live teacher in" in done.stderr
 
 
 def test_repair_makes_the_same_bytes(world: World, tmp_path: Path) -> None:
@@ -430,10 +430,11 @@ def test_the_default_block_holds_whole_batches(world: World, real: Path, tmp_pat
                                 "sorted by class; use --format webdataset",)),
         (("--batch-size", 128), ("--batch-size must be 256 with --teacher-statistics batch",
                                  "got 128; leave it out")),
-        (("--block", 300), ("must hold whole batches of 256: got 300 samples a block; use "
+        (("--block", 300), ("blocks of 300 samples do not hold whole batches of 256; use "
                             "--block 512",)),
         (("--block", 256, "--limit", 310), ("the last block of 310 samples in blocks of 256 would "
-                                            "hold 54; use --block 512",)),
+                                            "hold 54, and a batch must hold 64 or "
+                                            "more; use --block 512",)),
         (("--limit", 63), ("needs 64 images or more", "has 63 in this split",
                            "use --teacher-statistics eval")),
     ],
@@ -448,7 +449,7 @@ def test_what_cannot_be_is_refused(
 
 def test_the_two_are_never_mixed(world: World, tmp_path: Path) -> None:
     done = world.precompute(world.whole, "--teacher-statistics", "eval")
-    require_refused(done, 'has statistics "batch", this run asks for "eval"')
+    require_refused(done, 'was made with statistics "batch" and this run asks for "eval"')
     require_done(world.precompute(tmp_path, "--teacher-statistics", "eval", "--block", 50))
     text = (tmp_path / "train/manifest.json").read_text()
     assert "statistics" not in text and "teacher_batch" not in text
@@ -457,7 +458,9 @@ def test_the_two_are_never_mixed(world: World, tmp_path: Path) -> None:
         for folder in (tmp_path, world.whole)
     )
     assert np.abs(eval_targets - targets).max() > 0.05
-    require_refused(world.precompute(tmp_path), 'has statistics "eval", this run asks for "batch"')
+    require_refused(
+        world.precompute(tmp_path), 'was made with statistics "eval" and this run asks for "batch"'
+    )
 
 
 # ---- what else meets such a cache

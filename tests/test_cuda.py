@@ -327,7 +327,7 @@ def test_fp16_on_the_gpu_that_was_named(made: Made, whole: Path, tmp_path: Path)
 
 def test_a_gpu_that_is_not_there(made: Made, tmp_path: Path) -> None:
     done = run_train(*made.flags(), "--device", "cuda:99", "--out", tmp_path / "run", check=False)
-    require_refused(done, "--device must be one that torch can use here: cuda:99 is not")
+    require_refused(done, "--device cuda:99 cannot be used here (")
 
 
 def test_view_shards(made: Made, tmp_path: Path) -> None:

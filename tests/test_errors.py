@@ -85,15 +85,18 @@ def spare(world: World, tmp_path: Path) -> World:
     [
         (("--images", "nowhere"), ["--images must be a folder", "got nowhere: no such folder"]),
         (("--split", "test"), ["--split must be a folder in", "got test: found train, val"]),
-        (("--weights", "nowhere.pt"), ["--weights must be a file for cifar_resnet20: got", "path"]),
+        (
+            ("--weights", "nowhere.pt"),
+            ["--weights must be a file for cifar_resnet20: there is no 'nowhere.pt'; check"],
+        ),
         (("--stem", "imagenet"), ["--stem must be cifar for cifar_resnet20: got imagenet; leave"]),
         (
             ("--teacher", "resnet18", "--stem", "cifar"),
-            ["weights must fit resnet18 with stem cifar and 5 classes", "conv1"],
+            ["does not fit resnet18 with stem cifar and 5 classes: it differs in ", "conv1"],
         ),
         (
             ("--teacher", "cifar_resnet32"),
-            ["weights must fit cifar_resnet32", "layer1.3.conv1.weight is absent"],
+            ["does not fit cifar_resnet32 with ", "layer1.3.conv1.weight is absent"],
         ),
         (("--views", 0), ["--views must be 1 or more: got 0"]),
         (("--batch-size", 0), ["--batch-size must be 1 or more: got 0"]),
@@ -105,10 +108,10 @@ def spare(world: World, tmp_path: Path) -> World:
         (("--seed", 2**63), ["--seed must be 0 or more and below 2^63: got 9223372036854775808"]),
         (("--workers", -1), ["--workers must be 0 or more: got -1"]),
         *(
-            (("--policy", policy), [f"the policy {policy} has one view an image: got --views 2"])
+            (("--policy", policy), [f"--views 2 does not fit the policy {policy}, which has "])
             for policy in ("center", "resize-center")
         ),
-        (("--device", "nonsense"), ["--device must be one that torch can use here: nonsense is"]),
+        (("--device", "nonsense"), ["--device nonsense cannot be used here ("]),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -124,7 +127,7 @@ def test_weights_of_another_number_of_classes(world: World, tmp_path: Path) -> N
     done = world.precompute("--weights", world.folder / "three.pt", "--cache", tmp_path / "cache")
     require_refused(
         done,
-        "weights must fit cifar_resnet20 with stem cifar and 5 classes",
+        "does not fit cifar_resnet20 with stem cifar and 5 classes",
         "differs in 2 entries, first fc.weight is (3, 64) there and (5, 64) here",
         "give the architecture, stem and data that the weights were trained with",
     )
@@ -137,7 +140,7 @@ def test_weights_that_are_no_state_dict(world: World, tmp_path: Path) -> None:
         done = world.precompute(
             *("--weights", tmp_path / "weights.pt", "--cache", tmp_path / "cache")
         )
-        require_refused(done, "weights.pt is no file of weights: it does not load with", "save")
+        require_refused(done, "weights.pt is not a file of weights: it does not load with", "save")
     assert list(snapshot(tmp_path)) == ["weights.pt"]
 
 
@@ -148,19 +151,21 @@ def test_folders_without_images(world: World, tmp_path: Path) -> None:
     require_refused(done, "--split must be a folder in", "got train: found no folders")
     (images / "train").mkdir()
     done = world.precompute("--images", images, "--cache", cache)
-    require_refused(done, "holds <class>/<name> ending in .jpg", f"got no images in {images}/train")
+    require_refused(
+        done, "holds <class>/<name> ending in .jpg", f"there are no images in {images}/train"
+    )
     shutil.copytree(world.images / "train" / "class0", images / "train" / "class0")
     (images / "train" / "class1").mkdir()
     (images / "train" / "class1" / "notes.txt").write_text("no image")
     done = world.precompute("--images", images, "--cache", cache)
-    require_refused(done, f"got 1 of 2 classes without images in {images}/train: class1")
+    require_refused(done, f"1 of 2 classes in {images}/train have no images: class1")
     assert not cache.exists()
 
 
 def test_a_file_where_the_cache_should_be(world: World, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("mine")
     done = world.precompute("--cache", tmp_path / "cache")
-    require_refused(done, f"folder must be writable: {tmp_path}/cache/train", "Not a directory")
+    require_refused(done, f"{tmp_path}/cache/train", "cannot be written: Not a directory")
     assert snapshot(tmp_path) == {"cache": b"mine"}
     require_refused(
         world.train(tmp_path / "out", "--cache", tmp_path / "cache"),
@@ -193,7 +198,7 @@ def test_an_image_that_does_not_decode_is_named(world: World, tmp_path: Path) ->
     for key, reason in spoil(images).items():
         done = world.precompute("--images", images, "--cache", cache)
         require_refused(
-            done, f"every image must decode: {key} in {images}", reason, "restore", "--skip-bad"
+            done, f"{key} in {images} does not decode (", reason, "restore", "--skip-bad"
         )
         shutil.copy(world.images / "train" / key, images / "train" / key)
         shutil.rmtree(cache)  # it was made for a source with the bad image in it
@@ -207,7 +212,7 @@ def test_blocks_before_a_bad_image_are_kept(spare: World) -> None:
     bad = spare.images / "train" / "class4" / "003.jpg"
     sound = bad.read_bytes()
     bad.write_bytes(b"?" * len(sound))  # as many bytes, so that the listing stays the same
-    require_refused(spare.precompute(), "every image must decode: class4/003.jpg")
+    require_refused(spare.precompute(), "class4/003.jpg in ", " does not decode (")
     cache = open_cache(spare.cache, "train")
     assert [unit for unit in cache.units() if cache.is_done(*unit)] == [(0, 0), (0, 1)]
     bad.write_bytes(sound)
@@ -286,7 +291,7 @@ def test_a_cache_is_never_mixed(
     done = world.precompute(*flags)
     require_refused(
         done,
-        f"a cache is never mixed: {world.cache}/train has {fact} {there}, this run asks for {here}",
+        f"the cache {world.cache}/train was made with {fact} {there} and this run asks for {here}",
         "give the same, or another --cache",
     )
     assert snapshot(world.cache) == before
@@ -296,7 +301,9 @@ def test_a_cache_of_another_teacher(world: World) -> None:
     before = snapshot(world.cache)
     done = world.precompute("--weights", world.folder / "other.pt")
     mine = open_cache(world.cache, "train").manifest.teacher.sha256
-    require_refused(done, f'{world.cache}/train has teacher sha256 "{mine}", this run asks for "')
+    require_refused(
+        done, f'{world.cache}/train was made with teacher sha256 "{mine}" and this run asks for "'
+    )
     assert snapshot(world.cache) == before
 
 
@@ -309,17 +316,17 @@ def test_a_cache_of_other_images(
     samples = {add_image: 21, remove_image: 19, grow_image: 20}[change]
     mine = open_cache(spare.cache, "train").manifest.source.digest
     if samples == 20:
-        named = f'source digest "{mine}", this run asks for "'
+        named = f'source digest "{mine}" and this run asks for "'
     else:
-        named = f"source samples 20, this run asks for {samples}"
-    require_refused(spare.precompute(), "a cache is never mixed", named)
+        named = f"source samples 20 and this run asks for {samples}"
+    require_refused(spare.precompute(), f"the cache {spare.cache}/train was made with ", named)
     verify = ("precompute/verify.py", "--cache", spare.cache, "--images", spare.images)
     for done in (spare.train(tmp_path / "out"), run(*verify, check=False)):
         require_refused(
             done,
-            f"a cache is used with the images it was made from: {spare.cache}/train was made from "
-            f"20 images of {world.images} (digest {mine[:12]})",
-            f"{spare.images} now lists {min(samples, 20)} (digest ",
+            f"{spare.images} does not hold the images that {spare.cache}/train was made from: ",
+            f"it lists {min(samples, 20)} now (digest ",
+            f"the cache was made from 20 of {world.images} (digest {mine[:12]})",
             "give the same images, or another --cache",
         )
     assert snapshot(spare.cache) == before and not (tmp_path / "out").exists()
@@ -332,8 +339,8 @@ def test_an_image_replaced_by_another_of_the_same_size(spare: World, tmp_path: P
     turn_upside_down(path)
     require_refused(
         spare.train(tmp_path / "out"),
-        "the student must see the pixels that the teacher saw: view 0 of class0/000.jpg differs",
-        "the image changed, or this machine decodes or resizes otherwise",
+        "view 0 of class0/000.jpg does not have the pixels that the teacher saw",
+        "the image has changed, or this machine decodes or resizes differently",
     )
     assert snapshot(spare.cache) == before and not (tmp_path / "out").exists()
 
@@ -353,7 +360,7 @@ def test_a_missing_view(spare: World, tmp_path: Path) -> None:
     (spare.cache / "train/receipts/v0001-b000002.json").unlink()
     require_refused(
         spare.train(tmp_path / "out"),
-        f"a cache is used when complete: {spare.cache}/train lacks block 2 of view 1",
+        f"the cache {spare.cache}/train is incomplete: block 2 of view 1 is missing; ",
         "run the same precompute/run.py command again, it makes what is missing",
     )
     assert not (tmp_path / "out").exists()
@@ -380,8 +387,8 @@ def test_a_damaged_block_is_refused_and_made_anew(
     damage(path)
     require_refused(
         spare.train(tmp_path / "out"),
-        f"a block's files have the hashes of its receipt: {path} has ",
-        "it is damaged: run the same precompute/run.py command again, ",
+        f"{path} is damaged: it has ",
+        "; run the same precompute/run.py command again",
     )
     assert "5 of 6 blocks are there" in spare.precompute(check=True).stdout
     assert snapshot(spare.cache) == whole
@@ -389,7 +396,9 @@ def test_a_damaged_block_is_refused_and_made_anew(
 
 def test_epochs_before_a_damaged_view_are_kept(spare: World, tmp_path: Path) -> None:
     flip_bit(spare.cache / "train/targets.zarr/channels/c/1/1/0")
-    require_refused(spare.train(tmp_path / "out", "--epochs", 2), "channels/c/1/1/0 has ")
+    require_refused(
+        spare.train(tmp_path / "out", "--epochs", 2), "channels/c/1/1/0 is damaged: it has "
+    )
     assert [record["epoch"] for record in read_metrics(tmp_path / "out")] == [0, 0]
     spare.precompute(check=True)
     done = spare.train(tmp_path / "out", "--epochs", 2, check=True)
@@ -404,18 +413,20 @@ def test_a_damaged_receipt_and_manifest(spare: World, tmp_path: Path) -> None:
         receipt.write_bytes(content)
         require_refused(
             spare.train(tmp_path / "out"),
-            "a receipt is JSON that this code wrote: ",
             "receipts/v0000-b000000.json is damaged (",
-            "); run the same precompute/run.py command again",
+            "): run the same precompute/run.py command again",
         )
         spare.precompute(check=True)
         assert snapshot(spare.cache) == whole
     manifest = spare.cache / "train/manifest.json"
     facts = json.loads(manifest.read_text())
     for changed, rule in (
-        ("{", "a cache starts with a manifest in JSON"),
-        (json.dumps({**facts, "format_version": 99}), "caches of format versions 1 to 2"),
-        (json.dumps({**facts, "seed": 1}), "a manifest is never edited"),
+        ("{", "is not a manifest in JSON"),
+        (
+            json.dumps({**facts, "format_version": 99}),
+            "has format version '99', and this code reads 1 to 2: ",
+        ),
+        (json.dumps({**facts, "seed": 1}), " was edited or is damaged ("),
     ):
         manifest.write_text(changed)
         require_refused(spare.train(tmp_path / "out"), rule, f"{spare.cache}/train/manifest.json")
@@ -429,8 +440,8 @@ def test_a_recipe_that_needs_logits_from_a_cache_without_them(spare: World, tmp_
     shutil.rmtree(spare.cache / "train/targets.zarr/logits")
     require_refused(
         spare.train(tmp_path / "kd", "--recipe", KD),
-        f"recipe {KD} needs logits, and {spare.cache}/train has lost it",
-        "run precompute/run.py again, or choose a recipe that does without",
+        f"recipe {KD} needs logits, which is missing from {spare.cache}/train",
+        "run precompute/run.py again, or choose a recipe that does not need it",
     )
     assert not (tmp_path / "kd").exists()
     spare.train(tmp_path / "cd", "--recipe", CD, check=True)
@@ -459,7 +470,7 @@ def test_a_recipe_that_needs_logits_from_a_cache_without_them(spare: World, tmp_
         (("--lr", "nan"), ["--lr must be above 0: got nan"]),
         (("--seed", -1), ["--seed must be 0 or more and below 2^63: got -1"]),
         (("--workers", -1), ["--workers must be 0 or more: got -1"]),
-        (("--device", "nonsense"), ["--device must be one that torch can use here: nonsense is"]),
+        (("--device", "nonsense"), ["--device nonsense cannot be used here ("]),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -488,15 +499,15 @@ def test_a_live_teacher_with_other_weights(world: World, tmp_path: Path) -> None
     mine = open_cache(world.cache, "train").manifest.teacher.sha256
     require_refused(
         world.train(tmp_path / "out", "--teacher", "live", "--weights", other),
-        f"the live teacher must be the cached one: the cache was made with weights of sha256 "
-        f"{mine[:12]}, {other} has ",
+        f"{other} is not the cached teacher: its sha256 is ",
+        f"the cache was made with weights of {mine[:12]}; ",
         "give the same file with --weights",
     )
     require_refused(
         world.train(
             *(tmp_path / "out", "--teacher", "live", "--weights", world.folder / "three.pt")
         ),
-        "weights must fit cifar_resnet20 with stem cifar and 5 classes",
+        "does not fit cifar_resnet20 with stem cifar and 5 classes",
     )
     assert snapshot(tmp_path) == {}
 
@@ -504,7 +515,9 @@ def test_a_live_teacher_with_other_weights(world: World, tmp_path: Path) -> None
 def test_a_val_split_that_does_not_fit(spare: World, tmp_path: Path) -> None:
     shutil.rmtree(spare.images / "val" / "class3")
     done = spare.train(tmp_path / "out")
-    require_refused(done, "train and val must have the same classes", "has 5 and 4, or other names")
+    require_refused(
+        done, f"train and val of {spare.images} have different classes: 5 and 4, or other names"
+    )
     shutil.rmtree(spare.images / "val")
     require_refused(
         spare.train(tmp_path / "out"),
@@ -515,7 +528,7 @@ def test_a_val_split_that_does_not_fit(spare: World, tmp_path: Path) -> None:
 
 def test_a_file_where_the_run_should_be(world: World, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    require_refused(world.train(tmp_path / "out"), f"{tmp_path}/out", "must be writable")
+    require_refused(world.train(tmp_path / "out"), f"{tmp_path}/out", "cannot be written: ")
     assert snapshot(tmp_path) == {"out": b"mine"}
 
 
@@ -549,7 +562,7 @@ def test_a_report_on_what_is_no_run(world: World, tmp_path: Path) -> None:
     require_refused(report(tmp_path / "run", nowhere), f"{nowhere} is not a run folder: ")
     for name in ("metrics.jsonl", "done"):
         (tmp_path / "run" / name).unlink()
-    require_refused(report(tmp_path / "run"), "a report is about finished epochs", "has none")
+    require_refused(report(tmp_path / "run"), f"{tmp_path}/run has no finished epochs to report")
     (tmp_path / "run" / "run.json").write_text("{")
     require_refused(report(tmp_path / "run"), "its run.json is not one that train/run.py wrote (")
     assert not (tmp_path / "new").exists()

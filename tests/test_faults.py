@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up(
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True)
     process.signal(GO)
     done = process.wait()
-    require_refused(done, "an output folder must be writable", "No space left on device")
+    require_refused(done, "cannot be written: No space left on device")
     finished = open_cache(cache, "train")
     there = [unit for unit in finished.units() if finished.is_done(*unit)]
     receipts = list(cache.glob("train/receipts/*.json"))
@@ -147,7 +147,7 @@ def test_too_little_space_is_refused_before_the_teacher_runs(
     inputs: tuple[object, ...], small_disk: Path
 ) -> None:
     done = run_precompute(*inputs, "--cache", small_disk / "cache", check=False)
-    require_refused(done, "the disk must have room for the cache", "are free")
+    require_refused(done, "the disk has no room for the cache", "are free")
     assert not list(small_disk.glob("cache/train/receipts/*"))
 
 

@@ -107,9 +107,9 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
         (("std",), [1, 1, 0], "std[2] must be a number above 0, at most 1000: got 0"),
         (("mean",), [0.5, 0.5], "mean must be a list of 3: got a list of 2"),
         (("converted_from",), "half", "converted_from must be empty for codec half: got half"),
-        (("statistics",), "batch", "teacher_batch must be there where statistics are batch, and"),
+        (("statistics",), "batch", "teacher_batch must be given with the statistics batch, and"),
         (("statistics",), "eval", "statistics must be batch: got 'eval'"),
-        (("teacher_batch",), 4, "only there: got 4 with eval"),
+        (("teacher_batch",), 4, "only then: got 4 with eval"),
         (("cache_id",), "0" * 12, "cache_id must be "),
         (("versions",), {"python": 3}, "versions['python'] must be a text"),
     ],
@@ -117,20 +117,24 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
 def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> None:
     data = seal(changed(unseal(make_manifest().to_json()), at, value, "set"))
     text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
-    assert text is not None and "/some/manifest.json does not (" in text and part in text
+    assert (
+        text is not None
+        and "manifest /some/manifest.json holds facts that this code cannot use (" in text
+        and part in text
+    )
 
 
 @pytest.mark.parametrize(
     ("at", "value", "part"),
     [
         (("teacher_batch",), 1, "teacher_batch must be a whole number, 2 to 1,000,000: got 1"),
-        (("teacher_batch",), 3, "a block must hold whole batches of 3: got 8 samples a block"),
-        (("block",), 6, "a block must hold whole batches of 4: got 6 samples a block"),
+        (("teacher_batch",), 3, "blocks of 8 samples do not hold whole batches of 3"),
+        (("block",), 6, "blocks of 6 samples do not hold whole batches of 4"),
         (
             ("source", "samples"),
             17,
-            "a batch must hold 2 samples or more: the last block of 17 samples in blocks of 8 "
-            "would hold 1",
+            "the last block of 17 samples in blocks of 8 would hold 1, and a batch must hold 2 or "
+            "more",
         ),
         (("source", "samples"), 1, "would hold 1"),
         (("format_version",), 1, "is not a field of this version"),
@@ -145,16 +149,16 @@ def test_batches_must_fit_the_blocks(at: Any, value: Any, part: str) -> None:
 @pytest.mark.parametrize(
     ("at", "value", "part"),
     [
-        (("targets",), ["channels", "logits"], "targets must be of logits, channels: got"),
-        (("targets",), ["logits", "logits"], "targets must be of logits, channels: got"),
-        (("targets",), ["embedding"], "targets must be of logits, channels: got"),
+        (("targets",), ["channels", "logits"], "targets must be among logits, channels, in "),
+        (("targets",), ["logits", "logits"], "targets must be among logits, channels, in "),
+        (("targets",), ["embedding"], "targets must be among logits, channels, in "),
         (("targets",), ["logits"] * 3, "targets must be a list of 0 to 2: got a list of 3"),
         (("added", "mood"), [4], "there is no kind of targets called 'mood'"),
         (("added", "attention0"), [4], "there is no kind of targets called 'attention0'"),
-        (("added", "channels"), [14], "added must be other kinds than targets: channels is in"),
+        (("added", "channels"), [14], "channels is both in targets and in added"),
         (("added", "map1"), [0], "added['map1'][0] must be a whole number, 1 to 10,000,000: got 0"),
         (("added", "map1"), [], "added['map1'] must be a list of 1 to 4: got a list of 0"),
-        (("added", "map1"), [10**4] * 3, "added.map1 must be of 10,000,000 numbers at most"),
+        (("added", "map1"), [10**4] * 3, "added.map1 must have at most 10,000,000 numbers"),
         (("format_version",), 1, "is not a field of this version"),
     ],
 )
@@ -169,13 +173,13 @@ def test_kinds_must_be_known_and_each_in_one_place(at: Any, value: Any, part: st
 def test_batches_in_the_order_of_the_source_are_refused() -> None:
     facts = {**unseal(batch_manifest().to_json()), "format": "zarr", "order": "source"}
     text = refusal(lambda: Manifest.from_json(seal(facts), "here"))
-    assert text is not None and "order must be permuted where statistics are batch: got" in text
+    assert text is not None and "order must be permuted with the statistics batch: got" in text
 
 
 @pytest.mark.parametrize("data", RAW, ids=lambda data: repr(data[:12]))
 def test_json_is_bounded_in_depth_and_numbers(data: bytes) -> None:
     text = refusal(lambda: Manifest.from_json(data, "here"))
-    assert text is not None and "starts with a manifest in JSON: here does not hold one" in text
+    assert text is not None and "here is not a manifest in JSON (" in text
     with pytest.raises(ValueError) as caught:
         Receipt.from_json(data)
     assert type(caught.value) is not InputError and "\n" not in str(caught.value)

@@ -218,23 +218,33 @@ EXTENSION_RULE = (
             {"train/a.jpg": b""},
             "train",
             None,
-            "images outside class folders need their labels beside {root}/train: found none of "
-            "train.csv, LOC_train_solution.csv",
+            "{root}/train holds images outside class folders and no labels beside it: found none "
+            "of train.csv, LOC_train_solution.csv",
         ),
-        ({"train/a.gif": b""}, "train", None, EXTENSION_RULE + "; got no images in {root}/train"),
-        ({"train/a/a.gif": b""}, "train", None, EXTENSION_RULE + "; got no images in {root}/train"),
+        (
+            {"train/a.gif": b""},
+            "train",
+            None,
+            "there are no images in {root}/train: " + EXTENSION_RULE,
+        ),
+        (
+            {"train/a/a.gif": b""},
+            "train",
+            None,
+            "there are no images in {root}/train: " + EXTENSION_RULE,
+        ),
         (
             {**FILES, "train/ant/a.txt": b"", "train/bee/.b.jpg": b""},
             "train",
             None,
-            EXTENSION_RULE + "; got 2 of 5 classes without images in {root}/train: ant, bee",
+            "2 of 5 classes in {root}/train have no images: ant, bee; " + EXTENSION_RULE,
         ),
         (
             {**FILES, **{f"train/x{i}/a.txt": b"" for i in range(7)}},
             "train",
             None,
-            EXTENSION_RULE
-            + "; got 7 of 10 classes without images in {root}/train: x0, x1, x2, x3, x4, ...",
+            "7 of 10 classes in {root}/train have no images: x0, x1, x2, x3, x4, ...; "
+            + EXTENSION_RULE,
         ),
         (FILES, "train", 0, "--limit must be at least 1, got 0"),
     ],
@@ -445,7 +455,7 @@ def test_something_else_in_the_place_of_digits(
     with pytest.raises(InputError) as caught:
         write_digits(root)
     assert str(caught.value) == (
-        f"{root} must hold the 1797 images of the built-in digits, got {found}: "
+        f"{root} does not hold the 1797 images of the built-in digits, but {found}: "
         "remove this folder and it is written again"
     )
     assert contents(root) == files

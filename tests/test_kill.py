@@ -116,7 +116,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path, inputs: tuple[obje
     (line,) = done.stderr.splitlines()
     kept = r"finished blocks are kept, \d+ images of the open one are not"
     assert re.fullmatch(
-        rf"stopped by Ctrl-C: {kept}; the same command goes on where it stood", line
+        rf"stopped by Ctrl-C: {kept}; the same command resumes where it stopped", line
     )
     process.require_none_left()
     there = num_files(receipts)

@@ -429,9 +429,9 @@ def test_channel_distillation_refuses_other_stages(
     with pytest.raises(ValueError) as error:
         loss(student, batch)
     assert str(error.value) == (
-        "channel distillation needs the teacher's stages and channels from the student's "
-        f"connectors, got (samples, channels) {got}, stages side by side, from the teacher: "
-        "build the student for this teacher"
+        "the student's connectors do not fit the teacher's stages and channels: got (samples, "
+        f"channels) {got}, stages side by side, from the teacher; build the student for this "
+        "teacher"
     )
 
 
@@ -444,7 +444,7 @@ def test_kd_refuses_other_classes(kind: Callable, classes: int) -> None:
     with pytest.raises(ValueError) as error:
         kind()(StudentOutputs(torch.zeros(2, 10), ()), batch)
     assert str(error.value) == (
-        "distillation needs the same classes on both sides, got (samples, classes) (2, 10) from "
-        f"the student and (2, {classes}) from the teacher: build the student for the classes of "
+        "student and teacher have different classes: got (samples, classes) (2, 10) from "
+        f"the student and (2, {classes}) from the teacher; build the student for the classes of "
         "this teacher"
     )

@@ -176,8 +176,8 @@ def test_view_shards_end_an_epoch_with_the_same_processes(caches: Path, tmp_path
     (process,) = launch(caches, "shards", tmp_path, "--workers", 0)
     require_refused(
         process.wait(),
-        "an epoch of view shards ends with the processes and workers that it was begun with",
-        "1 processes with 2 workers then, 1 processes with 0 workers now",
+        "of view shards was begun with 1 processes with 2 workers, and this run has 1 processes "
+        "with 0 workers: ",
     )
     assert (tmp_path / "last.pt").read_bytes() == before
 

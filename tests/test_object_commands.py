@@ -102,7 +102,9 @@ def test_the_store_dies_under_precompute(
         proxy.reset()
         proxy.dies_at, proxy.torn = dies_at, torn
         done = run_on_s3(proxy, "precompute/run.py", *job, "--cache", url, check=False)
-        require_refused(done, "the store must answer", url, "failed 6 times", "same command again")
+        require_refused(
+            done, "the store does not answer", url, "failed 6 times", "same command again"
+        )
         counts.append(require_sound(server, url))
     assert counts[0] == 0 and sorted(counts) == counts and 0 < counts[-1] < 6, counts
     proxy.reset()
@@ -131,7 +133,7 @@ def test_the_store_dies_under_training(
 
     proxy.faults.append(Fault("status", 500, ALWAYS, wants=second_view))
     done = run_on_s3(proxy, "train/run.py", *flags, check=False)
-    require_refused(done, "error: the store must answer", url)
+    require_refused(done, "error: the store does not answer", url)
 
 
 # Slow: real waits, real kills, large objects
@@ -170,5 +172,5 @@ def test_a_broken_store_ends_a_command_within_two_minutes(
     started = time.monotonic()
     flags = (*job, "--cache", new_url())
     done = run("precompute/run.py", *flags, check=False, **environment(proxy.url))
-    require_refused(done, "the store must answer")
+    require_refused(done, "the store does not answer")
     assert 7 < time.monotonic() - started < 120

@@ -72,7 +72,7 @@ def test_a_lasting_fault_is_one_line(
     proxy.faults.append(fault)
     with pytest.raises(StorageError) as caught:
         attempt(open_files(s3, "train"), operation)
-    line = rf"the store must answer: {s3}/train/\S+ failed 6 times in \d+ s, last with {text}; "
+    line = rf"the store does not answer: {s3}/train/\S+ failed 6 times in \d+ s, last with {text}; "
     line += "nothing that was finished is lost: check network, endpoint and store, then start "
     assert_line(caught.value, line + "the same command again")
     # Neither s3fs nor botocore tries again beneath us. aiohttp does, once and at once, where it has
@@ -121,7 +121,7 @@ def test_not_found_is_not_tried_again(s3: str, proxy: FaultProxy) -> None:
         files.read("receipts/none")
     assert len(proxy.requests) == 2  # an object of that name, a folder of that name
     with pytest.raises(
-        InputError, match="bucket of a cache must exist: s3://none/x/train/a cannot"
+        InputError, match="s3://none/x/train/a cannot be written, as there is no such bucket"
     ):
         open_files("s3://none/x", "train").write("a", b"")
     assert not open_files("s3://none/x", "train").exists("a")

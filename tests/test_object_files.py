@@ -149,7 +149,7 @@ def test_locations(tmp_path: Path) -> None:
             open_files(location, "val")
     with pytest.raises(
         InputError,
-        match=r"^a URL is opened by its .* there is none for tape://x: Protocol not kn.*: tape;",
+        match=r"^there is no fsspec driver for tape://x: Protocol not kn.*: tape;",
     ):
         open_files("tape://x", "val")
 
@@ -160,8 +160,7 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as caught:
         open_files("s3://bucket/cache", "train")
     assert str(caught.value) == (
-        "a URL is opened by its fsspec driver: that of s3:// is not installed (Install s3fs to "
-        "access S3); pip install s3fs"
+        "the fsspec driver for s3:// is not installed (Install s3fs to access S3): pip install s3fs"
     )
 
 

@@ -141,7 +141,7 @@ def test_bad_images(root: Path, tmp_path: Path) -> None:
     done = run(PACK, *flags(bad, tmp_path / "to"), check=False)
     require_refused(done, "class0/002.jpg in ", " does not decode (", "--skip-bad")
     done = run(PACK, *flags(bad, tmp_path / "to"), "--skip-bad", check=False)
-    require_refused(done, "at most 1 % of the images may be bad: 1 of 20", "--skip-bad 0.1")
+    require_refused(done, "1 of the 20 images in ", "at most 1 % may be bad", "--skip-bad 0.1")
     done = run(PACK, *flags(bad, tmp_path / "to"), "--skip-bad", 0.2)
     assert "17 images in 5 tars" in done.stdout and "3 images skipped" in done.stdout
     assert "  skipped class1/002.jpg: " in done.stdout
@@ -157,7 +157,7 @@ def test_other_settings_are_refused(root: Path, packed: Path) -> None:
     require_refused(
         done,
         f"other settings are in {packed}/.pack/train.json: ",
-        '"quality": 90, now "quality": 91; give the former flags, or another --to',
+        '"quality": 90, now "quality": 91; a folder holds one packing of ',
     )
     assert snapshot(packed) == before
 
@@ -185,7 +185,9 @@ def test_names_must_differ(root: Path, tmp_path: Path) -> None:
     for name in ("x.y.jpg", "x_y.png"):
         (folder / name).write_bytes(data)
     done = run(PACK, *flags(tmp_path / "images", tmp_path / "to"), check=False)
-    require_refused(done, "got a/x.y.jpg and a/x_y.png in ", "; rename one")
+    require_refused(
+        done, "a/x.y.jpg and a/x_y.png in ", " would both be packed as a/x_y, ", ": rename one"
+    )
     for path in folder.iterdir():
         path.unlink()
     (folder / f"{'x' * 240}.jpg").write_bytes(data)

@@ -220,6 +220,4 @@ def test_a_run_of_any_length_starts_and_ends_as_the_recipe_does(recipe: Recipe) 
 def test_scaled_refuses_a_run_without_epochs(epochs: int) -> None:
     with pytest.raises(InputError) as error:
         get_recipe(DEFAULT_RECIPE).scaled(epochs)
-    assert str(error.value) == (
-        f"a run has at least 1 epoch, got {epochs}: give --epochs 1 or more"
-    )
+    assert str(error.value) == (f"--epochs must be 1 or more: got {epochs}")

@@ -72,9 +72,9 @@ def test_one_line_wherever_it_is(number: signal.Signals, body: str) -> None:
 
 
 def test_what_is_told() -> None:
-    assert told(signal.SIGTERM) == "stopped by SIGTERM: the same command goes on where it stood"
+    assert told(signal.SIGTERM) == "stopped by SIGTERM: the same command resumes where it stopped"
     assert told(signal.SIGINT).startswith("stopped by Ctrl-C: ")
-    text = "stopped by SIGHUP: one is lost; the same command goes on where it stood"
+    text = "stopped by SIGHUP: one is lost; the same command resumes where it stopped"
     assert str(Stopped(signal.SIGHUP, "one is lost")) == text
 
 

@@ -100,7 +100,7 @@ def test_a_manifest_that_differs_is_named(leaf: tuple[str, ...]) -> None:
     name = " ".join(leaf)
     there, here = (json.dumps(value_of(manifest, leaf)) for manifest in (theirs, mine))
     short = [value if len(value) <= 80 else value[:77] + "..." for value in (there, here)]
-    assert f"/the/cache has {name} {short[0]}, this run asks for {short[1]};" in text
+    assert f"/the/cache was made with {name} {short[0]} and this run asks for {short[1]}:" in text
 
 
 @pytest.mark.parametrize("leaf", sorted(INFORMATIVE), ids=".".join)
@@ -115,7 +115,7 @@ def test_where_things_lay_does_not_matter(leaf: tuple[str, ...]) -> None:
 def test_the_first_of_two_differences_is_named() -> None:
     mine = make_manifest()
     theirs = replace(mine, seed=99, policy="center")
-    assert 'has policy "center"' in refused(lambda: mine.require_same(theirs, "here"))
+    assert 'made with policy "center"' in refused(lambda: mine.require_same(theirs, "here"))
 
 
 @pytest.mark.parametrize("leaf", [x for x in LEAVES if x != ("format_version",)], ids=".".join)
@@ -130,7 +130,7 @@ def test_an_edited_manifest_is_refused(leaf: tuple[str, ...]) -> None:
     inner[leaf[-1]] = [*value, 1] if isinstance(value, list) else other(value)
     text = refused(lambda: Manifest.from_json(json.dumps(facts).encode(), "/some/manifest.json"))
     assert "/some/manifest.json" in text
-    assert "never edited" in text
+    assert "was edited or is damaged" in text
 
 
 def test_reformatting_a_manifest_is_no_edit() -> None:
@@ -144,14 +144,14 @@ def test_another_format_version_is_refused(version: object) -> None:
     facts = unseal(make_manifest().to_json())
     data = seal({**facts, "format_version": version})
     text = refused(lambda: Manifest.from_json(data, "/some/manifest.json"))
-    assert f"format versions 1 to {FORMAT_VERSION}: /some/manifest.json has '{version}'" in text
+    assert f"/some/manifest.json has format version '{version}', and this code reads 1 to" in text
 
 
 def test_a_manifest_with_other_facts_is_refused() -> None:
     facts = unseal(make_manifest().to_json())
     less = {name: value for name, value in facts.items() if name != "policy"}
     text = refused(lambda: Manifest.from_json(seal(less), "/some/manifest.json"))
-    assert "/some/manifest.json does not (policy is missing)" in text
+    assert "/some/manifest.json holds facts that this code cannot use (policy is missing)" in text
     text = refused(lambda: Manifest.from_json(seal({**facts, "mood": 1}), "/some/manifest.json"))
     assert "'mood' is not a field" in text
 
@@ -159,7 +159,7 @@ def test_a_manifest_with_other_facts_is_refused() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b"3", b'"text"', b"{}", b"{", b"null"])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     text = refused(lambda: Manifest.from_json(data, "/some/manifest.json"))
-    assert "starts with a manifest in JSON: /some/manifest.json does not hold one" in text
+    assert "/some/manifest.json is not a manifest in JSON (" in text
 
 
 @given(samples=st.integers(1, 10_000), block=st.integers(1, 3000))

@@ -107,7 +107,7 @@ def test_another_run_is_never_mixed_in(tmp_path: Path, store: str) -> None:
     make_cache(tmp_path, manifest)
     before = bytes_below(tmp_path)
     text = refused(lambda: open_empty(tmp_path, replace(manifest, seed=8, views=5)))
-    assert f"{tmp_path / 'train'} has seed 7, this run asks for 8" in text
+    assert f"{tmp_path / 'train'} was made with seed 7 and this run asks for 8" in text
     assert bytes_below(tmp_path) == before
 
 

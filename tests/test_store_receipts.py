@@ -61,7 +61,7 @@ def test_blocks_of_several_arithmetics_are_one_note(
     for some in (cache, open_cache(tmp_path, "train")):  # by who wrote it, and by who reads it
         note_arithmetic(some)
         assert capsys.readouterr().err == (
-            f"NOTE: the blocks of {tmp_path}/train were made in 2 ways, so that the last bits of "
-            f"their numbers may differ: 5 blocks by cpu, torch 2, no TF32, batches of 4; 1 blocks "
-            f"by NVIDIA H200, torch 2.15.0, TF32 in cudnn, batches of 256\n"
+            f"NOTE: the blocks of {tmp_path}/train were made in 2 different ways, so the last bits "
+            f"of their numbers may differ: 5 blocks by cpu, torch 2, no TF32, batches of 4; 1 "
+            f"blocks by NVIDIA H200, torch 2.15.0, TF32 in cudnn, batches of 256\n"
         )

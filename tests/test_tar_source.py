@@ -217,31 +217,31 @@ def test_class_names(folder: Path) -> None:
 
 
 ONE = {"a.jpg": b"", "a.cls": b"0"}
-SAMPLE = "a sample holds one image (jpg, jpeg, png) and its label (cls or json): got "
-LABEL = (
-    "a label is an integer in cls, or json with an integer label or cls, or with the name of a "
-    "class: got "
-)
-CLASS = "a label must be one of the classes beside the first tar "
+RULE = ": it must hold one image (jpg, jpeg, png) and its label (cls or json)"
+LABEL = " is not a label: it must be an integer in cls, or json with "
+CLASS = " is not one of the classes beside the first tar (the 3 of classes.txt), tars from "
 
 
 @pytest.mark.parametrize(
     ("files", "text"),
     [
-        ({"a.jpg": b""}, SAMPLE + "jpg for a in {tar}"),
-        ({"b.cls": b"0", **ONE}, SAMPLE + "cls for b in {tar}"),
-        ({**ONE, "a.png": b""}, SAMPLE + "jpg, cls, png for a in {tar}"),
-        ({"README": b"", **ONE}, SAMPLE + " for README in {tar}"),
-        ({"a.jpg": b"", "a.cls": b"one"}, LABEL + "b'one' in a.cls of {tar}"),
-        ({"a.jpg": b"", "a.json": b'{"label": true}'}, LABEL + "b'{{\"label\": true}}' in a.json"),
-        ({"a.jpg": b"", "a.json": b"[1]"}, LABEL + "b'[1]' in a.json of {tar}"),
-        ({"a.jpg": b"", "a.cls": b"3"}, CLASS + "(the 3 of classes.txt): got 3 for a"),
-        ({"a.jpg": b"", "a.cls": b"-1"}, CLASS + "(the 3 of classes.txt): got -1 for a"),
+        ({"a.jpg": b""}, "the sample a in {tar} holds jpg" + RULE),
+        ({"b.cls": b"0", **ONE}, "the sample b in {tar} holds cls" + RULE),
+        ({**ONE, "a.png": b""}, "the sample a in {tar} holds jpg, cls, png" + RULE),
+        ({"README": b"", **ONE}, "the sample README in {tar} holds " + RULE),
+        ({"a.jpg": b"", "a.cls": b"one"}, "b'one' in a.cls of {tar}" + LABEL),
+        (
+            {"a.jpg": b"", "a.json": b'{"label": true}'},
+            "b'{{\"label\": true}}' in a.json of {tar}" + LABEL,
+        ),
+        ({"a.jpg": b"", "a.json": b"[1]"}, "b'[1]' in a.json of {tar}" + LABEL),
+        ({"a.jpg": b"", "a.cls": b"3"}, "the label 3 of a" + CLASS),
+        ({"a.jpg": b"", "a.cls": b"-1"}, "the label -1 of a" + CLASS),
         (
             {"a.jpg": b"", "a.json": b'{"class": "dog"}'},
-            CLASS + "(the 3 of classes.txt): got 'dog'",
+            "the label 'dog' of a" + CLASS,
         ),
-        ({}, "the tars of a split must hold images: got none in {tar}"),
+        ({}, "the tars of the split hold no images: {tar}"),
     ],
 )
 def test_errors_of_samples(tmp_path: Path, files: dict[str, bytes], text: str) -> None:
@@ -255,25 +255,27 @@ def test_errors_of_samples(tmp_path: Path, files: dict[str, bytes], text: str) -
 
 def test_errors_of_class_files(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", {"a.jpg": b"", "a.json": b'{"class": "dog"}'})
-    with pytest.raises(InputError, match=r"\(there is no classes.txt\): got 'dog' for a"):
+    with pytest.raises(
+        InputError, match=r"^the label 'dog' of a is .* \(there is no classes.txt\)"
+    ):
         open_source(str(tmp_path), "train")
     for text in ("{}", "[1]", "nonsense"):
         (tmp_path / "classes.json").write_text(text)
-        with pytest.raises(InputError, match=r"classes.json is no list of names: write one"):
+        with pytest.raises(InputError, match=r"classes.json is not a list of names: write one"):
             open_source(str(tmp_path), "train")
 
 
 @pytest.mark.parametrize(
     ("spec", "split", "text"),
     [
-        ("{root}/train-{{0000..0004}}.tar", "train", "2 of the 5 tars of a pattern do not exist, "
-         "first {root}/train-0003.tar; correct the range in {root}/train-{{0000..0004}}.tar"),
-        ("{root}/train-{{0000..0002}}.tar", "val", "a pattern names tars of each split, like "
-         "DIR/{{split}}-{{000..099}}.tar or DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got "
-         "none of val in {root}/train-{{0000..0002}}.tar"),
-        ("{root}/train-{{0..1.tar", "train", "braces do not come in pairs, or more than 50 "
-         "deep: --images {root}/train-{{0..1.tar; close each {{ with a }}"),
-        ("http://host/train", "train", "a pattern names tars of each split, like "),
+        ("{root}/train-{{0000..0004}}.tar", "train", "2 of the 5 tars of the pattern "
+         "{root}/train-{{0000..0004}}.tar do not exist, first {root}/train-0003.tar: correct the "),
+        ("{root}/train-{{0000..0002}}.tar", "val", "{root}/train-{{0000..0002}}.tar names no tars "
+         "of val: a pattern names those of each split, like DIR/{{split}}-{{000..099}}.tar or "
+         "DIR/{{train-{{000..099}},val-{{00..07}}}}.tar"),
+        ("{root}/train-{{0..1.tar", "train", "--images {root}/train-{{0..1.tar has braces that do "
+         "not come in pairs, or more than 50 deep: close each {{ with a }}"),
+        ("http://host/train", "train", "http://host/train names no tars of train: a pattern "),
         ("{root}", "val", "--split must be a folder in {root}, got val: found no folders; no tars "
          "of val among its files"),
     ],
@@ -430,7 +432,7 @@ def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPa
     assert str(caught.value) == (
         f"the server does not send parts of files: {proxy.url}/train-0000.tar; tars are read image "
         f"by image, so the server must know sizes and answer requests with Range: download the "
-        f"files, or serve them by another server"
+        f"files, or use another server"
     )
 
 
@@ -525,7 +527,7 @@ def test_no_driver() -> None:
     with pytest.raises(InputError) as caught:
         open_source("nothing://bucket/{split}-0.tar", "train")
     assert str(caught.value) == (
-        "a URL is opened by its fsspec driver, and there is none for "
+        "there is no fsspec driver for "
         "nothing://bucket/{split}-0.tar: Protocol not known: nothing; give a folder, or a URL that "
         "fsspec knows"
     )
@@ -539,6 +541,6 @@ def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InputError) as caught:
         open_source("http://localhost/{split}-0.tar", "train")
     assert str(caught.value) == (
-        "a URL is opened by its fsspec driver: that of http:// is not installed (HTTPFileSystem "
-        'requires "requests" and "aiohttp" to be installed); pip install what it names'
+        "the fsspec driver for http:// is not installed (HTTPFileSystem "
+        'requires "requests" and "aiohttp" to be installed): pip install what it names'
     )

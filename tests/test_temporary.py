@@ -236,9 +236,11 @@ def test_a_file_system_that_is_read_only_is_one_line(
     with monkeypatch.context() as patch:
         for name in (*failing, "unlink"):
             patch.setattr(os, name, read_only)
-        with pytest.raises(InputError, match="must be writable") as caught:
+        with pytest.raises(InputError, match="cannot be written") as caught:
             call(files, "new", b"x")
-    assert f"{tmp_path / 'new'}: Read-only file system; nothing that was" in str(caught.value)
+    assert f"{tmp_path / 'new'} cannot be written: Read-only file system; nothing that was" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
     files.remove_stale()
     assert files.names(".") == ["old"]

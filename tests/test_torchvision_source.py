@@ -133,7 +133,7 @@ def test_a_failed_download_is_one_line(
     with pytest.raises(InputError) as caught:
         open_source(name, "train")
     text = str(caught.value)
-    assert text.startswith(f"{name} is downloaded into {data / name}, which needs a network: ")
+    assert text.startswith(f"{name} cannot be downloaded into {data / name}: ")
     assert text.endswith("put the files there, or name another source with --images")
     assert "\n" not in text and list(data.iterdir()) == []
 

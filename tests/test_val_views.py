@@ -133,7 +133,10 @@ def test_going_on_with_an_earlier_cache_takes_its_policy(world: World) -> None:
     )
     done = run("precompute/run.py", *flags, check=False)
     assert done.returncode == 2
-    assert 'has policy "center", this run asks for "resize-center"; give the same' in done.stderr
+    assert (
+        'was made with policy "center" and this run asks for "resize-center": give the same'
+        in done.stderr
+    )
     run("precompute/run.py", *flags, "--policy", "center")
 
 

@@ -80,7 +80,7 @@ def test_receipts_without_checksums_prove_nothing(world: World) -> None:
         path.write_bytes(seal({**unseal(path.read_bytes()), "pixels": {}, "targets": {}}))
     done = verify(world.folder / "cache")
     assert done.returncode == 1 and done.stdout.splitlines()[-1].endswith(": FAILED")
-    assert "FAILED: pixels are compared with their checksums: the first and the last" in done.stderr
+    assert "FAILED: no pixels could be compared, as the first and the last block" in done.stderr
 
 
 def test_blank_images_prove_nothing(world: World) -> None:
@@ -106,9 +106,7 @@ def test_no_repair_over_other_pixels(world: World, store: str) -> None:
         turn_upside_down(path)
     done = verify(cache, "--repair", "--images", images)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("repairing: ")]
-    require_refused(
-        replace(done, stderr="\n".join(lines)), "a cache is never mixed: ", "has other pixels than"
-    )
+    require_refused(replace(done, stderr="\n".join(lines)), "has other pixels than when receipts/")
     assert snapshot(cache) == lost, "nothing is lost or written"
     shutil.rmtree(images)
     shutil.copytree(world.folder / "aside", images)

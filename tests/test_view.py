@@ -350,7 +350,7 @@ def test_a_resize_never_fills_the_memory(shape: tuple[int, int], size: int) -> N
     assert resized <= MAX_PIXELS
     forged = View(0, 0, *shape, False, True)
     if shorter_side(size) ** 2 * max(shape) // min(shape) > MAX_PIXELS:
-        with pytest.raises(InputError, match="pixels, also when resized: got"):
+        with pytest.raises(InputError, match="pixels, also when resized: "):
             apply(forged, encoded(picture(1, 1), "PNG"), size)
 
 

@@ -5,9 +5,9 @@ checkpoint. Agreement (share of images where student and teacher have the same t
 KL(teacher || student) in nats) needs a cached val split: precompute/run.py --split val.
 
 An image that does not decode counts as wrong, and not at all for agreement. View shards hold no
-such image: those that precompute left out are told, and not counted. A teacher that used the
+such image: those that precompute left out are reported, not counted. A teacher that used the
 statistics of batches said what it said of an image beside its batch-mates in the cache, which are a
-random draw of the split: agreement with that is told, and that it is so.
+random draw of the split: agreement is with that, and a note says so.
 Shapes: B samples of a batch, S pixels, C classes.
 """
 
@@ -117,8 +117,8 @@ def _images_of(run: dict[str, Any]) -> str:
         return default_source()
     if not has_split(cache, "train"):
         raise InputError(
-            f"the images are those of the run, which its cache names: {cache} holds no train "
-            f"split any more; give --images"
+            f"{cache}, which names the images of the run, holds no train split any more: give "
+            f"--images"
         )
     return open_cache(cache, "train").manifest.source.spec
 
@@ -137,8 +137,8 @@ def _with_teacher(
     _require_trained_for(facts, manifest.teacher.classes, manifest.size, cache.where)
     if not has_one_view(manifest.policy):
         raise InputError(
-            f"the val split is seen in its centre views: {cache.where} holds those of policy "
-            f"{manifest.policy}; make it with precompute/run.py --split val"
+            f"{cache.where} holds views of policy {manifest.policy}, and the val split is seen in "
+            f"its centre views: make it with precompute/run.py --split val"
         )
     cache.require_views()
     require_targets(cache, frozenset({"logits"}), "agreement with the teacher")
@@ -150,8 +150,8 @@ def _with_teacher(
     if manifest.holds_pixels:
         if images is not None:
             raise InputError(
-                f"view shards are evaluated on the pixels that they hold: {cache.where} has view "
-                f"shards, and --images is {images}; leave out one of the two"
+                f"--images {images} cannot be used with {cache.where}, whose view shards are "
+                f"evaluated on the pixels that they hold: leave out one of the two"
             )
         require_pixels(cache, None)
         if skipped := cache.skipped():
@@ -169,9 +169,9 @@ def _with_teacher(
 def _require_trained_for(facts: dict[str, Any], classes: int, size: int, where: str) -> None:
     if (facts["classes"], facts["size"]) != (classes, size):
         raise InputError(
-            f"a checkpoint is evaluated on what it was trained for: it has {facts['classes']} "
-            f"classes at {facts['size']} px, {where} has {classes} classes at {size} px; give the "
-            f"val split of the same data and size"
+            f"{where} has {classes} classes at {size} px, and the checkpoint was trained for "
+            f"{facts['classes']} classes at {facts['size']} px: give the val split of the same "
+            f"data and size"
         )
 
 

@@ -71,7 +71,7 @@ class CachedViews:
         self._heads: dict[torch.device, Head | None] = {}
         self._home = _home(device, self._num_bytes())  # where a view's rows lie
         # A new thread's current GPU is the first one, whatever its parent's: every process would
-        # take memory of that.
+        # take memory there.
         prepare = partial(make_current, device)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="views", initializer=prepare)
         self._loaded: dict[tuple[int, Blocks], Future[LoadedView]] = {}

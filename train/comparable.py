@@ -15,8 +15,8 @@ WHAT = (
 def not_comparable(runs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """(a mark a run, the footnotes), from what read_run gave.
 
-    A run is marked by what it has otherwise than most of the runs do. A fact that a run.json does
-    not tell, as those of earlier versions do not tell their val images, marks nothing.
+    A run is marked by what differs from most of the runs. A fact that is missing from a run.json,
+    as val images are from those of earlier versions, marks nothing.
     """
     marks = [""] * len(runs)
     footnotes = []

@@ -17,7 +17,7 @@ MOST = 6  # fields that are shown
 
 
 def difference(old: str, new: str) -> str:
-    """Names of the fields, old and new values; the shortened texts where they are no recipes."""
+    """Names of the fields, old and new values; the shortened texts where they are not recipes."""
     before, after = _parsed(old), _parsed(new)
     if not isinstance(before, ast.Call) or not isinstance(after, ast.Call):
         return f"{_short(old)} -> {_short(new)}"

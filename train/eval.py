@@ -41,7 +41,7 @@ def make_parser() -> Parser:
         "--workers",
         type=int,
         metavar="N",
-        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+        help="decoding processes (default: one per core beside a GPU, at most 16; none on a CPU)",
     )
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")
     return parser

@@ -26,8 +26,8 @@ class _TensorBoard:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise InputError(
-                f"--tensorboard writes with the package tensorboard: it is not installed "
-                f"({error}); pip install tensorboard, or leave the flag out"
+                f"--tensorboard needs the package tensorboard, which is not installed ({error}): "
+                f"pip install tensorboard, or leave the flag out"
             ) from error
         self._writer: Any = SummaryWriter(str(path))
 

@@ -19,8 +19,8 @@ EXAMPLES = (
 def make_parser() -> Parser:
     parser = Parser(
         "Trains a student from a cache: the losses of the recipe run on the cached targets, "
-        "without a forward pass of the teacher. Interrupted at any point, the same command "
-        "resumes.",
+        "without a forward pass of the teacher. If "
+        "interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {
             "--recipe, with the published top-1 error in percent": RECIPES,
@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         default=DEFAULT_RECIPE,
         metavar="NAME",
-        help="losses, schedules and all that changes the numbers; see below (default: %(default)s)",
+        help="losses, schedules and all that changes results, see below (default: %(default)s)",
     )
     add(
         "--student",
@@ -49,16 +49,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=int,
         metavar="N",
-        help="milestones move in proportion (default: the recipe's)",
+        help="number of epochs; milestones move in proportion (default: the recipe's)",
     )
     add(
         "--batch-size",
         type=int,
         metavar="N",
-        help="of a step, over all processes (default: the recipe's)",
+        help="samples per step, over all processes (default: the recipe's)",
     )
     add("--lr", type=float, metavar="RATE", help="learning rate (default: the recipe's)")
-    add("--seed", type=int, default=0, metavar="N", help="of initial weights and sample order")
+    add("--seed", type=int, default=0, metavar="N", help="seed of weights and sample order")
     add(
         "--ema",
         type=float,
@@ -84,7 +84,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights",
         metavar="NAME|FILE",
-        help="of the live teacher (default: as in the cache)",
+        help="weights of the live teacher (default: as in the cache)",
     )
 
     add = parser.add_argument_group("memory and speed").add_argument
@@ -93,27 +93,33 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="decoding processes (default: beside a GPU one a core, at most 16; on a CPU none)",
+        help="decoding processes (default: one per core beside a GPU, at most 16; none on a CPU)",
     )
     add(
         "--precision",
         choices=choices.STUDENT_PRECISIONS,
         default="fp32",
         metavar="TYPE",
-        help="of the student's forward pass: fp32, bf16 or fp16 (default: fp32)",
+        help="precision of the student's forward pass: fp32, bf16 or fp16 (default: fp32)",
     )
     add(
         "--accumulate",
         type=int,
         default=1,
         metavar="N",
-        help="pieces that a step's batch is cut into, for a small memory",
+        help="cut the batch of a step into N pieces, where memory is small",
     )
-    add("--sync-batchnorm", action="store_true", help="statistics over all processes (GPUs only)")
+    add("--sync-batchnorm", action="store_true", help="BatchNorm over all processes (GPUs only)")
     add("--compile", action="store_true", help="torch.compile the student")
 
     add = parser.add_argument_group("saving and looking").add_argument
-    add("--checkpoint-every", type=int, default=1000, metavar="STEPS", help="besides every epoch")
+    add(
+        "--checkpoint-every",
+        type=int,
+        default=1000,
+        metavar="STEPS",
+        help="save this often, and every epoch",
+    )
     add("--log-every", type=int, default=50, metavar="STEPS", help="how often the loss is read")
-    add("--tensorboard", action="store_true", help="write events into the run folder, too")
+    add("--tensorboard", action="store_true", help="also write events into the run folder")
     add("--dry-run", action="store_true", help="show recipe, cache, steps and time, then stop")

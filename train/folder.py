@@ -61,8 +61,8 @@ class RunFolder:
         if earlier and policy != "center" and facts["model"]["size"] > WHOLE:
             note(
                 f"{self.path} was begun with an earlier version, which judged on the val pixels of "
-                f"policy center: the epochs from here on are judged on those of {policy}, so that "
-                f"top-1 may move a little"
+                f"policy center: from here on epochs are judged on those of {policy}, so top-1 may "
+                f"move a little"
             )
         before, now = there.get("processes"), facts.get("processes")
         if before is not None and before != now:
@@ -73,7 +73,8 @@ class RunFolder:
 
     def load_checkpoint(self, *needed: str) -> dict[str, Any] | None:
         """last.pt, on the CPU, with at least the `needed` of its fields (default: all of them);
-        None where the run has not saved yet. InputError where it is no checkpoint of this code."""
+        None where the run has not saved yet. InputError where it is not a checkpoint of this
+        code."""
         path = self.path / "last.pt"
         if (file := open_regular(path, CHECKPOINT_BYTES)) is None:
             return None

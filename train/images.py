@@ -41,7 +41,7 @@ def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
     val = open_images(spec, "val")
     if val.classes != classes:
         raise InputError(
-            f"train and val must have the same classes: {spec} has {len(classes)} and "
+            f"train and val of {spec} have different classes: {len(classes)} and "
             f"{len(val.classes)}, or other names; make the folders of both splits the same"
         )
     return val

@@ -102,9 +102,9 @@ class RobustChannelDistillation:
     channel over the split (shared/targets/tails.py) and h is Huber's function: x^2 up to
     |x| = beta, beyond it the line that continues the square. a_is, b_is: as in ChannelDistillation.
 
-    An eval-mode teacher's means have heavy tails, on which a squared error spends itself; and a
-    channel that moves little counts for nothing beside one that moves much. What both cost was
-    measured with tests/bench/tails.py. Raises ValueError where stages or widths differ.
+    An eval-mode teacher's means have heavy tails, which dominate a squared error; and a channel
+    that varies little counts for nothing beside one that varies much. tests/bench/tails.py measures
+    what both cost. Raises ValueError where stages or widths differ.
     """
 
     beta: float = 1.0
@@ -133,9 +133,9 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 sum_i KL(softmax(t_i / T) || softmax(s_i / T)); logits (B, C) on both sides."""
     if student.shape != teacher.shape:
         raise ValueError(
-            "distillation needs the same classes on both sides, got (samples, classes) "
-            f"{tuple(student.shape)} from the student and {tuple(teacher.shape)} from the teacher: "
-            "build the student for the classes of this teacher"
+            f"student and teacher have different classes: got (samples, classes) "
+            f"{tuple(student.shape)} from the student and {tuple(teacher.shape)} from the teacher; "
+            f"build the student for the classes of this teacher"
         )
     log_q = log_softmax(student.float() / temperature, dim=1)
     # In logarithms on both sides: a probability that underflows to 0 then adds 0 * finite = 0,
@@ -153,9 +153,9 @@ def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]
     if theirs is None or not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
         said = "nothing" if theirs is None else f"{tuple(theirs.shape)}, stages side by side,"
         raise ValueError(
-            "channel distillation needs the teacher's stages and channels from the student's "
-            f"connectors, got (samples, channels) {_shapes(ours)} from the student and {said} from "
-            "the teacher: build the student for this teacher"
+            f"the student's connectors do not fit the teacher's stages and channels: got (samples, "
+            f"channels) {_shapes(ours)} from the student and {said} from the teacher; build the "
+            f"student for this teacher"
         )
     stages = theirs.split(widths, dim=1)
     return [(a.float(), b.float()) for a, b in zip(ours, stages, strict=True)]

@@ -46,7 +46,7 @@ def process_share(batch: NDArray[np.int64], world: World) -> NDArray[np.int64]:
     """
     if len(batch) < world.size:
         raise InputError(
-            f"every process takes part in every step: {world.size} processes, a batch of "
-            f"{len(batch)}; use fewer processes or a larger --batch-size"
+            f"a batch of {len(batch)} is too small for {world.size} processes, as each takes part "
+            f"in every step: use fewer processes or a larger --batch-size"
         )
     return np.array_split(batch, world.size)[world.rank]

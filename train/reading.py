@@ -25,7 +25,7 @@ def read_regular(path: Path, most: int) -> bytes | None:
 def open_regular(path: Path, most: int) -> BinaryIO | None:
     """`path`, opened; None where nothing has that name.
 
-    InputError where it is no regular file, cannot be read, or has more than `most` bytes.
+    InputError where it is not a regular file, cannot be read, or has more than `most` bytes.
     """
 
     def opened() -> BinaryIO:

@@ -59,7 +59,7 @@ class Recipe:
     def scaled(self, epochs: int) -> "Recipe":
         """The same recipe for a run of `epochs` epochs, every milestone moved in proportion."""
         if epochs < 1:
-            raise InputError(f"a run has at least 1 epoch, got {epochs}: give --epochs 1 or more")
+            raise InputError(f"--epochs must be 1 or more: got {epochs}")
         terms = tuple(replace(t, weight=t.weight.scaled(epochs, self.epochs)) for t in self.terms)
         learning_rate = self.learning_rate.scaled(epochs, self.epochs)
         return replace(self, epochs=epochs, terms=terms, learning_rate=learning_rate)

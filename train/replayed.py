@@ -56,10 +56,10 @@ class Replayed:
         share = self._windows.class_share(labels)
         if share < LEAST_CLASSES and self._setup.world.is_first:
             note(
-                f"the targets of this recipe do not fit into memory, so that an epoch takes "
+                f"the targets of this recipe do not fit into memory, so an epoch takes "
                 f"{self._windows.count} windows of a few blocks each, and such a window holds "
-                f"{share:.0%} of the classes: batches are biased; make the cache with precompute/"
-                f"run.py --format webdataset, whose blocks are mixed"
+                f"{share:.0%} of the classes: batches are biased; make the cache with "
+                f"precompute/run.py --format webdataset, whose blocks are mixed"
             )
 
     def steps(self, epoch: int) -> int:
@@ -123,9 +123,9 @@ class Replayed:
             if batch.bad:
                 row, reason = batch.bad[0]
                 raise InputError(
-                    f"every image must decode: {self._source.keys[int(batch.index[row])]} in "
-                    f"{self._source.spec} does not ({reason}); repair or remove it, or make a "
-                    f"cache with precompute/run.py --skip-bad and train from that"
+                    f"{self._source.keys[int(batch.index[row])]} in {self._source.spec} does not "
+                    f"decode ({reason}): repair or remove it, or make a cache with "
+                    f"precompute/run.py --skip-bad and train from that"
                 )
             yield batch
 

@@ -24,7 +24,7 @@ IDENTITY = {
     "cache": Optional(str),
     "views": Optional(count),
 }
-# What runs that were begun with earlier versions do not tell.
+# What is missing from runs that were begun with earlier versions.
 LATER = frozenset({"val", "val_cache", "val_policy"})
 
 

@@ -1,7 +1,7 @@
 """A run goes on with the views that it began with, however many its cache has by now.
 
 Epoch e uses view e mod K, so that another K is another run. A cache may grow while a run lasts
-(precompute/run.py with more --views): what has been added is left aside, complete or not.
+(precompute/run.py with more --views): what has been added is ignored, complete or not.
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@
 
 A dict names fields that must be there (others may be, too), a list of one pattern is a list of any
 length, `Values(p)` a dict with names of one's own, `Optional(p)` a field that may be absent or
-null, a function a test of one's own; the rest are types. A bool is no number, an integer is a
+null, a function a test of one's own; the rest are types. A bool is not a number, an integer is a
 float, and a float is finite.
 """
 
@@ -38,7 +38,7 @@ def one_of(*names: str) -> Callable[[Any], bool]:
 
 
 def mismatch(value: Any, pattern: Any, name: str = "") -> str | None:
-    """What is wrong first, like `epoch must be int, it is "x"`; None where nothing is."""
+    """The first thing that is wrong, like `epoch must be int, it is "x"`; None where nothing is."""
     if isinstance(pattern, Optional):
         return None if value is None else mismatch(value, pattern.pattern, name)
     if isinstance(pattern, Values):

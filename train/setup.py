@@ -70,9 +70,10 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         cache = with_views_of_run(cache, folder, world)
         if flags.teacher == "live" and cache.manifest.statistics == "batch":
             raise InputError(
-                f"a live teacher must say what the cached one did: that of {cache.where} used the "
-                f"statistics of batches, and training puts an image into other ones; use --teacher "
-                f"cached, or make the cache with precompute/run.py --teacher-statistics eval"
+                f"--teacher live cannot be used with {cache.where}, whose teacher used the "
+                f"statistics of batches, as training puts an image into other batches: use "
+                f"--teacher cached, or make the cache with precompute/run.py --teacher-statistics "
+                f"eval"
             )
     if cache is None and flags.teacher != "none":
         raise InputError(

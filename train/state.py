@@ -90,9 +90,9 @@ class TrainState:
         setup = self.setup
         if saved["step"] and saved["layout"] != self.layout:
             raise InputError(
-                f"an epoch of view shards ends with the processes and workers that it was begun "
-                f"with: {_told(saved['layout'])} then, {_told(self.layout)} now; take as many for "
-                f"the rest of epoch {saved['epoch']}, or train from a zarr cache"
+                f"epoch {saved['epoch']} of view shards was begun with {_told(saved['layout'])}, "
+                f"and this run has {_told(self.layout)}: take as many for the rest of it, or train "
+                f"from a zarr cache"
             )
         try:
             self._require_sums(saved)

@@ -23,9 +23,9 @@ class Student(nn.Module):
         super().__init__()
         if teacher_channels and len(teacher_channels) != len(backbone.channels):
             raise InputError(
-                f"channel distillation pairs the stages of student and teacher: "
-                f"{backbone.architecture} has {len(backbone.channels)} of them, the cached teacher "
-                f"{len(teacher_channels)}; give a --student with as many, or a recipe without cd"
+                f"{backbone.architecture} has {len(backbone.channels)} stages and the cached "
+                f"teacher {len(teacher_channels)}, and channel distillation pairs them: give a "
+                f"--student with as many, or a recipe without cd"
             )
         self.backbone = backbone
         self.connectors = nn.ModuleList(

@@ -91,8 +91,7 @@ def _records(run: Path) -> list[dict[str, Any]]:
     records = read_metrics(run)
     if not records:
         raise InputError(
-            f"a report is about finished epochs: {run} has none; wait until train/run.py has "
-            f"finished one"
+            f"{run} has no finished epochs to report: wait until train/run.py has finished one"
         )
     return records
 

@@ -21,10 +21,10 @@ def require_source(cache: Cache, source: ImageSource) -> None:
     facts = cache.manifest.source
     if (facts.samples, facts.digest) != (len(source), source.digest):
         raise InputError(
-            f"a cache is used with the images it was made from: {cache.where} was made from "
-            f"{facts.samples:,} images of {facts.spec} (digest {facts.digest[:12]}), "
-            f"{source.spec} now lists {len(source):,} (digest {source.digest[:12]}); give the "
-            f"same images, or another --cache"
+            f"{source.spec} does not hold the images that {cache.where} was made from: it lists "
+            f"{len(source):,} now (digest {source.digest[:12]}), the cache was made from "
+            f"{facts.samples:,} of {facts.spec} (digest {facts.digest[:12]}); give the same "
+            f"images, or another --cache"
         )
 
 
@@ -37,7 +37,7 @@ def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
         raise InputError(
             f"{user} needs {', '.join(missing)}, which {cache.where} does not keep: add it with "
             f"the same precompute/run.py command and --targets {','.join(missing)}, which leaves "
-            f"alone what is there, or choose a recipe that does without"
+            f"what is there alone, or choose a recipe that does not need it"
         )
     layers = manifest.layers_for(needs)
     cache.require_views(layers)
@@ -46,8 +46,8 @@ def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
         for name, path in cache.format.array_paths(manifest, 0, 0, layer).items():
             if name in wanted and not cache.files.exists(path):
                 raise InputError(
-                    f"{user} needs {name}, and {cache.where} has lost it ({path} is not there): "
-                    f"run precompute/run.py again, or choose a recipe that does without"
+                    f"{user} needs {name}, which is missing from {cache.where} ({path} is not "
+                    f"there): run precompute/run.py again, or choose a recipe that does not need it"
                 )
     if "logits" in needs:
         cache.head()
@@ -68,11 +68,11 @@ def require_pixels(cache: Cache, source: ImageSource | None) -> int:
             for index, pixels in views.items():
                 if sha256(pixels.numpy().tobytes()) != receipt.pixels[index]:
                     raise InputError(
-                        f"the student must see the pixels that the teacher saw: view {view} of "
-                        f"{source.keys[index] if source else index} differs from "
-                        f"{receipt_path(view, block)} in {cache.where}; the image changed, or "
-                        f"this machine decodes or resizes otherwise (made with "
-                        f"{manifest.versions}): use the same versions"
+                        f"view {view} of {source.keys[index] if source else index} does not "
+                        f"have the pixels that the teacher saw ({receipt_path(view, block)} in "
+                        f"{cache.where}): the image has changed, or this machine decodes or "
+                        f"resizes differently (made with {manifest.versions}); use the same "
+                        f"versions"
                     )
                 compared += 1
     return compared
@@ -101,9 +101,9 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
             found = decode_pixels(encode_pixels(found))
         if sha256(found.numpy().tobytes()) != checksum:
             raise InputError(
-                f"a cache is never mixed: {source.keys[index]} in {source.spec} has other pixels "
-                f"than when {receipt_path(view, block)} in {cache.where} was made; restore the "
-                f"images, use the same versions ({manifest.versions}), or give another --cache"
+                f"{source.keys[index]} in {source.spec} has other pixels than when "
+                f"{receipt_path(view, block)} in {cache.where} was made: restore the images, use "
+                f"the same versions ({manifest.versions}), or give another --cache"
             )
     return len(wanted)
 
@@ -115,6 +115,6 @@ def note_arithmetic(cache: Cache) -> None:
         ways = "; ".join(f"{count:,} blocks by {way}" for way, count in found.most_common(4))
         more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
         note(
-            f"the blocks of {cache.where} were made in {len(found)} ways, so that the last bits of "
-            f"their numbers may differ: {ways}{more}"
+            f"the blocks of {cache.where} were made in {len(found)} different ways, so the last "
+            f"bits of their numbers may differ: {ways}{more}"
         )

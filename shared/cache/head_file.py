@@ -35,11 +35,11 @@ def decode_head(data: bytes, facts: TeacherFacts) -> Head:
     width = facts.channels[-1] + 1
     size = 4 * facts.classes * width
     if len(data) < size:
-        raise ValueError(f"it has {len(data):,} bytes, its numbers alone take {size:,}")
+        raise ValueError(f"it has {len(data):,} bytes, and its numbers alone take {size:,}")
     table = np.frombuffer(data[len(data) - size :], np.float32).reshape(facts.classes, width)
     head = Head(torch.from_numpy(table[:, :-1].copy()), torch.from_numpy(table[:, -1].copy()))
     if data != encode_head(head):
-        raise ValueError("it is not the file of so many float32 numbers")
+        raise ValueError("it is not a file of that many float32 numbers")
     if head_digest(head) != facts.head_sha256:
-        raise ValueError("its sha256 is not that in the manifest")
+        raise ValueError("its sha256 is not the one in the manifest")
     return head

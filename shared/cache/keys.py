@@ -26,7 +26,7 @@ def encode_keys(keys: Keys) -> bytes:
 def decode_keys(data: bytes) -> Keys:
     """ValueError where `data` is not such a file."""
     if data and not data.endswith(b"\n"):
-        raise ValueError("its last line has no end")
+        raise ValueError("its last line does not end in a newline")
     lines = data.split(b"\n")[:-1]
     if b"\\" in data:
         lines = [_unescaped(line) for line in lines]

@@ -31,7 +31,7 @@ def cached_teacher(manifest: Manifest, weights: str | None, device: torch.device
     )
     if (digest := weights_digest(teacher.model)) != facts.sha256:
         raise InputError(
-            f"the live teacher must be the cached one: the cache was made with weights of sha256 "
-            f"{facts.sha256[:12]}, {weights} has {digest[:12]}; give the same file with --weights"
+            f"{weights} is not the cached teacher: its sha256 is {digest[:12]}, the cache was made "
+            f"with weights of {facts.sha256[:12]}; give the same file with --weights"
         )
     return teacher

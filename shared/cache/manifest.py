@@ -108,7 +108,7 @@ class Manifest:
     teacher: TeacherFacts
     precision: str
     # What the teacher's BatchNorm layers normalise with: "eval" or "batch". It stands before the
-    # block size, which follows from it, so that it is what a run is told it differs in.
+    # block size, which follows from it, so that a run that differs in both is told of this one.
     statistics: str = field(default="eval", kw_only=True)
     teacher_batch: int | None = field(default=None, kw_only=True)  # samples; None with "eval"
     codec: str
@@ -223,28 +223,27 @@ class Manifest:
             version = facts["format_version"]
         except (ValueError, KeyError) as error:
             raise InputError(
-                f"a cache starts with a manifest in JSON: {where} does not hold one ({error!r}); "
+                f"{where} is not a manifest in JSON ({error!r}): "
                 f"restore the file, or make the cache again"
             ) from error
         if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise InputError(
-                f"this code reads caches of format versions 1 to {FORMAT_VERSION}: {where} has "
-                f"{str(version)[:20]!r}; use the version of the code that wrote it"
+                f"{where} has format version {str(version)[:20]!r}, and this code reads 1 to "
+                f"{FORMAT_VERSION}: use the version of the code that wrote it"
             )
         try:
             facts = unseal(data)
         except ValueError as error:
             raise InputError(
-                f"a manifest is never edited: {where} was, or is damaged ({error}); restore it, "
-                f"or make the cache again"
+                f"the manifest {where} was edited or is damaged ({error}): restore it, or make the "
+                f"cache again"
             ) from error
         try:
             return cls._from_facts(facts)
         except ValueError as error:
             raise InputError(
-                f"a manifest holds facts that this code can use: {where} does not ({error}); "
-                f"restore the file, use the version of the code that wrote it, or make the cache "
-                f"again"
+                f"the manifest {where} holds facts that this code cannot use ({error}): restore "
+                f"the file, use the version of the code that wrote it, or make the cache again"
             ) from error
 
     @classmethod
@@ -280,8 +279,8 @@ class Manifest:
             )
         if self.views * self.blocks > MOST_BLOCKS:
             raise ValueError(
-                f"there may be {MOST_BLOCKS:,} blocks: got {self.views:,} views of "
-                f"{self.blocks:,}; take larger blocks"
+                f"{self.views:,} views of {self.blocks:,} blocks are too many, at most "
+                f"{MOST_BLOCKS:,} blocks are possible: take larger blocks"
             )
         version = CODECS[self.codec].version
         if self.codec_version != version:
@@ -299,15 +298,15 @@ class Manifest:
         """ValueError unless batches are told where the teacher used their statistics, and fit."""
         if (self.statistics == "batch") != (self.teacher_batch is not None):
             raise ValueError(
-                f"teacher_batch must be there where statistics are batch, and only there: got "
+                f"teacher_batch must be given with the statistics batch, and only then: got "
                 f"{self.teacher_batch} with {self.statistics}"
             )
         if self.teacher_batch is None:
             return
         if self.order != "permuted":
             raise ValueError(
-                f"order must be permuted where statistics are batch: got {self.order}, in which a "
-                f"batch may hold one class alone"
+                f"order must be permuted with the statistics batch: got {self.order}, in which a "
+                f"batch may hold a single class"
             )
         if wrong := misfit(self.samples, self.block, self.teacher_batch):
             raise ValueError(wrong)
@@ -315,15 +314,17 @@ class Manifest:
     def _require_kinds(self) -> None:
         """ValueError unless the kinds are known, each in one place and of a shape it can have."""
         if list(self.targets) != [name for name in BASE if name in self.targets]:
-            raise ValueError(f"targets must be of {', '.join(BASE)}: got {self.targets}")
+            raise ValueError(
+                f"targets must be among {', '.join(BASE)}, in this order: got {self.targets}"
+            )
         for name, shape in self.added.items():
             kind = kind_of(name)
             if name in self.targets:
-                raise ValueError(f"added must be other kinds than targets: {name} is in both")
+                raise ValueError(f"{name} is both in targets and in added")
             if kind.by_stage and shape != (sum(self.teacher.channels),):
                 raise ValueError(f"added.{name} must be as wide as the stages: got {shape}")
             if math.prod(shape) > MOST_NUMBERS:
-                raise ValueError(f"added.{name} must be of {MOST_NUMBERS:,} numbers at most")
+                raise ValueError(f"added.{name} must have at most {MOST_NUMBERS:,} numbers")
 
     def require_same(self, other: "Manifest", where: str) -> None:
         """InputError naming the first fact in which this run differs from the cache at `where`."""
@@ -331,8 +332,8 @@ class Manifest:
         for name, value in mine.items():
             if theirs[name] != value:
                 raise InputError(
-                    f"a cache is never mixed: {where} has {name} {_short(theirs[name])}, this run "
-                    f"asks for {_short(value)}; give the same, or another --cache"
+                    f"the cache {where} was made with {name} {_short(theirs[name])} and this run "
+                    f"asks for {_short(value)}: give the same, or another --cache"
                 )
 
     def require_comparable(self, val: "Manifest", where: str) -> None:
@@ -341,11 +342,11 @@ class Manifest:
         theirs = (val.source.classes, val.size, val.mean, val.std, val.holds_pixels)
         if mine != theirs or not choices.has_one_view(val.policy):
             raise InputError(
-                f"a cached val split has the classes, size and normalisation of train, format "
-                f"webdataset and policy {choices.VAL_POLICY} or center: {where} has "
-                f"{len(val.source.classes)} classes, {val.size} px, {val.format}, {val.policy}; "
-                f"make it again with precompute/run.py --split val --format webdataset, or give "
-                f"--images"
+                f"the cached val split {where} has {len(val.source.classes)} classes, {val.size} "
+                f"px, {val.format}, {val.policy}, and it must have the classes, size and "
+                f"normalisation of train, format webdataset and policy {choices.VAL_POLICY} or "
+                f"center: make it again with precompute/run.py --split val --format webdataset, or "
+                f"give --images"
             )
 
 

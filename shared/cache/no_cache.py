@@ -1,4 +1,4 @@
-"""What is wrong where there is no cache: a message that does not lead to building the wrong one."""
+"""What to say where there is no cache, without leading the user to build the wrong one."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def no_cache(location: str | Path, split: str) -> InputError:
         path = Path(text)
         if (path / "manifest.json").exists() and path.name:
             return InputError(
-                f"--cache is the folder that holds the splits: {text} is one split; give "
-                f"{path.parent}"
+                f"--cache {text} is the folder of one split: give the folder that holds the "
+                f"splits, {path.parent}"
             )
         if not path.exists():
             missing = f"--cache must hold {split}/manifest.json: {text} does not exist"

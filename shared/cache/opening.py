@@ -52,8 +52,8 @@ def read_manifest(files: Files, split: str) -> Manifest:
     FORMATS[manifest.format].check_block_size(manifest.block)
     if manifest.split != split:
         raise InputError(
-            f"a split lies in the folder of its name: {where} is of the split {manifest.split!r}; "
-            f"rename the folder, or give the --split"
+            f"{where} is of the split {manifest.split!r}, not of the one that its folder is named "
+            f"after: rename the folder, or give the --split"
         )
     return manifest
 

@@ -61,9 +61,9 @@ def joined(
         for layer, (index, _) in found.items():
             if index != view.index:
                 raise InputError(
-                    f"the shards of a block hold the same samples in the same order: that of "
-                    f"{layer} has {index} where {view.index} is due; delete its receipt and run "
-                    f"the same precompute/run.py command again"
+                    f"the shard of {layer} has sample {index} where {view.index} is due, and all "
+                    f"shards of a block hold the same samples in the same order: delete its "
+                    f"receipt and run the same precompute/run.py command again"
                 )
         yield replace(view, layers={layer: data for layer, (_, data) in found.items()})
 
@@ -117,7 +117,7 @@ def samples_in(
             raise ValueError(f"it lacks sample {lost[0]}")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise InputError(
-            f"a shard of block {block} has the hash in its receipt and holds something else than "
-            f"the block's samples at byte {at:,} ({one_line(error)}): delete its receipt and run "
-            f"the same precompute/run.py command again"
+            f"a shard of block {block} has the hash in its receipt, but at byte {at:,} it does not "
+            f"hold the block's samples ({one_line(error)}): delete its receipt and run the same "
+            f"precompute/run.py command again"
         ) from error

@@ -132,7 +132,7 @@ class Cache:
         """InputError unless the receipt is there and every file has the hash that it names.
 
         Also where it leaves out other images than the same block of view 0 does, or one of view 0
-        than that of another view: which of the two is wrong does not show, so both are.
+        than that of another view: there is no telling which of the two is wrong, so both are.
         With a source also unless the block is of exactly its samples.
         """
         receipt = self.receipt(view, block, layer)
@@ -142,8 +142,8 @@ class Cache:
             samples = self.manifest.samples_of(block)
             if receipt.keys != key_digest(source.keys, samples):
                 raise InputError(
-                    f"block {block} of view {view} in {self.where} is of other samples than its "
-                    f"rows: delete {receipt_path(view, block, layer)} and {AGAIN}"
+                    f"block {block} of view {view} in {self.where} holds other samples than those "
+                    f"of its rows: delete {receipt_path(view, block, layer)} and {AGAIN}"
                 )
         if layer:
             try:
@@ -172,7 +172,7 @@ class Cache:
             lacks, has = views if differing[0] in mine else reversed(views)
             raise InputError(
                 f"block {receipt.block} in {self.where} lacks {key!r} in {lacks} ({reason}) and "
-                f"has it in {has}, and an image must be left out of all of them or of none: "
+                f"has it in {has}, but an image must be left out of all of them or of none: "
                 f"{AGAIN}, it makes both blocks again"
             )
 
@@ -307,9 +307,9 @@ class Cache:
         wrong = kept & ((pred < 0) | (pred >= classes))
         if wrong.any():
             raise InputError(
-                f"pred is one of the teacher's {classes:,} classes: block {block} of view {view} "
-                f"in {self.where} holds {pred[int(wrong.argmax())]}; delete "
-                f"{receipt_path(view, block)} and {AGAIN}"
+                f"block {block} of view {view} in {self.where} holds pred "
+                f"{pred[int(wrong.argmax())]}, which is not one of the teacher's {classes:,} "
+                f"classes: delete {receipt_path(view, block)} and {AGAIN}"
             )
 
     def require_shapes(self, names: list[str]) -> None:
@@ -320,8 +320,8 @@ class Cache:
                 self.format.require_shapes(self.manifest, names, self.read_small)
             except (FileNotFoundError, ValueError, RecursionError) as error:
                 raise InputError(
-                    f"a cache's metadata follow from its manifest: those in {self.where} do not "
-                    f"({one_line(error)}); {AGAIN}, it writes them again"
+                    f"the metadata in {self.where} do not follow from its manifest "
+                    f"({one_line(error)}): {AGAIN}, it writes them again"
                 ) from error
             self._shapes_seen |= {*names, ""}
 
@@ -334,8 +334,8 @@ class Cache:
             data = self.files.read(path, max(size, MOST_BYTES))
         except FileNotFoundError as error:
             raise InputError(
-                f"a finished block has all its files: {self.where}/{path} is missing; {AGAIN}, it "
-                f"makes the block again"
+                f"{self.where}/{path} is missing, a file of a finished block: {AGAIN}, it makes "
+                f"the block again"
             ) from error
         except InputError as error:
             raise self._damaged_file(path, f"others ({one_line(error)})") from error
@@ -346,6 +346,5 @@ class Cache:
 
     def _damaged_file(self, path: str, found: str) -> InputError:
         return InputError(
-            f"a block's files have the hashes of its receipt: {self.where}/{path} has {found}; "
-            f"it is damaged: {AGAIN}, it makes the block again"
+            f"{self.where}/{path} is damaged: it has {found}; {AGAIN}, it makes the block again"
         )

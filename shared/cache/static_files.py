@@ -1,4 +1,4 @@
-"""What of a cache no block writes: the files that follow from its manifest and its source."""
+"""The files of a cache that no block writes: they follow from its manifest and its source."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ def check_static(cache: Cache, labels: NDArray[np.int64], keys: Keys) -> None:
         most = max(len(data), MOST_BYTES)
         if not cache.files.exists(path) or cache.files.read(path, most) != data:
             raise InputError(
-                f"a cache's metadata follow from its manifest and source: {cache.where}/{path} "
-                f"does not; {AGAIN}, it writes the file again"
+                f"{cache.where}/{path} does not follow from the manifest and the source: {AGAIN}, "
+                f"it writes the file again"
             )
     cache.head()
 
@@ -38,8 +38,8 @@ def stored_labels(cache: Cache) -> NDArray[np.int64]:
             raise
         except Exception as error:  # on damaged bytes zarr raises whatever it stumbles over
             raise InputError(
-                f"a cache holds the label of every sample: those in {cache.where} are missing "
-                f"or damaged ({one_line(error)}); {AGAIN}, it writes them again"
+                f"the labels in {cache.where} are missing or damaged ({one_line(error)}): {AGAIN}, "
+                f"it writes them again"
             ) from error
     found = np.full(cache.manifest.samples, -1, np.int64)
     for block in range(cache.manifest.blocks):
@@ -63,7 +63,7 @@ def stored_keys(cache: Cache) -> Keys | None:
                 raise ValueError(f"block {block} is of samples with other keys")
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"a cache holds the key of every sample: {cache.where}/{KEYS} is missing or "
-            f"damaged ({one_line(error)}); {AGAIN}, it writes the file again"
+            f"{cache.where}/{KEYS}, which holds the key of every sample, is missing or damaged "
+            f"({one_line(error)}): {AGAIN}, it writes the file again"
         ) from error
     return keys

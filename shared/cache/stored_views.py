@@ -57,8 +57,8 @@ def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tenso
 def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
     """Of an image that was in the cache's source and does not decode any more."""
     return InputError(
-        f"every image must decode: {source.keys[index]} in {source.spec} did when {cache.where} "
-        f"was made and does not now ({error}); restore the file"
+        f"{source.keys[index]} in {source.spec} decoded when {cache.where} was made and does not "
+        f"now ({error}): restore the file"
     )
 
 
@@ -100,13 +100,12 @@ def pixels_of(cache: Cache, index: int, jpeg: bytes) -> Tensor:
         pixels = decode_pixels(jpeg)
     except BadImage as error:
         raise InputError(
-            f"a view shard's JPEG must decode: sample {index} in {cache.where} does not "
-            f"({error}); is this Pillow able to read JPEG?"
+            f"the JPEG of sample {index} in {cache.where} does not decode ({error}): is this "
+            f"Pillow able to read JPEG?"
         ) from error
     if pixels.shape != (3, size, size):
         raise InputError(
-            f"a view has the size in the manifest, {size} px: sample {index} in {cache.where} "
-            f"has {pixels.shape[2]} x {pixels.shape[1]}; {AGAIN}, it makes what is damaged "
-            f"again"
+            f"sample {index} in {cache.where} has {pixels.shape[2]} x {pixels.shape[1]} pixels "
+            f"instead of the manifest's {size} px: {AGAIN}, it makes what is damaged again"
         )
     return pixels

@@ -32,8 +32,8 @@ def measure(cache: Cache) -> Tails:
         parts.append({name: torch.from_numpy(arrays[name][rows]) for name in names})
     if not parts:
         raise InputError(
-            f"a cache holds images: all of {cache.where} were left out as they do not decode; "
-            f"repair them and make the cache again"
+            f"all images of {cache.where} were left out, as none of them decodes: repair them and "
+            f"make the cache again"
         )
     return tails_of_fields(manifest.encoding, manifest.teacher.channels, parts)
 
@@ -90,9 +90,9 @@ def read_tails(cache: Cache) -> Tails | None:
             raise ValueError(f"it is of the cache {facts['cache']}")
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{CHANNELS} says how the channel means are distributed: {cache.where}/{CHANNELS} "
-            f"cannot be used ({error}); run the same precompute/run.py command again, it writes "
-            f"the file again"
+            f"{cache.where}/{CHANNELS}, which says how the channel means are distributed, cannot "
+            f"be used ({error}): run the same precompute/run.py command again, it writes the file "
+            f"again"
         ) from error
     stages = facts["stages"]
     return Tails(

@@ -36,12 +36,12 @@ def batches_of(rows: int, batch: int) -> list[range]:
 def misfit(samples: int, block: int, batch: int) -> str | None:
     """Why blocks of this size cannot hold whole batches; None where they can."""
     if block % batch:
-        return f"a block must hold whole batches of {batch:,}: got {block:,} samples a block"
+        return f"blocks of {block:,} samples do not hold whole batches of {batch:,}"
     last = samples % block
     if 0 < last < least_batch(batch):
         return (
-            f"a batch must hold {least_batch(batch):,} samples or more: the last block of "
-            f"{samples:,} samples in blocks of {block:,} would hold {last:,}"
+            f"the last block of {samples:,} samples in blocks of {block:,} would hold {last:,}, "
+            f"and a batch must hold {least_batch(batch):,} or more"
         )
     return None
 

@@ -161,8 +161,8 @@ def unpack(manifest: Manifest, data: bytes, layer: str = "") -> np.void:
     dtype = np.dtype(_record(manifest, layer))
     if len(data) != dtype.itemsize:
         raise InputError(
-            f"a packed member of targets has {dtype.itemsize} bytes under this manifest: got "
-            f"{len(data)}; the shard is of another cache: delete its receipt and run the same "
+            f"a packed member of targets has {len(data)} bytes instead of the {dtype.itemsize} of "
+            f"this manifest, so the shard is of another cache: delete its receipt and run the same "
             f"precompute/run.py command again"
         )
     record: np.void = np.frombuffer(data, dtype)[0]

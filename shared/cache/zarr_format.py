@@ -49,7 +49,8 @@ CHUNK = 1024  # samples
 DEFAULT_BLOCK = 8 * CHUNK
 LARGEST_CHUNK = 8 << 20  # bytes, of layers
 
-# With threads of its own, blosc stores what is finished first first: other bytes every time.
+# With its own threads, blosc stores parts in the order in which they finish, so that every time the
+# bytes differ.
 numcodecs.blosc.use_threads = False
 
 
@@ -152,10 +153,10 @@ def decode(
             found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
         except MemoryError:
             raise
-        except Exception as error:  # on bytes that it did not write, zarr raises just about all
+        except Exception as error:  # on bytes that it did not write, zarr raises anything
             raise InputError(
-                f"{paths[name]} has the hash in its receipt and is not a shard of its array all "
-                f"the same ({one_line(error)}): delete the receipt, "
+                f"{paths[name]} has the hash in its receipt, but is not a shard of its array "
+                f"({one_line(error)}): delete the receipt, "
                 f"{block_name(view, block, manifest.layer_of(name))}, and run the same "
                 f"precompute/run.py command again"
             ) from error

@@ -49,7 +49,7 @@ class LocalFiles:
         self.root = root
 
     def read(self, path: str, most: int = MOST) -> bytes:
-        """FileNotFoundError where there is none; InputError where it is no regular file, or has
+        """FileNotFoundError where there is none; InputError where it is not a regular file, or has
         more than `most` bytes, before any is read."""
         try:
             return self._ask(path, lambda full: read_regular(full, most))
@@ -132,16 +132,16 @@ class LocalFiles:
 
     def _cannot_write(self, path: str, error: OSError) -> InputError:
         return InputError(
-            f"an output folder must be writable: {self.root / path}: {error.strerror or error}; "
-            f"nothing that was finished is lost: make room or give it the rights to write there, "
-            f"then start the same command again"
+            f"{self.root / path} cannot be written: {error.strerror or error}; nothing that was "
+            f"finished is lost: make room or get the right to write there, then start the same "
+            f"command again"
         )
 
 
 def not_ours(name: str, found: str) -> InputError:
     return InputError(
-        f"{name} is not a file that this program wrote: {found}; remove it, then start the command "
-        f"again that made it"
+        f"{name} is not a file that this program wrote: {found}; remove it, then run the command "
+        f"that made it again"
     )
 
 

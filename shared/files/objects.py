@@ -47,7 +47,8 @@ _drivers: dict[tuple[int, str], AbstractFileSystem] = {}
 
 
 def open_files(location: str | Path, split: str) -> Files:
-    """The files of one split of the cache at a folder or URL. InputError where no driver is."""
+    """The files of one split of the cache at a folder or URL. InputError where there is no
+    driver."""
     protocol, separator, rest = str(location).partition("://")
     if isinstance(location, Path) or not separator:
         return LocalFiles(Path(location) / split)
@@ -68,13 +69,13 @@ def require_driver(url: str) -> None:
         # fsspec's own drivers, of http:// for one, need packages that only the error names.
         package = known_implementations[protocol]["class"].split(".")[0]
         raise InputError(
-            f"a URL is opened by its fsspec driver: that of {protocol}:// is not installed "
-            f"({error}); pip install {'what it names' if package == 'fsspec' else package}"
+            f"the fsspec driver for {protocol}:// is not installed ({error}): pip install "
+            f"{'what it names' if package == 'fsspec' else package}"
         ) from error
     except ValueError as error:
         raise InputError(
-            f"a URL is opened by its fsspec driver, and there is none for {url}: {error}; give a "
-            f"folder, or a URL that fsspec knows"
+            f"there is no fsspec driver for {url}: {error}; give a folder, or a URL that fsspec "
+            f"knows"
         ) from error
 
 
@@ -150,8 +151,8 @@ class ObjectFiles:
             self._ask(path, lambda store, name: put(store, name, data))
         except FileNotFoundError as error:
             raise InputError(
-                f"the bucket of a cache must exist: {self.root}/{path} cannot be written "
-                f"({one_line(error)}); create the bucket, or give another --cache"
+                f"{self.root}/{path} cannot be written, as there is no such bucket "
+                f"({one_line(error)}): create the bucket, or give another --cache"
             ) from error
 
     def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:

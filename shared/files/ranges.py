@@ -5,7 +5,7 @@ may be pickled, forked and called from threads. Both are asked with patience (fi
 end in StorageError; in FileNotFoundError where nothing is; local files, of which only regular ones
 are opened, in any other OSError that will not pass.
 
-HTTP. 404 and 410 say that there is no such file, other 4xx are final (but 408, 425 and 429), all
+HTTP. 404 and 410 say that there is no such file, other 4xx are final (except 408, 425 and 429), all
 else may pass. A server may ignore the request for a range and send the whole file: that is seen
 before its body is read.
 """
@@ -41,9 +41,7 @@ def absolute(path: str) -> Path:
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
-        raise InputError(
-            f"no home folder is known for {path[:200]}: give the whole path"
-        ) from error
+        raise InputError(f"no home folder is known for {path[:200]}: give the full path") from error
 
 
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
@@ -198,6 +196,6 @@ def _http_error(status: int) -> OSError:
 def _no_ranges(path: str) -> InputError:
     return InputError(
         f"the server does not send parts of files: {path}; tars are read image by image, so the "
-        f"server must know sizes and answer requests with Range: download the files, or serve them "
-        f"by another server"
+        f"server must know sizes and answer requests with Range: download the files, or use "
+        f"another server"
     )

@@ -1,9 +1,9 @@
 """Local files of the user, of which only regular ones are opened.
 
-Under a name there may be anything: a folder, a FIFO (to open it waits for ever), a link to
-/dev/zero (to read it fills the memory), a socket, a link to nothing or to itself. All of them are a
+Under a name there may be anything: a folder, a FIFO (opening it waits for ever), a link to
+/dev/zero (reading it fills the memory), a socket, a link to nothing or to itself. All of them are a
 `NotRegular`, found before a byte is read and without waiting. The name is looked at before it is
-opened, because to open a device can act on it, and the open file again, because names change.
+opened, because opening a device can act on it, and the open file again, because names change.
 
 A file that is not there at all is FileNotFoundError, as everywhere: a link to nothing is not.
 """
@@ -26,7 +26,7 @@ KINDS = {
 
 
 class NotRegular(OSError):
-    """Something stands under this name that is no regular file; `strerror` says what."""
+    """Something under this name is not a regular file; `strerror` says what."""
 
 
 class TooLarge(OSError):

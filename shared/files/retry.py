@@ -2,7 +2,7 @@
 
 Across a network (`patiently`), after growing waits: dropped connections, 5xx, throttling, silence,
 short bodies, and whatever else is not known to be final. At once and for good: no permission, no
-credentials, a request that the store refuses. Not found, and already there, are answers and no
+credentials, a request that the store refuses. Not found, and already there, are answers, not
 failures.
 
 On this machine (`patiently_local`) it is the other way round, because the kernel has been patient
@@ -20,7 +20,7 @@ from shared.errors import InputError, StorageError
 
 TRIES = 6
 FIRST_WAIT = 0.5  # seconds; doubles each time: 15 in all, longer than a burst of throttling
-TOTAL_SECONDS = 60  # no try starts after this, but the second
+TOTAL_SECONDS = 60  # no try but the second starts after this
 
 _REFUSED = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE}
 _REFUSED |= {getattr(errno, "EREMCHG", errno.EINVAL)}  # redirected: the bucket is elsewhere
@@ -80,9 +80,9 @@ def patiently(what: str, act: Callable[[], T]) -> T:
             seconds = time.monotonic() - started
             if tries == TRIES or (tries > 1 and seconds > TOTAL_SECONDS):
                 raise StorageError(
-                    f"the store must answer: {what} failed {tries} times in {seconds:.0f} s, last "
-                    f"with {one_line(error)}; nothing that was finished is lost: check network, "
-                    f"endpoint and store, then start the same command again"
+                    f"the store does not answer: {what} failed {tries} times in {seconds:.0f} s, "
+                    f"last with {one_line(error)}; nothing that was finished is lost: check "
+                    f"network, endpoint and store, then start the same command again"
                 ) from error
         _wait(FIRST_WAIT, tries)
     raise AssertionError("the last try returns or raises")
@@ -135,7 +135,7 @@ def _require_passing(what: str, error: Exception) -> None:
 
 
 def _is_denied(error: Exception) -> bool:
-    """Not allowed, or nothing to show for it: drivers have classes of their own for the latter."""
+    """Not allowed, or without credentials: drivers have classes of their own for the latter."""
     named = re.search("Credential|Token|Profile|Unauthorized", type(error).__name__)
     return isinstance(error, PermissionError) or named is not None
 

@@ -27,7 +27,7 @@ def unseal(data: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("its JSON is nested too deeply") from error
     if facts.pop(SEAL, None) != digest:
-        raise ValueError(f"its {SEAL} is not that of the rest")
+        raise ValueError(f"its {SEAL} does not match the rest")
     return facts
 
 

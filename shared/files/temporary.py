@@ -35,8 +35,8 @@ def temporary_file(folder: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
             with open(descriptor, "wb", closefd=False) as file:
                 yield path, file
         finally:
-            # On a file system that has become read-only this fails too, and what failed first is
-            # the news.
+            # On a file system that has become read-only this fails too, and the first failure is
+            # the one to report.
             with contextlib.suppress(OSError):
                 path.unlink()
     finally:

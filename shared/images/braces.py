@@ -1,7 +1,7 @@
 """Patterns of paths with braces, as in bash: `DIR/{train-{0000..0099},val-00}.tar`.
 
-braceexpand makes all of them at once, and a slip of the keyboard, or a few dozen characters, stand
-for more than any memory holds. So they are counted first.
+braceexpand makes all of them at once, and a slip of the keyboard, or a few dozen characters, can
+stand for more than any memory holds. So they are counted first.
 """
 
 import re
@@ -33,23 +33,23 @@ def expand(pattern: str) -> list[str]:
             break
     if depth:
         raise InputError(
-            f"braces do not come in pairs, or more than {MAX_DEPTH} deep: --images "
-            f"{shown(pattern)}; close each {{ with a }}"
+            f"--images {shown(pattern)} has braces that do not come in pairs, or more than "
+            f"{MAX_DEPTH} deep: close each {{ with a }}"
         )
     count = _count(pattern)
     if count is None:
-        raise InputError(f"a range has too many digits: --images {shown(pattern)}; correct it")
+        raise InputError(f"--images {shown(pattern)} has a range with too many digits: correct it")
     if count > MAX_PATHS or count * len(pattern) > MAX_TEXT:
         number = f"{count:,}" if count < 10**15 else "more than 10^15"
         raise InputError(
-            f"a pattern of {number} tars is more than the {MAX_PATHS:,} that are taken: --images "
-            f"{shown(pattern)}; correct its ranges"
+            f"--images {shown(pattern)} names {number} tars, more than the {MAX_PATHS:,} that are "
+            f"taken: correct its ranges"
         )
     try:
         return list(braceexpand(pattern))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"braces cannot be expanded: --images {shown(pattern)}; correct them"
+            f"--images {shown(pattern)} has braces that cannot be expanded: correct them"
         ) from error
 
 

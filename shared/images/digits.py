@@ -43,8 +43,8 @@ def write_digits(root: Path) -> None:
     found = sum(path.stat().st_size > 0 for path in root.glob("*/*/*.jpg"))
     if found != SAMPLES:
         raise InputError(
-            f"{root} must hold the {SAMPLES} images of the built-in digits, got {found}: "
-            "remove this folder and it is written again"
+            f"{root} does not hold the {SAMPLES} images of the built-in digits, but {found}: "
+            f"remove this folder and it is written again"
         )
 
 

@@ -3,7 +3,7 @@
 The order is torchvision's, with one difference: names that start with a dot are skipped
 (`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are in nearly every case a mistake).
 
-An entry with the name of an image is listed whatever it is, with size -1 where it is no regular
+An entry with the name of an image is listed whatever it is, with size -1 where it is not a regular
 file (a FIFO, a link to nothing): it is a bad image when it is read, and the listing does not fail.
 
 A flat folder (ImageNet's val as it is unpacked) takes its labels from a file beside it
@@ -44,14 +44,14 @@ def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
         if len(keys) == before:
             empty.append(name)
     if not keys:
-        raise InputError(f"{RULE}; got no images in {folder}")
+        raise InputError(f"there are no images in {folder}: {RULE}")
     require_images(empty, classes, folder)
     sizes = [_size(f"{folder}/{key}") for key in keys]
     return Listing.make(classes, Keys.pack(keys), labels, sizes)
 
 
 def is_flat(folder: Path) -> bool:
-    """No class folders, but images; a folder that is called as an image is no class there."""
+    """No class folders, but images; a folder with the name of an image is not a class there."""
     folders, files = scan(folder)
     return all(map(is_image, folders)) and any(map(is_image, files))
 
@@ -86,8 +86,8 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 def require_images(empty: list[str], classes: list[str], where: Path) -> None:
     if empty:
         raise InputError(
-            f"{RULE}; got {len(empty)} of {len(classes)} classes without images in {where}: "
-            f"{shortened(empty)}"
+            f"{len(empty)} of {len(classes)} classes in {where} have no images: "
+            f"{shortened(empty)}; {RULE}"
         )
 
 

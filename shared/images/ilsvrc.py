@@ -70,7 +70,8 @@ def _class_tars(path: Path) -> list[Member]:
         tars = [member for member in members(file, str(path)) if member.name.endswith(".tar")]
     if not tars:
         raise InputError(
-            f"no tar is in {path}: the training archive of ImageNet is a tar of tars, one a class"
+            f"there is no tar in {path}: the training archive of ImageNet is a tar of tars, one a "
+            f"class"
         )
     return tars
 

@@ -29,7 +29,7 @@ from shared.images.listing import Keys, Listing, Places, unreadable
 from shared.images.readers import FolderReader
 
 VERSION = b"channel-distillation listing 1\n"
-FEWEST = 10_000  # samples: to list fewer takes no time worth keeping
+FEWEST = 10_000  # samples: listing fewer takes no time worth saving
 SAMPLED = 1000  # files
 ASKED_AT_ONCE = 16  # stamps of remote files
 MAX_BYTES = 1 << 32  # of a kept listing: ImageNet's has 70 million
@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[Listing, Stamps] | None:
         if hashlib.sha256(content).digest() == data[len(VERSION) : len(VERSION) + 32]:
             try:
                 return _from_bytes(content)
-            except Exception:  # somebody made this file, and NumPy raises just about anything
+            except Exception:  # the file may hold anything, and NumPy raises just about anything
                 pass
     note(f"the kept listing {path} is damaged: the source is listed again")
     return None

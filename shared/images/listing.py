@@ -30,7 +30,7 @@ class Keys:
     """A sequence of str in one buffer: ImageNet's 1.28 million fill 50 MB, a tuple 110 MB.
 
     A loader worker gets it as two memory copies, and forked ones share it: there is no reference
-    count an element to touch.
+    count per element to touch.
     """
 
     text: bytes  # every key, then LF
@@ -72,7 +72,7 @@ class Listing:
     classes: tuple[str, ...]
     keys: Keys
     labels: Ints  # (N,) position in `classes`
-    sizes: Ints  # (N,) bytes; -1 where a folder holds something that is no regular file
+    sizes: Ints  # (N,) bytes; -1 where a folder holds something that is not a regular file
     digest: str  # hex; see the top of this file
     places: Places | None = None  # None: every sample is a file of its own
 
@@ -93,7 +93,7 @@ class Listing:
         return len(self.keys)
 
     def take(self, index: Ints) -> "Listing":
-        """These samples, with a digest of their own; the classes stay all."""
+        """These samples, with a digest of their own; all classes are kept."""
         places = None if self.places is None else self.places.take(index)
         keys = self.keys.take(index)
         return Listing.make(self.classes, keys, self.labels[index], self.sizes[index], places)

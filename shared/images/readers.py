@@ -1,11 +1,11 @@
 """From the number of a sample to its encoded bytes: a file of its own, or a part of a tar.
 
-A reader is plain data, cheap to send to loader workers. No file stays open: to open one costs some
+A reader is plain data, cheap to send to loader workers. No file stays open: opening one costs about
 ten microseconds, a thousandth of what decoding costs, and there is nothing to lose in a fork.
 
-Two ways to fail, never to be taken for each other:
+Two ways to fail, which must not be confused:
 
-    BadImage                  a fact about the data: what stands under the name is no regular file
+    BadImage                  a fact about the data: what has that name is not a regular file
                               (a FIFO, a link to nothing, ...), or has more than MAX_BYTES
     InputError, StorageError  the source fails: a file that was listed is gone or may not be read,
                               a disk or a server that does not answer, even after some tries

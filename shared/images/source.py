@@ -1,9 +1,9 @@
 """An image source: samples in a fixed order, each a key, encoded bytes and a label.
 
-    FOLDER with train/ and val/      an ImageFolder; val may be flat  (folder_source.py)
-    FOLDER with ILSVRC2012_img_*.tar ImageNet's official archives  (ilsvrc_source.py)
-    FOLDER with tars, or a pattern   WebDataset, local or at a URL  (tar_source.py)
-    imagenette, cifar10, cifar100    downloaded by torchvision  (torchvision_source.py)
+    FOLDER with train/ and val/      an ImageFolder; val may be flat  (folder.py)
+    FOLDER with ILSVRC2012_img_*.tar ImageNet's official archives  (ilsvrc.py)
+    FOLDER with tars, or a pattern   WebDataset, local or at a URL  (tars.py)
+    imagenette, cifar10, cifar100    downloaded by torchvision  (torchvision_sets.py)
     digits                           built in, needs no network  (digits.py)
 
 What a folder holds is asked in this order. Its listing (listing.py) is kept (kept_listing.py).
@@ -63,7 +63,7 @@ class ImageSource:
     def read(self, index: int) -> bytes:
         """The encoded bytes of one sample.
 
-        Raises: BadImage for what can be no image, InputError or StorageError where the source
+        Raises: BadImage for what cannot be an image, InputError or StorageError where the source
         fails (readers.py).
         """
         return self.reader.read(index)
@@ -80,8 +80,8 @@ def open_source(spec: str, split: str, limit: int | None = None) -> ImageSource:
 
     limit: keep min(limit, N) of the N samples, evenly spaced (number i is sample i * N // limit of
     the whole), because the order is by class and the first ones would all be of one. `digest`
-    covers those kept; `classes` stay all.
-    A folder that is called as a built-in set is ./digits, ./cifar10, ...
+    covers those kept; `classes` remain complete.
+    A folder with the name of a built-in set is given as ./digits, ./cifar10, ...
 
     Raises: InputError if the folder or the split is missing, there are no images, a class has none,
     a file cannot be read, a download fails, or limit < 1.

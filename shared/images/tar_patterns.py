@@ -38,22 +38,22 @@ def pattern_shards(spec: str, split: str) -> list[str]:
         paths = [path for path in paths if _belongs(path, split)]
     if not paths or not all(path.endswith(".tar") for path in paths):
         raise InputError(
-            f"a pattern names tars of each split, like DIR/{{split}}-{{000..099}}.tar or "
-            f"DIR/{{train-{{000..099}},val-{{00..07}}}}.tar: got none of {split} in {shown(spec)}"
+            f"{shown(spec)} names no tars of {split}: a pattern names those of each split, like "
+            f"DIR/{{split}}-{{000..099}}.tar or DIR/{{train-{{000..099}},val-{{00..07}}}}.tar"
         )
     paths = [path if is_url(path) else str(absolute(path)) for path in paths]
     found = {path: _local_size(path) for path in paths if not is_url(path)}
     missing = [path for path, size in found.items() if size is None]
     if missing:
         raise InputError(
-            f"{len(missing)} of the {len(paths)} tars of a pattern do not exist, first "
-            f"{shown(missing[0])}; correct the range in {shown(spec)}"
+            f"{len(missing)} of the {len(paths)} tars of the pattern {shown(spec)} do not exist, "
+            f"first {shown(missing[0])}: correct the range"
         )
     return paths
 
 
 def _local_size(path: str) -> int | None:
-    """Bytes; None where nothing is."""
+    """Bytes; None where there is nothing."""
     try:
         return patiently_local(path, lambda: regular_size(path))
     except (FileNotFoundError, NotADirectoryError):

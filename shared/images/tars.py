@@ -66,7 +66,7 @@ def list_shards(paths: list[str], stamps: Stamps) -> Listing:
             threads.shutdown(wait=False, cancel_futures=True)
     samples = [sample for shard in found for sample in shard]
     if not samples:
-        raise InputError(f"the tars of a split must hold images: got none in {paths[0]}, ...")
+        raise InputError(f"the tars of the split hold no images: {paths[0]}, ...")
     labels, classes = _labels(samples, names, paths[0])
     file = np.repeat(np.arange(len(paths), dtype=np.int32), [len(shard) for shard in found])
     offset = np.array([sample.offset for sample in samples], np.int64)
@@ -104,13 +104,14 @@ def _samples(file: BinaryIO, path: str) -> Iterator[TarSample]:
         if len(images) != 1 or len(by_suffix) != len(parts) or label is None:
             found = shortened([shown(_suffix(part)) for part in parts])
             raise InputError(
-                f"a sample holds one image ({', '.join(IMAGES)}) and its label (cls or json): got "
-                f"{found} for {shown(name)} in {path}"
+                f"the sample {shown(name)} in {path} holds {found}: it must hold one image "
+                f"({', '.join(IMAGES)}) and its label (cls or json)"
             )
         if label.size > MAX_LABEL:
             raise InputError(
-                f"{shown(label.name)} of {path} has {label.size:,} bytes, which is no label: it is "
-                f"an integer in cls, or json with an integer label or cls, or the name of a class"
+                f"{shown(label.name)} of {path} has {label.size:,} bytes, which is too much for a "
+                f"label: it is an integer in cls, or json with an integer label or cls, or the "
+                f"name of a class"
             )
         file.seek(label.offset)
         yield TarSample(
@@ -135,8 +136,8 @@ def _label(data: bytes, member: Member, path: str) -> int | str:
     except (ValueError, RecursionError):
         pass
     raise InputError(
-        f"a label is an integer in cls, or json with an integer label or cls, or with the name of "
-        f"a class: got {data[:40]!r} in {shown(member.name)} of {path}"
+        f"{data[:40]!r} in {shown(member.name)} of {path} is not a label: it must be an integer in "
+        f"cls, or json with an integer label or cls, or with the name of a class"
     )
 
 
@@ -157,7 +158,7 @@ def _class_names(folder: str, stamps: Stamps) -> list[str] | None:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise InputError(f'{json_path} is no list of names: write one, like ["ant", "bee"]')
+        raise InputError(f'{json_path} is not a list of names: write one, like ["ant", "bee"]')
     _require_names(found, json_path)
     return found
 
@@ -178,8 +179,8 @@ def _require_names(names: list[str], path: str) -> None:
             fits = False
         if not fits:
             raise InputError(
-                f"class {number} of {path} is {name[:40]!r}, which is no name of a class: give one "
-                f"line of text"
+                f"class {number} of {path} is {name[:40]!r}, which cannot be the name of a class: "
+                f"give one line of text"
             )
 
 
@@ -191,15 +192,15 @@ def _labels(
     labels = [position.get(s.label, -1) if isinstance(s.label, str) else s.label for s in samples]
     if names is None and max(labels) >= MAX_CLASSES:
         raise InputError(
-            f"a label of {max(labels)} without classes.txt: labels count from 0 to fewer than "
-            f"{MAX_CLASSES:,}, tars from {path} on; correct it"
+            f"the label {max(labels)} is too large: without a classes.txt labels count from 0 to "
+            f"fewer than {MAX_CLASSES:,}, tars from {path} on; correct it"
         )
     classes = names if names is not None else [str(i) for i in range(max(labels) + 1)]
     for sample, label in zip(samples, labels, strict=True):
         if not 0 <= label < len(classes):
             known = f"the {len(classes)} of classes.txt" if names else "there is no classes.txt"
             raise InputError(
-                f"a label must be one of the classes beside the first tar ({known}): got "
-                f"{sample.label!r} for {shown(sample.key)}, tars from {path} on"
+                f"the label {sample.label!r} of {shown(sample.key)} is not one of the classes "
+                f"beside the first tar ({known}), tars from {path} on: correct it"
             )
     return labels, classes

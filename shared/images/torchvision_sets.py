@@ -114,8 +114,8 @@ def _load_cifar(
         loaded = _cifar(name)(root, train=split == "train")
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"{root} must hold {name} as torchvision downloads it: {' '.join(str(error).split())} "
-            f"Or remove this folder and it is downloaded again"
+            f"{root} does not hold {name} as torchvision downloads it: "
+            f"{' '.join(str(error).split())} Or remove this folder and it is downloaded again"
         ) from error
     return loaded.data, loaded.targets, loaded.classes
 
@@ -137,9 +137,9 @@ def _download(root: Path, name: str, act: Callable[[Path], object]) -> None:
             act(folder)
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"{name} is downloaded into {root}, which needs a network: "
-                f"{type(error).__name__}: {' '.join(str(error).split())}; try again, put the files "
-                f"there, or name another source with --images"
+                f"{name} cannot be downloaded into {root}: {type(error).__name__}: "
+                f"{' '.join(str(error).split())}; check the network and try again, put the "
+                f"files there, or name another source with --images"
             ) from error
         try:
             folder.rename(root)

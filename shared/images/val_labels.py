@@ -33,7 +33,7 @@ MAX_DEVKIT = 1 << 26  # bytes of each of its files, and of all of it, unpacked; 
 def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) -> list[str]:
     """The class name of each file.
 
-    Raises: InputError if there is no file of labels, it is damaged or says nothing of an image.
+    Raises: InputError if there is no file of labels, it is damaged or lacks an image.
     """
     where, table = _read_table(root, split, stamps)
     found = [table.get(file) or table.get(Path(file).stem) for file in files]
@@ -49,14 +49,14 @@ def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) ->
 def class_names(found: Sequence[str], train: list[str] | None, where: Path) -> list[str]:
     """The classes in order: those of the training images, or all that were found without any.
 
-    Raises: InputError for a label that is no class of the training images.
+    Raises: InputError for a label that is not a class of the training images.
     """
     names = sorted(set(found))
     if train is None:
         return names
     if unknown := sorted(set(names) - set(train)):
         raise InputError(
-            f"{len(unknown)} labels are no classes of {where}: {shortened(unknown)}; correct the "
+            f"{len(unknown)} labels are not classes of {where}: {shortened(unknown)}; correct the "
             f"file of labels"
         )
     return train
@@ -81,7 +81,7 @@ def _read_table(root: Path, split: str, stamps: Stamps) -> tuple[Path, dict[str,
             stamps.take(archive)
             return archive, _from_devkit(*_unpack(archive), archive)
     raise InputError(
-        f"images outside class folders need their labels beside {root / split}: found none of "
+        f"{root / split} holds images outside class folders and no labels beside it: found none of "
         f"{table.name}, {kaggle.name}" + (f", {DEVKIT}.tar.gz" if split == "val" else "")
     )
 
@@ -112,12 +112,12 @@ def _read_csv(path: Path, is_kaggle: bool) -> dict[str, str]:
             table[fields[0]] = fields[1].split()[0] if is_kaggle else fields[1]
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is no UTF-8 text: byte {error.start:,} is {data[error.start]:#04x}; save it "
+            f"{path} is not UTF-8 text: byte {error.start:,} is {data[error.start]:#04x}; save it "
             f"as UTF-8"
         ) from error
     except csv.Error as error:
         raise InputError(
-            f"{path} is no sound CSV: {error} in line {rows.line_num}; correct it"
+            f"{path} is not a sound CSV file: {error} in line {rows.line_num}; correct it"
         ) from error
     return table
 

@@ -57,9 +57,9 @@ def plan(
         sizes = [int(samples[hand].sum()) for hand in hands]
         if sum(sizes) < steps:
             raise InputError(
-                f"every process takes part in every step: one has {sum(sizes)} samples for "
-                f"{steps} steps in shards of {int(samples.max())}; use fewer processes, or make "
-                f"the cache with a smaller --block"
+                f"a process has {sum(sizes)} samples for {steps} steps in shards of "
+                f"{int(samples.max())}, too few to take part in every step: use fewer processes, "
+                f"or make the cache with a smaller --block"
             )
         counts = share_steps(steps, sizes)
         shares.append(

@@ -60,9 +60,9 @@ def load_weights(model: StagedModel, weights: str) -> None:
     ]
     if wrong:
         raise InputError(
-            f"weights must fit {model.architecture} with stem {model.stem} and "
-            f"{model.num_classes} classes: {weights} differs in {len(wrong)} entries, first "
-            f"{wrong[0]}; give the architecture, stem and data that the weights were trained with"
+            f"{weights} does not fit {model.architecture} with stem {model.stem} and "
+            f"{model.num_classes} classes: it differs in {len(wrong)} entries, first {wrong[0]}; "
+            f"give the architecture, stem and data that the weights were trained with"
         )
     for name, value in model.state_dict().items():
         if not state[name].to(value.dtype).isfinite().all():
@@ -82,8 +82,7 @@ def _read_state(architecture: str, weights: str) -> dict[str, Tensor]:
             return read_state(path)
         known = " or one of ".join(["a file", ", ".join(names)] if names else ["a file"])
         raise InputError(
-            f"--weights must be {known} for {architecture}: got {weights!r}, which is not; check "
-            f"the path"
+            f"--weights must be {known} for {architecture}: there is no {weights!r}; check the path"
         )
     try:
         state: dict[str, Tensor] = get_model_weights(architecture)[weights].get_state_dict(
@@ -91,8 +90,8 @@ def _read_state(architecture: str, weights: str) -> dict[str, Tensor]:
         )
     except OSError as error:
         raise InputError(
-            f"torchvision must be able to download {architecture} {weights}: {error}; "
-            f"download it elsewhere and give the file with --weights FILE"
+            f"torchvision cannot download {architecture} {weights}: {error}; download it elsewhere "
+            f"and give the file with --weights FILE"
         ) from error
     return state
 

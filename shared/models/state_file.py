@@ -46,8 +46,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except (InputError, NotRegular) as error:
         reason = error if isinstance(error, InputError) else error.strerror
         raise InputError(
-            f"{path} is no file of weights: {reason}; save model.state_dict() with torch.save and "
-            f"give that"
+            f"{path} is not a file of weights: {reason}; save model.state_dict() with torch.save "
+            f"and give that"
         ) from error
     except OSError as error:
         raise unreadable(str(path), error) from error

@@ -16,7 +16,7 @@ them EPS, for which it starts Ghostscript.
 What counts as damage. Pillow shows a JPEG whose code ends too early as half a grey image, and a PNG
 with too few rows as half a black one. Here no pixel is made up: a file for which libjpeg says that
 it had to do so, or of which complete.py finds a part missing, is a BadImage. Bytes left over
-after the last row are no damage (Pillow and torchvision take such files, and real collections have
+after the last row are not damage (Pillow and torchvision take such files, and real collections have
 them). A JPEG has no checksum: flipped bits that still read as some code give the pixels that every
 other decoder gives.
 

@@ -68,9 +68,9 @@ def apply(view: View, data: bytes, size: int) -> torch.Tensor:
     """
     if min(view.height, view.width) < 1 or _most_pixels(view, size) > MAX_PIXELS:
         raise InputError(
-            f"a view is a box of 1 to {MAX_PIXELS:,} pixels, also when resized: got {view.height} "
-            f"x {view.width}; the cache that says so is damaged: make it again with "
-            f"precompute/run.py"
+            f"the box of a view is {view.height} x {view.width}, and it must have 1 to "
+            f"{MAX_PIXELS:,} pixels, also when resized: the cache that says so is damaged; make it "
+            f"again with precompute/run.py"
         )
     if view.top < 0:  # rows from anywhere may be mirrored into the box
         return apply_to_image(view, decode(data), size)
