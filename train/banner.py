@@ -20,8 +20,8 @@ def banner(setup: Setup, feed: Input) -> str:
     parameters = sum(value.numel() for value in backbone.parameters())
     lines = [
         f"recipe   {recipe.name}: " + ", ".join(map(_term, recipe.terms)),
-        f"student  {backbone.architecture}, {parameters:,} parameters, {setup.classes} classes; "
-        f"teacher {_teacher(setup)}",
+        f"student  {backbone.architecture}, {parameters:,} parameters, {setup.images.classes} "
+        f"classes; teacher {_teacher(setup)}",
         f"data     {_data(setup)}",
         f"run      {setup.folder}",
         f"device   {setup.device}, {setup.precision}, {setup.workers} loader workers"
@@ -34,7 +34,7 @@ def banner(setup: Setup, feed: Input) -> str:
     if first := leaves_chance(recipe):
         lines.append(
             f"note     no loss trains the classifier before epoch {first} (Early Decay Teacher): "
-            f"top-1 stays at chance, {100 / setup.classes:.3g}%, until then, by design"
+            f"top-1 stays at chance, {100 / setup.images.classes:.3g}%, until then, by design"
         )
     return "\n".join(lines)
 
@@ -71,23 +71,25 @@ def _weight(weight: Schedule) -> str:
 
 
 def _teacher(setup: Setup) -> str:
-    if setup.cache is None or not (setup.use_targets or setup.teacher) or not setup.recipe.needs:
+    targets = setup.targets
+    if targets.cache is None or not setup.recipe.needs or not (targets.cached or targets.teacher):
         return "none"
-    how = "from the cache" if setup.use_targets else "live"
-    facts = setup.cache.manifest
-    statistics = ", batch statistics" if facts.statistics == "batch" else ""
-    return f"{facts.teacher.architecture}{statistics}, {how}"
+    how = "from the cache" if targets.cached else "live"
+    manifest = targets.cache.manifest
+    statistics = ", batch statistics" if manifest.statistics == "batch" else ""
+    return f"{manifest.teacher.architecture}{statistics}, {how}"
 
 
 def _data(setup: Setup) -> str:
-    val = setup.val.spec if isinstance(setup.val, ImageSource) else setup.val.where
-    if setup.cache is None:
-        assert setup.train is not None
-        views = f"views drawn by {setup.policy} at {setup.size} px"
-        return f"{len(setup.train):,} images of {setup.train.spec}, {views}; val {val}"
-    facts = setup.cache.manifest
-    images = setup.train.spec if setup.train else "the cache's own pixels"
+    images, cache = setup.images, setup.targets.cache
+    val = images.val.spec if isinstance(images.val, ImageSource) else images.val.where
+    if cache is None:
+        assert images.train is not None
+        views = f"views drawn by {images.policy} at {images.size} px"
+        return f"{len(images.train):,} images of {images.train.spec}, {views}; val {val}"
+    facts = cache.manifest
+    there = images.train.spec if images.train else "the cache's own pixels"
     return (
-        f"cache {setup.cache.where} ({facts.format}, codec {facts.codec}, {facts.views} views of "
-        f"{facts.samples:,} images at {facts.size} px); images {images}; val {val}"
+        f"cache {cache.where} ({facts.format}, codec {facts.codec}, {facts.views} views of "
+        f"{facts.samples:,} images at {facts.size} px); images {there}; val {val}"
     )

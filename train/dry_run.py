@@ -49,14 +49,15 @@ def _weights(setup: Setup) -> list[str]:
 
 
 def _cache(setup: Setup) -> str:
-    if setup.cache is None:
-        return f"no cache: views are drawn by {setup.policy} at {setup.size} px"
-    facts = setup.cache.manifest
-    each = setup.cache.num_bytes() / facts.samples
+    images, cache, tails = setup.images, setup.targets.cache, setup.targets.tails
+    if cache is None:
+        return f"no cache: views are drawn by {images.policy} at {images.size} px"
+    facts = cache.manifest
+    each = cache.num_bytes(layers=facts.layers_for(setup.recipe.needs)) / facts.samples
     return (
-        f"{setup.cache.where}: {facts.format}, codec {facts.codec}, {facts.views} views of "
+        f"{cache.where}: {facts.format}, codec {facts.codec}, {facts.views} views of "
         f"{facts.samples:,} images at {facts.size} px, {each:,.0f} bytes a view, teacher "
-        f"{facts.teacher.architecture}" + (f"\n{setup.tails.line()}" if setup.tails else "")
+        f"{facts.teacher.architecture}" + (f"\n{tails.line()}" if tails else "")
     )
 
 

@@ -2,39 +2,54 @@
 and what is wrong where one is not there."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared.cache.checks import require_source
 from shared.cache.opening import Cache, has_split, open_cache
 from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
+from train.recipe import Recipe
 
 NEITHER = ("train", "val")
 
 
-def open_run_images(
-    flags: argparse.Namespace, cache: Cache | None
-) -> tuple[ImageSource | None, ImageSource | Cache, int]:
-    """(training images, validation, classes). View shards need no training images."""
+@dataclass(frozen=True)
+class RunImages:
+    train: ImageSource | None  # None where the cache holds the views themselves
+    val: ImageSource | Cache  # images, or the cached val split of view shards
+    classes: int
+    policy: str  # of the training views
+    size: int  # pixels a side
+
+
+def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | None) -> RunImages:
+    """InputError where the two splits, or images and cache, do not go together."""
     if cache is None:
         spec = flags.images or default_source()
         train = open_images(spec, "train")
-        return train, _val_images(spec, train.classes), len(train.classes)
+        return RunImages(
+            train,
+            _val_images(spec, train.classes),
+            len(train.classes),
+            train.policy or recipe.policy,
+            train.size or recipe.size,
+        )
     cache.require_views()
-    facts = cache.manifest.source
-    spec = flags.images or facts.spec
-    if cache.manifest.holds_pixels:
-        val: ImageSource | Cache
-        if has_split(flags.cache, "val") and not flags.images:
-            val = open_cache(flags.cache, "val")
-            val.require_views()
-            cache.manifest.require_comparable(val.manifest, val.where)
-        else:
-            val = _val_images(spec, facts.classes)
-        return None, val, len(facts.classes)
-    train = open_images(spec, "train", limit=facts.samples)
-    require_source(cache, train)
-    return train, _val_images(spec, facts.classes), len(facts.classes)
+    manifest = cache.manifest
+    spec = flags.images or manifest.source.spec
+    classes = manifest.source.classes
+    val: ImageSource | Cache | None = None
+    cached_train = None
+    if not manifest.holds_pixels:
+        cached_train = open_images(spec, "train", limit=manifest.samples)
+        require_source(cache, cached_train)
+    elif has_split(flags.cache, "val") and not flags.images:
+        val = open_cache(flags.cache, "val")
+        val.require_views()
+        manifest.require_comparable(val.manifest, val.where)
+    val = val or _val_images(spec, classes)
+    return RunImages(cached_train, val, len(classes), manifest.policy, manifest.size)
 
 
 def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:

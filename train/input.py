@@ -46,7 +46,7 @@ class Input(Protocol):
 
 def open_input(setup: Setup) -> Input:
     """InputError where its steps cannot be cut as the flags ask for."""
-    shards = setup.cache is not None and setup.cache.manifest.holds_pixels
+    shards = setup.targets.cache is not None and setup.targets.cache.manifest.holds_pixels
     feed: Input = Streamed(setup) if shards else Replayed(setup)
     require_pieces(
         feed.smallest_part,
@@ -54,6 +54,6 @@ def open_input(setup: Setup) -> Input:
         setup.accumulate,
         setup.world.size,
         setup.student.backbone.stride,
-        setup.size,
+        setup.images.size,
     )
     return feed

@@ -61,7 +61,7 @@ def train(
     flags: argparse.Namespace,
 ) -> None:
     recipe, student, optimizer = setup.recipe, setup.student, setup.optimizer
-    world, device = setup.world, setup.device
+    world, device, cache = setup.world, setup.device, setup.targets.cache
     state = TrainState(setup, feed.layout)
     at, records = resume(setup, feed, folder, state)
     if world.is_first and at.epoch < recipe.epochs:
@@ -126,7 +126,7 @@ def train(
         log = means(at.sums, recipe, at.epoch, world)
         record: dict[str, Any] = {
             "epoch": at.epoch, "split": "train", **log, "learning_rate": learning_rate,
-            "view": None if setup.cache is None else at.epoch % setup.cache.manifest.views,
+            "view": None if cache is None else at.epoch % cache.manifest.views,
             "images_per_second": log["samples"] / at.seconds, "seconds": at.seconds,
         }  # fmt: skip
         started = time.perf_counter()

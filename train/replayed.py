@@ -24,33 +24,37 @@ LEAST_CLASSES = 0.5  # of all: the share in a window below which a run is told
 
 class Replayed:
     def __init__(self, setup: Setup) -> None:
-        assert setup.train is not None, "views are replayed on images"
-        assert isinstance(setup.val, ImageSource)
+        assert setup.images.train is not None, "views are replayed on images"
+        assert isinstance(setup.images.val, ImageSource)
         self._setup = setup
         self.layout: list[int] = []
-        self._source, self._val = setup.train, setup.val
+        self._source, self._val = setup.images.train, setup.images.val
         self.val_world = setup.world
         # One set of workers for both splits.
         self._loader = pixel_loader(setup, self._source, self._val)
         self._loader.start()  # before a view is in memory, whose pages workers would keep
-        self._labels = torch.from_numpy(setup.train.labels)
-        self._samples = np.arange(len(setup.train))
+        self._labels = torch.from_numpy(setup.images.train.labels)
+        self._samples = np.arange(len(setup.images.train))
         self._views = None
-        if setup.cache is not None:
+        if setup.targets.cache is not None:
             self._views = CachedViews(
-                *(setup.cache, setup.recipe, self._labels, setup.use_targets, setup.device),
-                setup.spread,
+                setup.targets.cache,
+                setup.recipe,
+                self._labels,
+                setup.targets.cached,
+                setup.device,
+                setup.targets.spread,
             )
-            skipped = [index for index, _, _ in setup.cache.skipped()]
+            skipped = [index for index, _, _ in setup.targets.cache.skipped()]
             self._samples = np.delete(self._samples, skipped)
         self._windows = Windows(
-            setup.cache.manifest if setup.cache else None,
+            setup.targets.cache.manifest if setup.targets.cache else None,
             self._samples,
             self._views.row_bytes if self._views else 0,
             setup.recipe.batch_size,
             setup.seed,
         )
-        self._note_windows(setup.train.labels)
+        self._note_windows(setup.images.train.labels)
 
     def _note_windows(self, labels: NDArray[np.int64]) -> None:
         share = self._windows.class_share(labels)
@@ -80,7 +84,7 @@ class Replayed:
         for (window, step), (batch, pixels) in zip(steps, on_device, strict=True):
             for blocks in [*views][: [*views].index(window.blocks)] if views else []:
                 del views[blocks]  # an earlier window, which no step will read again
-            if self._views is not None and setup.use_targets:
+            if self._views is not None and setup.targets.cached:
                 view, whole = views[window.blocks], torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
             else:
@@ -99,7 +103,7 @@ class Replayed:
         for window, step in steps:
             index = process_share(step, setup.world)
             if self._views is None:
-                yield Request(0, index, Draw(setup.policy, setup.seed, epoch))
+                yield Request(0, index, Draw(setup.images.policy, setup.seed, epoch))
                 continue
             if window is not last:
                 last, view = window, self._views.load(epoch, window.blocks)
@@ -107,7 +111,7 @@ class Replayed:
                 if (coming := next(following, None)) is not None:
                     self._views.prefetch(*coming)  # after the loader has its workers
             rows = view.at(index)
-            yield Request(0, index, Replay(setup.policy, view.box[rows], view.flip[rows]))
+            yield Request(0, index, Replay(setup.images.policy, view.box[rows], view.flip[rows]))
 
     def _following(
         self, epoch: int, steps: list[tuple[Window, NDArray[np.int64]]]
@@ -141,4 +145,6 @@ class Replayed:
 
 def pixel_loader(setup: Setup, *sources: ImageSource) -> PixelLoader:
     """For the splits of a run, in the order of `sources`."""
-    return PixelLoader(sources, setup.size, setup.workers, pin_memory=setup.device.type == "cuda")
+    return PixelLoader(
+        sources, setup.images.size, setup.workers, pin_memory=setup.device.type == "cuda"
+    )

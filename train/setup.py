@@ -6,41 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, Optimizer
 
-from shared.cache.checks import require_pixels, require_targets
-from shared.cache.live_teacher import cached_teacher
-from shared.cache.opening import Cache, open_cache
-from shared.cache.tails_file import read_tails, require_tails
-from shared.choices import ARCHITECTURES, VAL_POLICY
+from shared.cache.opening import Cache
+from shared.choices import ARCHITECTURES
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.images.source import ImageSource
 from shared.pixels.normalise import NORMALISATIONS, Normalisation
-from shared.targets.tails import Tails
-from shared.targets.teacher import Teacher
-from train.images import open_run_images
+from train.images import RunImages, open_run_images
 from train.recipe import Recipe
+from train.run_identity import facts_of, identity_of
 from train.run_recipe import recipe_of
-from train.run_views import with_views_of_run
+from train.run_targets import RunTargets, open_run_cache, open_run_targets
 from train.student import Student, build_student, place_student
 
 
 @dataclass(frozen=True)
 class Setup:
     recipe: Recipe  # for this run: epochs, batch size and learning rate as the flags have them
-    train: ImageSource | None  # None where the cache holds the views themselves
-    val: ImageSource | Cache  # images, or the cached val split of view shards
-    classes: int
-    policy: str  # of the training views
-    size: int  # pixels a side
-    cache: Cache | None  # with the views of this run, which may be fewer than there are by now
-    teacher: Teacher | None  # the live one
-    use_targets: bool  # from the cache
-    tails: Tails | None  # of the cache's channel means, where the recipe or the cache has them
-    spread: tuple[Tensor, ...] | None  # of every channel, on the device, where the recipe needs it
+    images: RunImages
+    targets: RunTargets
     student: Student
     optimizer: Optimizer
     normalisation: Normalisation
@@ -65,65 +52,19 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     device = pick_device(flags.device, world.local_rank)
     connect(world, device)
     folder = flags.out or Path("runs") / recipe.name
-    cache = None if flags.cache is None else open_cache(flags.cache, "train")
+    cache = open_run_cache(flags, folder, world)
+    images = open_run_images(flags, recipe, cache)
+    targets = open_run_targets(flags, recipe, cache, images.train, device)
+    student = _make_student(flags, recipe, images, cache, device)
+    normalisation = NORMALISATIONS[student.backbone.stem]
     if cache is not None:
-        cache = with_views_of_run(cache, folder, world)
-        if flags.teacher == "live" and cache.manifest.statistics == "batch":
-            raise InputError(
-                f"--teacher live cannot be used with {cache.where}, whose teacher used the "
-                f"statistics of batches, as training puts an image into other batches: use "
-                f"--teacher cached, or make the cache with precompute/run.py --teacher-statistics "
-                f"eval"
-            )
-    if cache is None and flags.teacher != "none":
-        raise InputError(
-            f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
-            f"given; make one with precompute/run.py, or train without with --teacher none"
-        )
-    train, val, classes = open_run_images(flags, cache)
-    teacher = None
-    if cache is not None:
-        if flags.teacher == "cached":
-            require_targets(cache, recipe.needs, f"recipe {recipe.name}")
-        require_pixels(cache, train)
-        if flags.teacher == "live":
-            teacher = cached_teacher(cache.manifest, flags.weights, device)
-    if recipe.needs and flags.teacher == "none":
-        raise InputError(
-            f"recipe {recipe.name} needs {', '.join(sorted(recipe.needs))} from a teacher: got "
-            f"--teacher none; choose resnet18.ce, or --teacher cached with --cache"
-        )
-    tails = None
-    if cache is not None:
-        tails = require_tails(cache) if "spread" in recipe.needs else read_tails(cache)
-    facts = cache.manifest if cache else None
-    channels = facts.teacher.channels if facts and "channels" in recipe.needs else ()
-    architecture = flags.student or recipe.student
-    possible = ARCHITECTURES[architecture]
-    stem = recipe.stem if recipe.stem in possible else possible[0]
-    student = build_student(architecture, stem, classes, channels, flags.seed)
-    if flags.sync_batchnorm:
-        student = _with_sync_batchnorm(student, device)
-    place_student(student, device)
-    optimizer = make_optimizer(student, recipe, device, flags.precision)
-    size = facts.size if facts else (train and train.size) or recipe.size
-    normalisation = NORMALISATIONS[stem]
-    if facts is not None:
-        normalisation = Normalisation(facts.mean, facts.std)
+        normalisation = Normalisation(cache.manifest.mean, cache.manifest.std)
     return Setup(
         recipe=recipe,
-        train=train,
-        val=val,
-        classes=classes,
-        policy=facts.policy if facts else (train and train.policy) or recipe.policy,
-        size=size,
-        cache=cache,
-        teacher=teacher,
-        use_targets=flags.teacher == "cached",
-        tails=tails,
-        spread=tails.on(device) if tails and "spread" in recipe.needs else None,
+        images=images,
+        targets=targets,
         student=student,
-        optimizer=optimizer,
+        optimizer=make_optimizer(student, recipe, device, flags.precision),
         normalisation=normalisation,
         device=device,
         workers=default_workers(device) if flags.workers is None else flags.workers,
@@ -132,45 +73,27 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         accumulate=flags.accumulate,
         world=world,
         folder=folder,
-        identity={
-            "recipe": repr(recipe),
-            "student": architecture,
-            "teacher": flags.teacher,
-            "seed": flags.seed,
-            "precision": flags.precision,
-            "accumulate": flags.accumulate,
-            "sync_batchnorm": flags.sync_batchnorm,
-            "images": train.digest if train else facts and facts.source.digest,
-            "val": val.digest if isinstance(val, ImageSource) else val.manifest.source.digest,
-            "val_cache": None if isinstance(val, ImageSource) else val.manifest.cache_id(),
-            "val_policy": VAL_POLICY if isinstance(val, ImageSource) else val.manifest.policy,
-            "cache": facts.cache_id() if facts else None,
-            "views": facts.views if facts else None,
-        },
-        facts={
-            "model": {
-                "architecture": architecture,
-                "stem": stem,
-                "classes": classes,
-                "size": size,
-                "mean": normalisation.mean,
-                "std": normalisation.std,
-            },
-            "recipe": recipe.name,
-            "epochs": recipe.epochs,
-            "processes": world.size,
-            "samples": len(train) if train else facts and facts.samples,
-            "cache": None
-            if cache is None
-            else {
-                "where": cache.where,
-                "codec": cache.manifest.codec,
-                "bytes_per_view": cache.num_bytes() / cache.manifest.samples,
-                "tails": tails and list(tails.share),
-            },
-            "flags": {name: str(value) for name, value in vars(flags).items()},
-        },
+        identity=identity_of(flags, recipe, images, cache),
+        facts=facts_of(flags, recipe, images, targets, student.backbone, normalisation, world),
     )
+
+
+def _make_student(
+    flags: argparse.Namespace,
+    recipe: Recipe,
+    images: RunImages,
+    cache: Cache | None,
+    device: torch.device,
+) -> Student:
+    channels = cache.manifest.teacher.channels if cache and "channels" in recipe.needs else ()
+    architecture = flags.student or recipe.student
+    possible = ARCHITECTURES[architecture]
+    stem = recipe.stem if recipe.stem in possible else possible[0]
+    student = build_student(architecture, stem, images.classes, channels, flags.seed)
+    if flags.sync_batchnorm:
+        student = _with_sync_batchnorm(student, device)
+    place_student(student, device)
+    return student
 
 
 def make_optimizer(

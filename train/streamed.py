@@ -19,19 +19,19 @@ from train.whole_batch import batch_of_live, counted_batch, moved
 
 class Streamed:
     def __init__(self, setup: Setup) -> None:
-        assert setup.cache is not None
+        assert setup.targets.cache is not None
         self._setup = setup
         self.layout = [setup.world.size, setup.workers]
-        self._encoding = setup.cache.manifest.encoding
-        head = setup.cache.head()
+        self._encoding = setup.targets.cache.manifest.encoding
+        head = setup.targets.cache.head()
         self._head = None if head is None else head.to(setup.device)
         # Equal for a cached and for a live teacher, so that both see the same batches.
         used = self._encoding.needed(setup.recipe.needs)
         fields = self._encoding.fields()
         row_bytes = num_bytes({name: fields[name] for name in used})
         self._loader = ShardLoader(
-            setup.cache,
-            used if setup.use_targets else [],
+            setup.targets.cache,
+            used if setup.targets.cached else [],
             -(-setup.recipe.batch_size // setup.world.size),
             setup.seed,
             setup.workers,
@@ -53,7 +53,7 @@ class Streamed:
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         setup, device = self._setup, self._setup.device
         for batch, pixels in with_pixels_on(device, self._loader.batches(epoch, first)):
-            if setup.use_targets:
+            if setup.targets.cached:
                 yield pixels, self._batch(batch)
             else:
                 yield pixels, batch_of_live(setup, pixels, batch.label)
@@ -68,14 +68,14 @@ class Streamed:
             logits = targets["logits"]
             pred = moved(batch.pred, device)
             guided = self._setup.recipe.guide(pred, lambda: logits, label)
-        return counted_batch(label, targets, guided, self._setup.world, self._setup.spread)
+        return counted_batch(label, targets, guided, self._setup.world, self._setup.targets.spread)
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self._val, ShardLoader):
             return shard_batches(self._val)
-        assert isinstance(self._setup.val, ImageSource)
+        assert isinstance(self._setup.images.val, ImageSource)
         return image_batches(
-            self._val, 0, self._setup.val, self._setup.recipe.batch_size, self.val_world
+            self._val, 0, self._setup.images.val, self._setup.recipe.batch_size, self.val_world
         )
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Streamed:
 
 
 def _val_loader(setup: Setup) -> ShardLoader | PixelLoader:
-    if isinstance(setup.val, ImageSource):
-        return pixel_loader(setup, setup.val)
+    if isinstance(setup.images.val, ImageSource):
+        return pixel_loader(setup, setup.images.val)
     pin_memory = setup.device.type == "cuda"
-    return ShardLoader(setup.val, [], setup.recipe.batch_size, 0, setup.workers, pin_memory)
+    return ShardLoader(setup.images.val, [], setup.recipe.batch_size, 0, setup.workers, pin_memory)

@@ -14,9 +14,11 @@ def batch_of_live(setup: Setup, pixels: Tensor, labels: Tensor) -> Batch:
     """Of (B, 3, S, S) pixels on the device: what the run's live teacher says of them, if it has
     one."""
     targets = None
-    if setup.teacher is not None:
-        targets = setup.teacher(pixels, sorted(setup.recipe.kinds))
-    return live_batch(targets, setup.recipe, labels, setup.world, setup.device, setup.spread)
+    if setup.targets.teacher is not None:
+        targets = setup.targets.teacher(pixels, sorted(setup.recipe.kinds))
+    return live_batch(
+        targets, setup.recipe, labels, setup.world, setup.device, setup.targets.spread
+    )
 
 
 def live_batch(

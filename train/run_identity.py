@@ -1,0 +1,76 @@
+"""What a run is, for run.json: what changes its numbers, and what a report tells of it."""
+
+import argparse
+from typing import Any
+
+from shared.cache.opening import Cache
+from shared.choices import VAL_POLICY
+from shared.distributed import World
+from shared.images.source import ImageSource
+from shared.models.staged import StagedModel
+from shared.pixels.normalise import Normalisation
+from train.images import RunImages
+from train.recipe import Recipe
+from train.run_targets import RunTargets
+
+
+def identity_of(
+    flags: argparse.Namespace, recipe: Recipe, images: RunImages, cache: Cache | None
+) -> dict[str, Any]:
+    """All that changes the numbers: a folder holds one such run (train/folder.py)."""
+    train, val = images.train, images.val
+    manifest = cache.manifest if cache else None
+    return {
+        "recipe": repr(recipe),
+        "student": flags.student or recipe.student,
+        "teacher": flags.teacher,
+        "seed": flags.seed,
+        "precision": flags.precision,
+        "accumulate": flags.accumulate,
+        "sync_batchnorm": flags.sync_batchnorm,
+        "images": train.digest if train else manifest and manifest.source.digest,
+        "val": val.digest if isinstance(val, ImageSource) else val.manifest.source.digest,
+        "val_cache": None if isinstance(val, ImageSource) else val.manifest.cache_id(),
+        "val_policy": VAL_POLICY if isinstance(val, ImageSource) else val.manifest.policy,
+        "cache": manifest and manifest.cache_id(),
+        "views": manifest and manifest.views,
+    }
+
+
+def facts_of(
+    flags: argparse.Namespace,
+    recipe: Recipe,
+    images: RunImages,
+    targets: RunTargets,
+    backbone: StagedModel,
+    normalisation: Normalisation,
+    world: World,
+) -> dict[str, Any]:
+    """For who reads run.json, train/eval.py and train/report.py among them."""
+    cache, train = targets.cache, images.train
+    return {
+        "model": {
+            "architecture": backbone.architecture,
+            "stem": backbone.stem,
+            "classes": images.classes,
+            "size": images.size,
+            "mean": normalisation.mean,
+            "std": normalisation.std,
+        },
+        "recipe": recipe.name,
+        "epochs": recipe.epochs,
+        "processes": world.size,
+        "samples": len(train) if train else cache and cache.manifest.samples,
+        "cache": None if cache is None else _cache(cache, recipe, targets),
+        "flags": {name: str(value) for name, value in vars(flags).items()},
+    }
+
+
+def _cache(cache: Cache, recipe: Recipe, targets: RunTargets) -> dict[str, Any]:
+    layers = cache.manifest.layers_for(recipe.needs)
+    return {
+        "where": cache.where,
+        "codec": cache.manifest.codec,
+        "bytes_per_view": cache.num_bytes(layers=layers) / cache.manifest.samples,
+        "tails": targets.tails and list(targets.tails.share),
+    }

@@ -1,0 +1,76 @@
+"""Where the targets of a run come from: its cache, or a live teacher over the cache's views."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from shared.cache.checks import require_pixels, require_targets
+from shared.cache.live_teacher import cached_teacher
+from shared.cache.opening import Cache, open_cache
+from shared.cache.tails_file import read_tails, require_tails
+from shared.distributed import World
+from shared.errors import InputError
+from shared.images.source import ImageSource
+from shared.targets.tails import Tails
+from shared.targets.teacher import Teacher
+from train.recipe import Recipe
+from train.run_views import with_views_of_run
+
+
+@dataclass(frozen=True)
+class RunTargets:
+    cache: Cache | None  # with the views of this run, which may be fewer than there are by now
+    cached: bool  # whether the targets are the cache's
+    teacher: Teacher | None  # the live one
+    tails: Tails | None  # of the cache's channel means, where the recipe or the cache has them
+    spread: tuple[Tensor, ...] | None  # of every channel, on the device, where the recipe needs it
+
+
+def open_run_cache(flags: argparse.Namespace, folder: Path, world: World) -> Cache | None:
+    """InputError where --cache and --teacher do not go together."""
+    cache = None if flags.cache is None else open_cache(flags.cache, "train")
+    if cache is not None:
+        cache = with_views_of_run(cache, folder, world)
+        if flags.teacher == "live" and cache.manifest.statistics == "batch":
+            raise InputError(
+                f"--teacher live cannot be used with {cache.where}, whose teacher used the "
+                f"statistics of batches, as training puts an image into other batches: use "
+                f"--teacher cached, or make the cache with precompute/run.py --teacher-statistics "
+                f"eval"
+            )
+    if cache is None and flags.teacher != "none":
+        raise InputError(
+            f"--teacher {flags.teacher} takes views and targets from a cache: no --cache was "
+            f"given; make one with precompute/run.py, or train without with --teacher none"
+        )
+    return cache
+
+
+def open_run_targets(
+    flags: argparse.Namespace,
+    recipe: Recipe,
+    cache: Cache | None,
+    train: ImageSource | None,
+    device: torch.device,
+) -> RunTargets:
+    """InputError where the cache lacks what the recipe needs, or its pixels are others here."""
+    teacher = None
+    if cache is not None:
+        if flags.teacher == "cached":
+            require_targets(cache, recipe.needs, f"recipe {recipe.name}")
+        require_pixels(cache, train)
+        if flags.teacher == "live":
+            teacher = cached_teacher(cache.manifest, flags.weights, device)
+    if recipe.needs and flags.teacher == "none":
+        raise InputError(
+            f"recipe {recipe.name} needs {', '.join(sorted(recipe.needs))} from a teacher: got "
+            f"--teacher none; choose resnet18.ce, or --teacher cached with --cache"
+        )
+    tails = None
+    if cache is not None:
+        tails = require_tails(cache) if "spread" in recipe.needs else read_tails(cache)
+    spread = tails.on(device) if tails and "spread" in recipe.needs else None
+    return RunTargets(cache, flags.teacher == "cached", teacher, tails, spread)
