@@ -30,6 +30,7 @@ PRECOMPUTE = {
     "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
     "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
     "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
+    "--targets": None,
     "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
     "--batch-size": 256, "--workers": None, "--device": None,
 }  # fmt: skip
