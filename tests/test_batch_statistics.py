@@ -479,7 +479,7 @@ def test_training_and_agreement(world: World, tmp_path: Path) -> None:
     flags = (*common, "--epochs", 1, "--workers", 0, "--device", "cpu")
     done = in_process(train.run, *flags, "--teacher", "live")
     require_refused(
-        done, f"that of {cache}/train used the statistics of batches", "use --teacher cached"
+        done, f"{cache}/train, whose teacher used the statistics of batches", "use --teacher cached"
     )
     assert not (tmp_path / "run").exists()
     done = require_done(in_process(train.run, *flags))
