@@ -101,7 +101,7 @@ def check_targets(
             f"| {bad.relative:.2e}, {bad.beyond} of {controls} |"
         )
     failures = [
-        f"{good.name} in the cache differs from the live teacher in {good.beyond} of {count} views "
+        f"cached and live {good.name} differ in {good.beyond} of {count} views "
         f"by up to {good.relative:.2e} of the row's largest number, and codec {manifest.codec} and "
         f"{manifest.precision} noise allow less: other weights, other images or a damaged teacher?"
         for good in right
@@ -109,7 +109,7 @@ def check_targets(
     ]
     if other:
         failures.append(
-            f"pred in the cache is another class than the live teacher's best in {other} of "
+            f"the cached pred is another class than the live teacher's best in {other} of "
             f"{count} views, beyond {manifest.precision} noise: the guided mask would be wrong"
         )
     if not controls:

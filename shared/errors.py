@@ -1,8 +1,8 @@
 """The one kind of error that a user can cause, and how a command ends on it.
 
-Text = problem, what was found, what to do: one line on stderr, exit code 2, no traceback. The same
-goes for what the machine refuses (limits.py). Everything else is our own mistake and keeps its
-traceback. Asked to stop (stop.py), a command ends in one line too.
+Its text gives the problem, what was found and what to do: one line on stderr, exit code 2, no
+traceback. The same goes for what the machine refuses (limits.py). Everything else is our own
+mistake and keeps its traceback. Asked to stop (stop.py), a command ends in one line too.
 """
 
 import io
@@ -56,7 +56,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 
 def _told_by_main_thread(failure: threading.ExceptHookArgs) -> None:
-    """What ends torch's pinning thread with a worker comes up in the main thread at once."""
+    """What ends torch's pinning thread together with a worker is raised in the main thread, too."""
     name = failure.thread.name if failure.thread else ""
     if not (PINNING in name and isinstance(failure.exc_value, CUT_OFF)):
         threading.__excepthook__(failure)
@@ -64,7 +64,7 @@ def _told_by_main_thread(failure: threading.ExceptHookArgs) -> None:
 
 def _told_once(unraisable: "sys.UnraisableHookArgs") -> None:
     """torch tells that a loader worker has died by an error out of a signal handler: where that
-    comes up in a destructor, it would be a traceback. The loss itself is told all the same."""
+    comes up in a destructor, it would be a traceback. The loss itself is reported anyway."""
     if unraisable.exc_value is None or limit_line(unraisable.exc_value) is None:
         sys.__unraisablehook__(unraisable)
 
@@ -82,7 +82,7 @@ def _run(main: Callable[[], int]) -> int:
         if found is None:
             raise
         line = found
-        # What else goes wrong for the same reason on the way out is told nowhere.
+        # Whatever else goes wrong on the way out for the same reason is not reported.
         sys.unraisablehook = lambda unraisable: None
     print(f"error: {printable(line)}", file=sys.stderr)
     return 2

@@ -20,7 +20,7 @@ SHM_FULL = (
     f"it more with --shm-size"
 )
 
-# Beside a GPU a thread of torch's takes what workers hand over, and ends where one ends meanwhile.
+# Beside a GPU one of torch's threads takes what workers hand over, and ends if a worker ends then.
 PINNING = "_pin_memory_loop"  # in its name
 CUT_OFF = (EOFError, ConnectionError, FileNotFoundError)  # a worker ended while it handed over
 WORKER = re.compile(

@@ -58,7 +58,7 @@ def end_at_once(number: int, frame: FrameType | None = None) -> None:
 
 
 class StopRequest:
-    """While it is open, in the main thread, a signal is a question.
+    """While it is open, in the main thread, a signal is a request that `check` obeys.
 
     with StopRequest() as stop:
         for batch in batches:
@@ -89,7 +89,7 @@ class StopRequest:
         global _open
         _open = None
         if self.signal is not None:
-            return  # the process is on its way out, and a repetition changes nothing still
+            return  # the process is on its way out, and a repeated signal still changes nothing
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
 

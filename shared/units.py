@@ -2,14 +2,14 @@
 
 
 def digits(number: float, count: int = 2) -> str:
-    """So many digits, but every one before the decimal point: 0.0123 -> 0.012, 1234 -> 1,234."""
+    """`count` digits, or all before the point if those are more: 0.0123 -> 0.012, 1234 -> 1,234."""
     return f"{number:.{count}g}" if number < 10**count - 0.5 else f"{number:,.0f}"
 
 
 def duration(seconds: float) -> str:
     """In the largest unit up to hours of which there are 1 or more: 5400 -> 1.5 h, 0.36 -> 360 ms.
 
-    No days: in hours machines are booked.
+    No days: machines are booked by the hour.
     """
     for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= length:

@@ -373,7 +373,7 @@ def require_not_verified(world: World, cache: Path) -> None:
     done = run("precompute/verify.py", "--cache", cache, check=False)
     assert done.returncode == 1, (done.stdout, done.stderr)
     assert "integrity: 4 of 4 blocks intact" in done.stdout
-    assert "FAILED: channels, stage 3 in the cache differs from the live teacher in" in done.stderr
+    assert "FAILED: cached and live channels, stage 3 differ in " in done.stderr
 
 
 def test_repair_makes_the_same_bytes(world: World, tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ def test_training_and_agreement(world: World, tmp_path: Path) -> None:
     flags = (*common, "--epochs", 1, "--workers", 0, "--device", "cpu")
     done = in_process(train.run, *flags, "--teacher", "live")
     require_refused(
-        done, f"that of {cache}/train used the statistics of batches", "use --teacher cached"
+        done, f"{cache}/train, whose teacher used the statistics of batches", "use --teacher cached"
     )
     assert not (tmp_path / "run").exists()
     done = require_done(in_process(train.run, *flags))

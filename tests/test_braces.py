@@ -69,5 +69,8 @@ def test_bombs_are_counted_and_not_expanded(kind: str, monkeypatch: pytest.Monke
     "pattern", ["{", "}", "}{", "a{b", "{a}}", "{" * 60 + "}" * 60, "{" * 10**5]
 )
 def test_braces_that_do_not_match(pattern: str) -> None:
-    with pytest.raises(InputError, match=r"^braces do not come in pairs, or more than 50 deep: "):
+    with pytest.raises(
+        InputError,
+        match=r"^--images .* has braces that do not come in pairs, or more than 50 deep: ",
+    ):
         expand(pattern)

@@ -84,7 +84,7 @@ def torch_error() -> Exception:
         (RuntimeError("can't start new thread"), ["no more processes or threads", "ulimit -u"]),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ["no more processes"]),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), ["'/x'", "make room"]),
-        (OSError(errno.EROFS, "Read-only file system", "/x"), ["'/x'", "the rights"]),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), ["'/x'", "allow access"]),
     ],
 )
 def test_each_lack_is_told(error: Exception, parts: list[str]) -> None:

@@ -69,7 +69,7 @@ def test_a_run_goes_on_with_the_views_it_began_with(made: Path, tmp_path: Path, 
     assert [record["view"] for record in metrics(out)[::2]] == [0, 1, 0]
 
     done = run_train(*flags(cache, tmp_path / "new"), check=False)
-    require_refused(done, "lacks block 1 of view 3")
+    require_refused(done, "block 1 of view 3 is missing")
     precompute(made, cache, store, views=4)
     run_train(*flags(cache, tmp_path / "new"))
     assert [record["view"] for record in metrics(tmp_path / "new")[::2]] == [0, 1, 2]

@@ -371,5 +371,5 @@ def test_load_teacher_is_the_file(tmp_path: Path) -> None:
     with torch.no_grad():
         expected, _ = model.eval()(IMAGENET(pixels))
     assert torch.equal(teacher(pixels)["logits"], expected)
-    with pytest.raises(InputError, match=r"must fit resnet18 with stem imagenet"):
+    with pytest.raises(InputError, match=r"does not fit resnet18 with stem imagenet"):
         load_teacher("resnet18", "imagenet", CLASSES, weights, IMAGENET, "fp32", CPU)

@@ -144,7 +144,9 @@ def test_damaged_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as caught:
         open_source("cifar10", "val")
     text = str(caught.value)
-    assert text.startswith(f"{data / 'cifar10'} must hold cifar10 as torchvision downloads it: ")
+    assert text.startswith(
+        f"{data / 'cifar10'} does not hold cifar10 as torchvision downloads it: "
+    )
     assert text.endswith("Or remove this folder and it is downloaded again") and "\n" not in text
 
 

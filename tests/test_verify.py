@@ -147,9 +147,13 @@ def truncate(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "bit of targets": ("targets.zarr/channels/c/1/2/0", flip_bit, "channels/c/1/2/0 has "),
-    "bit of boxes": ("targets.zarr/box/c/0/1/0", flip_bit, "box/c/0/1/0 has "),
-    "short file": ("targets.zarr/logits/c/0/0/0", truncate, "logits/c/0/0/0 has "),
+    "bit of targets": (
+        "targets.zarr/channels/c/1/2/0",
+        flip_bit,
+        "channels/c/1/2/0 is damaged: it has ",
+    ),
+    "bit of boxes": ("targets.zarr/box/c/0/1/0", flip_bit, "box/c/0/1/0 is damaged: it has "),
+    "short file": ("targets.zarr/logits/c/0/0/0", truncate, "logits/c/0/0/0 is damaged: it has "),
     "lost file": ("targets.zarr/pred/c/1/0", Path.unlink, "pred/c/1/0 is missing"),
     "lost receipt": ("receipts/v0001-b000001.json", Path.unlink, "block 1 of view 1 is missing"),
     "bit of receipt": ("receipts/v0001-b000001.json", flip_bit, "v0001-b000001.json is damaged"),
@@ -175,7 +179,11 @@ def test_every_damaged_block_is_named_and_repaired(spare: Cache) -> None:
     for path, spoil, _ in DAMAGES.values():
         if (root / path).exists():
             spoil(root / path)
-    names = ["channels/c/1/2/0 has ", "box/c/0/1/0 has ", "logits/c/0/0/0 has "]
+    names = [
+        "channels/c/1/2/0 is damaged: it has ",
+        "box/c/0/1/0 is damaged: it has ",
+        "logits/c/0/0/0 is damaged: it has ",
+    ]
     names += ["pred/c/1/0 is missing", "block 1 of view 1 is missing"]
     done = verify(root.parent)
     require_failed(done, *names)
@@ -214,7 +222,9 @@ def test_added_kinds_are_verified_and_repaired(world: World, tmp_path: Path, sto
     lost = "train/receipts/v0000-b000001.attention3.json"
     (tmp_path / lost).unlink()
     done = verify(tmp_path)
-    require_failed(done, f"{path} has ", "block 1 of view 0 of attention3 is missing")
+    require_failed(
+        done, f"{path} is damaged: it has ", "block 1 of view 0 of attention3 is missing"
+    )
     assert "integrity: 16 of 18 blocks intact" in done.stdout
     done = verify(tmp_path, "--repair")
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -234,7 +244,7 @@ def test_another_teachers_layer_is_found(world: World, tmp_path: Path) -> None:
         cache.write(replace(block, fields=other, layer="attention3"), receipt.keys)
     require_failed(
         verify(tmp_path, "--samples", 20),
-        "attention3 in the cache differs from the live teacher in ",
+        "cached and live attention3 differ in ",
     )
 
 
@@ -255,8 +265,8 @@ def test_targets_of_another_view_are_found(world: World, spare: Cache) -> None:
     assert "all equal" in done.stdout
     require_failed(
         done,
-        "logits in the cache differs from the live teacher in 20 of 40 views",
-        "stage 3 differs",
+        "cached and live logits differ in 20 of 40 views",
+        "cached and live channels, stage 3 differ in ",
     )
 
 
@@ -268,7 +278,9 @@ def test_targets_of_one_wrong_sample_are_found(world: World, spare: Cache) -> No
         return replace(mine, fields=fields)
 
     rewrite(world, spare, 1, swap)
-    require_failed(verify(spare.files.root.parent), "logits differs in 3 of 40 views")
+    require_failed(
+        verify(spare.files.root.parent), "cached and live logits differ in 3 of 40 views"
+    )
 
 
 def test_boxes_of_another_view_are_found(world: World, spare: Cache) -> None:
@@ -276,7 +288,7 @@ def test_boxes_of_another_view_are_found(world: World, spare: Cache) -> None:
     require_failed(
         verify(spare.files.root.parent),
         "view 0 of class0/000.jpg does not have the pixels that the teacher saw",
-        "in the cache differs from the live teacher in ",
+        "cached and live channels, stage 1 differ in ",
     )
 
 
@@ -287,7 +299,7 @@ def test_predictions_of_another_class_are_found(world: World, spare: Cache) -> N
     done = verify(spare.files.root.parent)
     assert "cached against live: 40 views, 20 of which the live argmax differs" in done.stdout
     require_failed(
-        done, "pred in the cache is another class than the live teacher's best in 20 of 40 views"
+        done, "the cached pred is another class than the live teacher's best in 20 of 40 views"
     )
 
 
@@ -298,7 +310,7 @@ def test_changed_pixels_are_found(world: World, spare: Cache, tmp_path: Path) ->
     require_failed(
         verify(spare.files.root.parent, "--images", images),
         "view 0 of class0/000.jpg does not have the pixels that the teacher saw",
-        "in the cache differs from the live teacher in ",
+        "cached and live channels, stage 1 differ in ",
     )
 
 
@@ -347,7 +359,7 @@ def test_other_batches_are_said(world: World, tmp_path: Path) -> None:
     for done in (world.precompute(tmp_path, "--batch-size", 3), verify(tmp_path)):
         assert done.returncode == 0
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("NOTE: ")]
-        assert "were made in 2 ways" in line and "5 blocks by cpu, torch " in line
+        assert "were made in 2 different ways" in line and "5 blocks by cpu, torch " in line
         assert "batches of 7; 1 blocks by cpu" in line and line.endswith("batches of 3")
 
 
@@ -367,7 +379,10 @@ def test_other_weights_are_refused(world: World, tmp_path: Path) -> None:
         (("--split", "val"), "--cache must hold val/manifest.json"),
         (("--samples", -1), "--samples must be 0 or more: got -1"),
         (("--images", "nowhere"), "got nowhere: no such folder"),
-        (("--weights", "nowhere.pt"), "--weights must be a file for cifar_resnet20: got"),
+        (
+            ("--weights", "nowhere.pt"),
+            "must be a file for cifar_resnet20: there is no 'nowhere.pt'",
+        ),
     ],
 )
 def test_flags_that_cannot_be_used(world: World, flags: tuple[object, ...], part: str) -> None:

@@ -1,5 +1,5 @@
 """The images of both splits that training and evaluation look at: of a source, or in view shards;
-and what is wrong where one is not there."""
+and what is wrong where one is missing."""
 
 import argparse
 from dataclasses import dataclass

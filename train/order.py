@@ -1,7 +1,7 @@
 """Which samples when: a pure function of (seed, epoch), cut into batches of equal size.
 
-The order comes from raw Philox words, which NumPy promises to keep (NEP 19); seed and epoch stand
-each in a key word of their own.
+The order comes from raw Philox words, which NumPy promises to keep (NEP 19); seed and epoch each
+have a key word of their own.
 """
 
 import numpy as np

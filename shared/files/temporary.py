@@ -40,7 +40,7 @@ def temporary_file(folder: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
             with contextlib.suppress(OSError):
                 path.unlink()
     finally:
-        # Said, not left to `close`: a process forked meanwhile has the file open as well.
+        # Unlocked here, not by `close`: a process forked meanwhile has the file open as well.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

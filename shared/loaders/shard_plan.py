@@ -95,7 +95,7 @@ def share_steps(steps: int, sizes: list[int]) -> list[int]:
             for worker, (count, size) in enumerate(zip(counts, sizes, strict=True))
             if (count < size if missing > 0 else count > 1)
         ]
-        # The worker whose batches are the largest gives one more, or whose are smallest one less.
+        # The worker with the largest batches gives one more, or that with the smallest one less.
         chosen = max(room, key=lambda worker: missing * sizes[worker] / max(counts[worker], 1))
         counts[chosen] += missing
     return counts

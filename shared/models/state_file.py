@@ -1,13 +1,13 @@
 """A file of weights -> names and plain tensors, or one line that says why not.
 
-Taken is what `torch.save(model.state_dict(), file)` writes, and what training scripts make of it:
+It may hold what `torch.save(model.state_dict(), file)` writes, or what training scripts write:
 
     {"state_dict": ..., "epoch": ...}    wrapped under one of WRAPPERS
     {"module.conv1.weight": ...}         of nn.DataParallel, DDP and AveragedModel
     {"_orig_mod.conv1.weight": ...}      of torch.compile
 
 Loading runs no code of the file (weights_only), and nothing is allocated that is not in it: a zip
-may hold little bytes that unpack to many, a tensor may claim a billion numbers and hold one.
+may hold few bytes that unpack to many, a tensor may claim a billion numbers and hold one.
 """
 
 import io
@@ -69,7 +69,7 @@ def _load(path: Path) -> Any:
         _require_stored(file, size)
         file.seek(0)
         try:
-            with warnings.catch_warnings():  # torch's opinions of what is refused below
+            with warnings.catch_warnings():  # torch's warnings about what is refused below
                 warnings.simplefilter("ignore")
                 return torch.load(file, map_location="cpu", weights_only=True)
         except InputError:

@@ -113,7 +113,7 @@ class Encoding:
         }
 
     def needed(self, needs: Iterable[str]) -> list[str]:
-        """The fields that decoding these kinds takes. Names that are no kind here take none."""
+        """The fields that decoding these kinds takes. Names that are not kinds here take none."""
         wanted = set(needs)
         if self.derives_logits and "logits" in wanted:
             wanted.add("embedding")
