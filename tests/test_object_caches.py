@@ -1,5 +1,6 @@
 """Whole caches of small blocks in an object store, in this process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from tests.small_cache import make_block, make_cache, make_manifest, open_empty,
 def fill(url: str, manifest: Manifest) -> None:
     """What precompute/run.py does to the store."""
     cache = open_empty(url, manifest)
-    for unit in [unit for unit in cache.units() if not cache.is_done(*unit)]:
-        put(cache, make_block(manifest, *unit))
+    todo = [(unit, layer) for unit in cache.units() for layer in cache.missing_layers(*unit)]
+    for unit, layer in todo:
+        put(cache, make_block(manifest, *unit, layer))
 
 
 CACHE_FAULTS = {name: make for name, (make, _) in FAULTS.items() if name != "silent"}
@@ -29,18 +31,19 @@ CACHE_FAULTS = {name: make for name, (make, _) in FAULTS.items() if name != "sil
 def test_a_cache_through_faults_is_the_local_one(
     s3: str, proxy: FaultProxy, server: int, tmp_path: Path, store: str, name: str
 ) -> None:
-    """A fault at every third request that can have it: writing, going on, reading."""
-    manifest = make_manifest(samples=6, views=2, store=store)
+    """A fault at every third request that can have it: writing, going on, adding a kind,
+    reading."""
+    manifest = make_manifest(samples=6, views=2, store=store, added={"attention2": (3,)})
     make_cache(tmp_path, manifest)
     fault = CACHE_FAULTS[name]()
     fault.times, fault.every = ALWAYS, 3
     proxy.faults.append(fault)
-    fill(s3, manifest.with_views(1))
+    fill(s3, replace(manifest, views=1, added={}))
+    fill(s3, replace(manifest, added={}))
     fill(s3, manifest)
     assert stored(server, s3) == on_disk(tmp_path)
     remote, local = open_cache(s3, "train"), open_cache(tmp_path, "train")
-    names = list(local.format.array_paths(manifest, 0, 0))
-    names = [name for name in names if name != "label"]
+    names = [*local.format.array_paths(manifest, 0, 0), "attention2"]
     for view in range(2):
         mine, theirs = remote.read_view(view, names), local.read_view(view, names)
         assert mine.keys() == theirs.keys()
