@@ -121,7 +121,8 @@ def test_every_sample_comes_once_an_epoch(cache: Cache, world: int, workers: int
 
 def test_a_batch_carries_what_the_shard_holds(cache: Cache) -> None:
     stored = cache.read_view(1, ["channels", "logits", "pred"])
-    images = {k: v for b in range(cache.manifest.blocks) for k, v in images(cache, 1, b).items()}
+    blocks = range(cache.manifest.blocks)
+    jpegs = {k: v for b in blocks for k, v in images(cache, 1, b).items()}
     labels = stored_labels(cache)
     for batch in epoch_of(cache, 1, 1, 0)[0]:
         rows = batch.index.numpy()
@@ -130,7 +131,7 @@ def test_a_batch_carries_what_the_shard_holds(cache: Cache) -> None:
         assert np.array_equal(batch.pred.numpy(), stored["pred"][rows])
         assert np.array_equal(batch.label.numpy(), labels[rows])
         for row, index in enumerate(rows.tolist()):
-            assert torch.equal(batch.pixels[row], decode_pixels(images[index]))
+            assert torch.equal(batch.pixels[row], decode_pixels(jpegs[index]))
 
 
 def test_the_order_is_shuffled_within_and_over_shards_and_by_epoch(cache: Cache) -> None:
@@ -159,7 +160,7 @@ def test_persistent_workers_take_the_next_epoch(cache: Cache) -> None:
 
 
 def test_too_many_processes_for_the_shards_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match=r"one has 0 samples .* use fewer processes"):
+    with pytest.raises(InputError, match=r"a process has 0 samples .* use fewer processes"):
         plan(np.array([10, 10]), 4, 0, 0, 3, 1)
 
 
