@@ -127,7 +127,9 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
     assert f"{tmp_path / 'a'} cannot be written: Is a directory" in refused(
         lambda: files.write("a", b"x")
     )
-    assert f"{tmp_path / 'a/b/c'}: " in refused(lambda: files.write("a/b/c", b"x"))
+    assert f"{tmp_path / 'a/b/c'} cannot be written: " in refused(
+        lambda: files.write("a/b/c", b"x")
+    )
     assert files.read("a/b") == b"x"
     assert temporaries(tmp_path) == []
 
