@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     monkeypatch.setattr(os, "fsync", full)
     for name in ("old", "new"):
         text = refused(lambda name=name: write(files, name, b"x"))
-        assert f"{tmp_path / name}: No space left on device" in text
+        assert f"{tmp_path / name} cannot be written: No space left on device" in text
     assert files.read("old") == b"old"
     assert not files.exists("new")
     assert temporaries(tmp_path) == []
@@ -124,8 +124,12 @@ def test_a_file_in_place_of_the_root_is_one_line(
 def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     files.write("a/b", b"x")
-    assert f"{tmp_path / 'a'}: Is a directory" in refused(lambda: files.write("a", b"x"))
-    assert f"{tmp_path / 'a/b/c'}: " in refused(lambda: files.write("a/b/c", b"x"))
+    assert f"{tmp_path / 'a'} cannot be written: Is a directory" in refused(
+        lambda: files.write("a", b"x")
+    )
+    assert f"{tmp_path / 'a/b/c'} cannot be written: " in refused(
+        lambda: files.write("a/b/c", b"x")
+    )
     assert files.read("a/b") == b"x"
     assert temporaries(tmp_path) == []
 

@@ -46,6 +46,5 @@ def test_keys_are_plain_lines(tmp_path: Path) -> None:
     assert keys is not None and list(keys) == lines
     for lost in (b"", "\n".join(lines[1:]).encode() + b"\n", b"x" * 9 + b"\n" * 10):
         (tmp_path / "train/keys.txt").write_bytes(lost)
-        assert "keys.txt, which holds the key of every sample, is missing or damaged" in refused(
-            cache.keys
-        )
+        text = refused(lambda: stored_keys(cache))
+        assert "keys.txt, which holds the key of every sample, is missing or damaged" in text
