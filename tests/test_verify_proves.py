@@ -126,5 +126,5 @@ def test_an_image_that_was_damaged_below_its_stored_view_is_one_line(world: Worl
     world.precompute(world.folder / "cache")
     cache = open_cache(world.folder / "cache", "train")
     source = replace(open_source(str(world.folder / "images"), "train"), reader=Garbled())  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"class0/001.jpg .* does not now \(.*\); restore"):
+    with pytest.raises(InputError, match=r"class0/001.jpg .* does not now \(.*\): restore"):
         compared_views.wrong_views(cache, 0, source, [1], torch.zeros(1, 3, 32, 32))
