@@ -95,7 +95,7 @@ def shard_path(view: int, block: int, layer: str = "") -> str:
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard: path in the split -> bytes."""
     indices = manifest.samples_of(block.index).tolist()
-    records = np.zeros(len(indices), np.dtype(_record(manifest, block.layer)))
+    records = np.zeros(len(indices), record_dtype(manifest, block.layer))
     for name, values in block.arrays().items():
         records[name] = values
     skipped = {index for index, _, _ in block.skipped}
@@ -132,13 +132,14 @@ def decode(
     """The named arrays of one block, (n, ...) each; zeros, and pred -1, of skipped samples."""
     arrays: dict[str, NDArray[Any]] = {}
     for layer in sorted({manifest.layer_of(name) for name in names}):
-        records = np.zeros(len(manifest.rows(block)), np.dtype(_record(manifest, layer)))
+        dtype = record_dtype(manifest, layer)
+        records = np.zeros(len(manifest.rows(block)), dtype)
         if not layer:
             records["pred"] = -1
         data = read(shard_path(view, block, layer))
         found = samples_in(manifest, block, data, layer)
         for row, sample in rows_of(manifest, block, found):
-            records[row] = unpack(manifest, sample.targets, layer)
+            records[row] = unpack(dtype, sample.targets)
         # Copied, because one row of records counts as contiguous whatever its strides, which torch
         # then does not take.
         inside = [name for name in names if manifest.layer_of(name) == layer]
@@ -156,9 +157,13 @@ def rows_of(
     return ((row_of[sample.index], sample) for sample in found)
 
 
-def unpack(manifest: Manifest, data: bytes, layer: str = "") -> np.void:
-    """One packed member of a layer -> its record."""
-    dtype = np.dtype(_record(manifest, layer))
+def record_dtype(manifest: Manifest, layer: str = "") -> np.dtype[np.void]:
+    """Of one packed member of a layer."""
+    return np.dtype(_record(manifest, layer))
+
+
+def unpack(dtype: np.dtype[np.void], data: bytes) -> np.void:
+    """One packed member -> its record."""
     if len(data) != dtype.itemsize:
         raise InputError(
             f"a packed member of targets has {len(data)} bytes instead of the {dtype.itemsize} of "

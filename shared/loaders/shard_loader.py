@@ -122,7 +122,8 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
 
 def _table(manifest: Manifest, packed: list[bytes], layer: str) -> NDArray[np.void]:
     """(B,) records of packed members of a layer."""
-    return np.stack([webdataset_format.unpack(manifest, data, layer) for data in packed])
+    dtype = webdataset_format.record_dtype(manifest, layer)
+    return np.stack([webdataset_format.unpack(dtype, data) for data in packed])
 
 
 class ShardLoader:
