@@ -44,7 +44,7 @@ class Windows:
         self._samples = samples
         self._batch_size = batch_size
         self._seed = seed
-        self._blocks = manifest
+        self._manifest = manifest
         self.count = 1
         if manifest is not None:
             a_block = manifest.block * row_bytes
@@ -55,10 +55,10 @@ class Windows:
         order = epoch_order(self._samples, self._seed, epoch)
         if self.count == 1:
             return [Window(None, split_batches(order, self._batch_size))]
-        assert self._blocks is not None
-        words = random_words(self._blocks.blocks, self._seed, epoch, _PURPOSE)
+        assert self._manifest is not None
+        words = random_words(self._manifest.blocks, self._seed, epoch, _PURPOSE)
         dealt = np.array_split(np.argsort(words, kind="stable"), self.count)
-        block_of = order // self._blocks.block  # zarr keeps the order of the source
+        block_of = order // self._manifest.block  # zarr keeps the order of the source
         return [
             Window(tuple(sorted(blocks.tolist())), split_batches(mine, self._batch_size))
             for blocks in dealt

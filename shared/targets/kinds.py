@@ -121,7 +121,6 @@ KINDS: dict[str, Kind] = {
 BY_STAGE: dict[str, Callable[[int], Kind]] = {"attention": _attention, "map": _map}
 # What a loss may need besides: made when a run loads its targets.
 OF_THE_RUN = frozenset({"guided", "spread"})
-LARGE = 16_384  # numbers a sample: what has more is never held for a whole view
 
 
 def kind_of(name: str) -> Kind:
