@@ -11,6 +11,7 @@ from shared.choices import TEACHER_PRECISIONS as PRECISIONS
 from shared.errors import InputError
 from shared.models.build import build_model, load_weights, weights_digest
 from shared.pixels.normalise import NORMALISATIONS, Normalisation
+from shared.targets.kinds import BY_STAGE, KINDS, kinds_asked
 from shared.targets.targets import Targets, rows_of
 from shared.targets.teacher import Teacher, load_teacher
 from tests.helpers import write_teacher
@@ -46,7 +47,7 @@ def random_pixels(rows: int, size: int, seed: int = 0) -> Tensor:
 
 
 def assert_equal(targets: Targets, others: Targets, what: object = "") -> None:
-    assert targets.keys() == others.keys() == {"logits", "channels"}
+    assert targets.keys() == others.keys() >= {"logits", "channels"}
     for name, values in targets.items():
         assert torch.equal(values, others[name]), (what, name)
 
@@ -118,20 +119,26 @@ def test_forward_changes_nothing_in_the_teacher() -> None:
 def test_targets_do_not_depend_on_batch_mates(
     architecture: str, stem: str, size: int, precision: str
 ) -> None:
-    """Bit for bit, whatever the number, the order and the kind of the others (CPU)."""
+    """Bit for bit, whatever the number, the order and the kind of the others (CPU); every kind."""
     teacher = make_teacher(architecture, stem, precision)
+    kinds = kinds_asked(",".join([*KINDS, *BY_STAGE]), len(teacher.model.channels))
     pixels = random_pixels(32, size)
-    whole = teacher(pixels)
+
+    def said(pixels: Tensor) -> Targets:
+        return teacher(pixels, kinds)  # type: ignore[no-any-return]
+
+    whole = said(pixels)
+    assert set(whole) == set(kinds) and len(kinds) == 4 + 2 * len(teacher.model.channels)
     assert all(part.std() > 1e-3 for part in parts(teacher, whole))
     for rows in BATCHES:
-        assert_equal(teacher(pixels[:rows]), rows_of(whole, slice(rows)), f"first {rows}")
+        assert_equal(said(pixels[:rows]), rows_of(whole, slice(rows)), f"first {rows}")
     for rows in (3, 13):
-        assert_equal(teacher(pixels[-rows:]), rows_of(whole, slice(-rows, None)), f"last {rows}")
+        assert_equal(said(pixels[-rows:]), rows_of(whole, slice(-rows, None)), f"last {rows}")
     for seed in range(2):
         order = torch.randperm(32, generator=torch.Generator().manual_seed(seed))
-        assert_equal(teacher(pixels[order]), rows_of(whole, order), order)
+        assert_equal(said(pixels[order]), rows_of(whole, order), order)
     others = random_pixels(7, size, seed=1) // 255 * 255  # only black and white
-    mixed = teacher(torch.cat([others, pixels[:5]]))
+    mixed = said(torch.cat([others, pixels[:5]]))
     assert_equal(rows_of(mixed, slice(7, 12)), rows_of(whole, slice(5)))
 
 
