@@ -1,4 +1,4 @@
-"""The teacher of the built-in digits, which nobody publishes: train/run.py makes it first."""
+"""The teacher of the built-in digits. No trained one is published: train/run.py makes it first."""
 
 import argparse
 import shlex

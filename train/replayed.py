@@ -82,8 +82,8 @@ class Replayed:
         pixel_batches = self._loader.batches(self._requests(views, epoch, steps))
         on_device = with_pixels_on(device, self._decoded(pixel_batches))
         for (window, step), (batch, pixels) in zip(steps, on_device, strict=True):
-            for blocks in [*views][: [*views].index(window.blocks)] if views else []:
-                del views[blocks]  # an earlier window, which no step will read again
+            while views and (earliest := next(iter(views))) != window.blocks:
+                del views[earliest]  # no step will read it again
             if self._views is not None and setup.targets.cached:
                 view, whole = views[window.blocks], torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
@@ -120,7 +120,7 @@ class Replayed:
         windows = list(dict.fromkeys(window.blocks for window, _ in steps))
         yield from ((epoch, blocks) for blocks in windows[1:])
         if epoch + 1 < self._setup.recipe.epochs:
-            yield epoch + 1, self._windows.of(epoch + 1)[0].blocks
+            yield epoch + 1, self._windows.first_blocks(epoch + 1)
 
     def _decoded(self, batches: Iterator[PixelBatch]) -> Iterator[PixelBatch]:
         for batch in batches:

@@ -65,6 +65,10 @@ class Windows:
             if len(mine := order[np.isin(block_of, blocks)])
         ]
 
+    def first_blocks(self, epoch: int) -> tuple[int, ...] | None:
+        """Of the epoch's first window."""
+        return None if self.count == 1 else self.of(epoch)[0].blocks
+
     def steps(self, epoch: int) -> int:
         if self.count == 1:
             return max(1, -(-len(self._samples) // self._batch_size))

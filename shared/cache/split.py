@@ -35,7 +35,6 @@ from shared.files.sealed import MOST_BYTES
 from shared.images.source import ImageSource
 from shared.targets.targets import Head
 
-MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
 AGAIN = "run the same precompute/run.py command again"
 
 Arrays = dict[str, NDArray[Any]]
@@ -264,10 +263,6 @@ class Cache:
         blocks = range(self.manifest.blocks)
         return [item for block in blocks for item in self.skipped_of(block)]
 
-    def skips(self, view: int, block: int) -> bool:
-        """True where a block left out images that do not decode."""
-        return bool(self.receipt(view, block).skipped)
-
     def num_bytes(self, view: int = 0, layers: Collection[str] | None = None) -> int:
         """Bytes of one view's files, of all layers or those given."""
         receipts = (
@@ -338,13 +333,13 @@ class Cache:
                 f"the block again"
             ) from error
         except InputError as error:
-            raise self._damaged_file(path, f"others ({one_line(error)})") from error
+            raise self._damaged_file(path, one_line(error)) from error
         if len(data) != size or sha256(data) != expected:
-            found = f"{len(data)} bytes of {size} and another sha256"
+            found = f"it has {len(data)} bytes of {size} and another sha256"
             raise self._damaged_file(path, found)
         return data
 
     def _damaged_file(self, path: str, found: str) -> InputError:
         return InputError(
-            f"{self.where}/{path} is damaged: it has {found}; {AGAIN}, it makes the block again"
+            f"{self.where}/{path} is damaged: {found}; {AGAIN}, it makes the block again"
         )
