@@ -21,7 +21,8 @@ CIFAR-10's JPEGs through a ResNet-34 trained on them for 6 epochs (70.5 % top-1;
 trained it, tests/bench/cifar.py, is in the history before 1969cca), with a head for 1000 classes
 fitted so that its logits spread like those of ImageNet networks. Bytes a view of logits and
 channels in a zarr cache, box and flip included (a packed record of a view shard is not compressed:
-7,861, 3,941, 1,941 and 997); KL(teacher || decoded) in nats at T = 1; the error of the means as a share of their variance.
+7,861, 3,941, 1,941 and 997); KL(teacher || decoded) in nats at T = 1; the error of the means
+as a share of their variance.
 
 | codec | bytes a view | KL | argmax flips | means | decoded views/s, one CPU |
 |---|---:|---:|---:|---:|---:|
