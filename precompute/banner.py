@@ -4,9 +4,9 @@ import torch
 
 from precompute.estimate import most_bytes
 from precompute.job import Job
-from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache
 from shared.distributed import World
+from shared.records.manifest import Manifest
 from shared.units import size
 
 

@@ -8,7 +8,7 @@ the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels,
 orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
 
 Where the teacher's statistics are those of batches, the manifest says which batches
-(shared/cache/teacher_batches.py), and images that do not decode are taken out of theirs before
+(shared/records/teacher_batches.py), and images that do not decode are taken out of theirs before
 the teacher sees it.
 """
 
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.block import Arithmetic, Block, Work, sha256
-from shared.cache.teacher_batches import batches_of, least_batch
 from shared.errors import InputError
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Request
+from shared.records.block import Arithmetic, Block, Work, sha256
+from shared.records.teacher_batches import batches_of, least_batch
 from shared.stop import check
 from shared.targets.codecs import Fields
 from shared.targets.targets import Targets

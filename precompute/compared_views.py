@@ -7,16 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.manifest import Manifest
 from shared.cache.opening import Arrays, Cache
 from shared.cache.stored_views import now_bad, stored_views
-from shared.cache.teacher_batches import batches_of
 from shared.choices import has_one_view
 from shared.errors import BadImage
 from shared.images.source import ImageSource
 from shared.pixels.decode import image_size
 from shared.pixels.policy import draw_view
 from shared.pixels.view import apply
+from shared.records.manifest import Manifest
+from shared.records.teacher_batches import batches_of
 
 Index = NDArray[np.int64]
 

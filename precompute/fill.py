@@ -15,10 +15,10 @@ from tqdm import tqdm
 from precompute.blocks import compute_blocks
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.block import Block, Work
-from shared.cache.keys import key_digest
 from shared.cache.opening import Cache, keep_additions
 from shared.errors import InputError
+from shared.records.block import Block, Work
+from shared.records.keys import key_digest
 from shared.stop import StopRequest
 
 WAITING_BLOCKS = 2

@@ -15,10 +15,7 @@ from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
 from precompute.flags import DEFAULT_VIEWS
 from precompute.kept_kinds import kinds_to_keep
 from precompute.skips import share_of_flag
-from shared.cache.manifest import Manifest, SourceFacts, TeacherFacts
-from shared.cache.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.cache.opening import FORMATS, head_digest
-from shared.cache.teacher_batches import TEACHER_BATCH, fitting_block, least_batch, misfit
 from shared.choices import VAL_POLICY, has_one_view
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
@@ -27,6 +24,9 @@ from shared.images.torchvision_sets import CIFAR
 from shared.models.build import stem_for, weights_digest
 from shared.pixels import decode, view
 from shared.pixels.normalise import NORMALISATIONS
+from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
+from shared.records.teacher_batches import TEACHER_BATCH, fitting_block, least_batch, misfit
 from shared.targets.codecs import CODECS
 from shared.targets.teacher import Teacher, load_teacher
 

@@ -15,12 +15,12 @@ from precompute.fill import fill
 from precompute.job import make_job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.cache.block import Work
 from shared.cache.checks import note_arithmetic, require_same_pixels
 from shared.cache.opening import create_cache
 from shared.cache.tails_file import keep_tails
 from shared.distributed import read_world
 from shared.errors import printable
+from shared.records.block import Work
 
 
 def make(flags: argparse.Namespace) -> int:

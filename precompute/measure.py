@@ -21,12 +21,12 @@ from torch.nn.functional import cross_entropy
 from precompute.blocks import compute_blocks
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.block import Block, Work
-from shared.cache.format import FORMATS
-from shared.cache.manifest import Manifest
+from shared.formats.format import FORMATS
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.models.build import build_model
+from shared.records.block import Block, Work
+from shared.records.manifest import Manifest
 from shared.targets.tails import Tails, tails_of_fields
 
 SECONDS = 4.0  # for each of the three measurements

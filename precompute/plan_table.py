@@ -6,9 +6,9 @@ import math
 from precompute.estimate import count_files, free_bytes
 from precompute.job import Job, make_job
 from precompute.measure import Costs, measure
-from shared.cache.manifest import Manifest
 from shared.choices import has_one_view
 from shared.files.objects import open_files
+from shared.records.manifest import Manifest
 from shared.units import digits, duration, size
 
 SHOWN_VIEWS = (1, 2, 4, 10, 50)

@@ -22,8 +22,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from shared.cache.block import Block
-from shared.cache.manifest import Manifest
 from shared.cache.opening import (
     Cache,
     create_cache,
@@ -32,14 +30,16 @@ from shared.cache.opening import (
     open_cache,
     read_manifest,
 )
-from shared.cache.shard_samples import StoredView
 from shared.cache.static_files import check_static, stored_keys, stored_labels
 from shared.cache.stored_views import shard
 from shared.cache.tails_file import CHANNELS, keep_tails
 from shared.errors import InputError
 from shared.files.objects import open_files
+from shared.formats.shard_samples import StoredView
 from shared.images.listing import Keys
 from shared.models.build import build_model, load_weights
+from shared.records.block import Block
+from shared.records.manifest import Manifest
 from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.targets import Head
 

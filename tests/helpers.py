@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shared.cache.block import Block
 from shared.cache.opening import Cache
 from shared.cache.stored_views import images
 from shared.images.source import ImageSource
 from shared.models.build import build_model
+from shared.records.block import Block
 
 ROOT = Path(__file__).resolve().parents[1]
 # The networks of most tests: ResNet-18 takes 5 times as long a step and 40 times as many bytes a

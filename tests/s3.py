@@ -23,9 +23,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from shared.cache.block import sha256
 from shared.files import objects as object_files
 from shared.files import retry
+from shared.records.block import sha256
 from tests.fault_proxy import Fault, FaultProxy
 
 BUCKET = "bucket"

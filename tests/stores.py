@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS
 from shared.errors import InputError
+from shared.records.manifest import Manifest
 from tests.helpers import snapshot
 
 NAMES = ["box", "flip", "pred"]

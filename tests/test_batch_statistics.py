@@ -23,19 +23,19 @@ from precompute import blocks, job, measure
 from precompute.flags import make_parser
 from shared import choices
 from shared.cache.opening import Cache, open_cache
-from shared.cache.permutation import permutation
 from shared.cache.stored_views import shard
-from shared.cache.teacher_batches import (
+from shared.errors import run_command
+from shared.models.build import build_model
+from shared.models.staged import StagedModel
+from shared.pixels.jpeg import decode_pixels
+from shared.records.permutation import permutation
+from shared.records.teacher_batches import (
     TEACHER_BATCH,
     batches_of,
     fitting_block,
     least_batch,
     misfit,
 )
-from shared.errors import run_command
-from shared.models.build import build_model
-from shared.models.staged import StagedModel
-from shared.pixels.jpeg import decode_pixels
 from shared.targets.teacher import load_teacher
 from tests.helpers import (
     STUDENT,

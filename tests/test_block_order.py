@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.cache import opening as cache_module
-from shared.cache import webdataset_format
-from shared.cache.block import sha256
-from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache, create_cache, open_cache
-from shared.cache.permutation import permutation
 from shared.cache.static_files import check_static, stored_labels
 from shared.cache.stored_views import stored_views
 from shared.files.sealed import unseal
+from shared.formats import webdataset_format
 from shared.images.source import open_source
 from shared.loaders.shard_loader import ShardLoader
 from shared.loaders.shard_plan import Place, draw_batches, plan
+from shared.records.block import sha256
+from shared.records.manifest import Manifest
+from shared.records.permutation import permutation
 from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, snapshot, write_teacher
 from tests.runs import metrics
 from tests.small_cache import (

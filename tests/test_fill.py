@@ -10,9 +10,9 @@ from precompute import fill
 from precompute.banner import banner
 from precompute.job import Job, make_job
 from precompute.skips import Skips
-from shared.cache.block import Work
 from shared.cache.opening import create_cache
 from shared.distributed import World
+from shared.records.block import Work
 from tests.helpers import TEACHER, write_teacher
 from tests.test_job import parse
 

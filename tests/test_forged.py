@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, open_cache
-from shared.cache.receipt import Receipt, receipt_path
 from shared.errors import InputError
 from shared.files.sealed import MOST_BYTES, seal, unseal
+from shared.records.manifest import Manifest
+from shared.records.receipt import Receipt, receipt_path
 from tests.forging import (
     RAW,
     VALUES,

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.cache.receipt import receipt_path
 from shared.errors import InputError
 from shared.files.sealed import seal, unseal
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import PixelLoader, Replay, Request
+from shared.records.receipt import receipt_path
 from tests.forging import everything, make_small
 from tests.helpers import write_image_folder
 from tests.small_cache import make_block, put

@@ -1,7 +1,7 @@
 """Who may import whom, read from the source of every file.
 
 precompute -> shared <- train;  commands are imported by nothing;
-only shared/cache/ imports zarr and numcodecs, only shared/loaders/ webdataset;
+only shared/formats/ imports zarr and numcodecs, only shared/loaders/ webdataset;
 a room of shared/ imports only the rooms below it
 """
 
@@ -13,9 +13,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("shared", "precompute", "train")
-HOMES = {"zarr": "shared.cache", "numcodecs": "shared.cache", "webdataset": "shared.loaders"}
+HOMES = {"zarr": "shared.formats", "numcodecs": "shared.formats", "webdataset": "shared.loaders"}
 # From the lowest up; what lies in shared/ itself is below them all.
-ROOMS = ("files", "images", "pixels", "models", "targets", "cache", "loaders")
+ROOMS = (
+    *("files", "images", "pixels", "models", "targets"),
+    *("records", "formats", "cache", "loaders"),
+)
 COMMANDS = {"precompute.run", "precompute.verify", "precompute.plan", "train.run", "train.report"}
 
 
@@ -95,10 +98,10 @@ GOOD = {
     "shared.b": "import torch, json",
     "shared.files": "",
     "shared.files.f": "from shared.b import x",
-    "shared.cache": "",
-    "shared.cache.a": "import zarr\nfrom numcodecs import blosc\nfrom shared.files.f import y",
+    "shared.formats": "",
+    "shared.formats.a": "import zarr\nfrom numcodecs import blosc\nfrom shared.files.f import y",
     "shared.loaders": "",
-    "shared.loaders.s": "import webdataset\nfrom shared.cache.a import z",
+    "shared.loaders.s": "import webdataset\nfrom shared.formats.a import z",
     "precompute": "",
     "precompute.c": "from shared.loaders.s import y\nfrom precompute import d",
     "precompute.d": "",
@@ -113,11 +116,11 @@ GOOD = {
     [
         ("shared.b", "import precompute.c", "precompute.c"),
         ("shared.b", "from train import run", "train.run"),
-        ("shared.cache.a", "def f():\n    from train.x import y", "train.x"),
-        ("shared.files.f", "from shared.cache.a import x", "shared.cache.a"),
-        ("shared.cache.a", "from shared.loaders import s", "shared.loaders.s"),
+        ("shared.formats.a", "def f():\n    from train.x import y", "train.x"),
+        ("shared.files.f", "from shared.formats.a import x", "shared.formats.a"),
+        ("shared.formats.a", "from shared.loaders import s", "shared.loaders.s"),
         ("shared.b", "from shared.files import f", "shared.files.f"),
-        ("shared.cache.a", "import webdataset", "webdataset"),
+        ("shared.formats.a", "import webdataset", "webdataset"),
         ("precompute.c", "import train", "train"),
         ("train.run", "from precompute.d import y", "precompute.d"),
         ("precompute.c", "from precompute import run", "precompute.run"),

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from shared.cache import zarr_format
-from shared.cache.block import Block
-from shared.cache.manifest import Manifest
+from shared.formats import zarr_format
+from shared.records.block import Block
+from shared.records.manifest import Manifest
 from tests.helpers import (
     run,
     run_precompute,

@@ -16,10 +16,10 @@ from precompute import estimate, measure
 from precompute.estimate import count_files, require_space
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
-from shared.cache.block import Work
 from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
 from shared.files.local import LocalFiles
+from shared.records.block import Work
 from tests.helpers import run, run_precompute, snapshot, write_image_folder, write_teacher
 
 VIEWS = 3

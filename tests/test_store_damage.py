@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.receipt import receipt_path
+from shared.records.receipt import receipt_path
 from tests.small_cache import make_cache, make_manifest
 from tests.stores import DAMAGES, all_names, every_format, refused, truncate
 

@@ -10,9 +10,9 @@ import torch
 import zarr
 
 from shared.cache.checks import require_targets
-from shared.cache.manifest import Manifest
 from shared.cache.opening import open_cache
-from shared.cache.receipt import receipt_path
+from shared.records.manifest import Manifest
+from shared.records.receipt import receipt_path
 from shared.targets.codecs import CODECS
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 from tests.stores import DAMAGES, bytes_below, every_format, refused

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cache.manifest import Manifest
-from shared.cache.manifest_schema import FORMAT_VERSION
 from shared.files.sealed import seal, unseal
+from shared.records.manifest import Manifest
+from shared.records.manifest_schema import FORMAT_VERSION
 from shared.targets.codecs import CODECS
 from tests.small_cache import batch_manifest, make_manifest
 from tests.stores import every_format, refused

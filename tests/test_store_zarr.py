@@ -10,7 +10,7 @@ import pytest
 import torch
 import zarr
 
-from shared.cache import zarr_format
+from shared.formats import zarr_format
 from shared.targets.codecs import CODECS
 from tests.small_cache import (
     make_block,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from shared.cache import opening as cache_module
-from shared.cache.manifest import Manifest
 from shared.cache.opening import FORMATS, Cache, keep_additions, open_cache
 from shared.cache.static_files import check_static
 from shared.files.local import LocalFiles
+from shared.records.manifest import Manifest
 from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from shared.cache.block import Block
 from shared.cache.opening import Cache, open_cache
 from shared.images.source import ImageSource, open_source
+from shared.records.block import Block
 from shared.targets.codecs import CODECS
 from tests.helpers import (
     Finished,

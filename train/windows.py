@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.manifest import Manifest
+from shared.records.manifest import Manifest
 from train.order import epoch_order, random_words, smallest_share, split_batches
 
 MOST_BYTES = 16 << 30  # of the targets of one window; twice as much may be in memory

@@ -9,7 +9,7 @@ import io
 import numpy as np
 import torch
 
-from shared.cache.manifest import TeacherFacts
+from shared.records.manifest import TeacherFacts
 from shared.targets.targets import Head
 
 HEAD = "head.npy"

@@ -2,10 +2,10 @@
 
 import torch
 
-from shared.cache.manifest import Manifest
 from shared.errors import InputError
 from shared.models.build import weights_digest
 from shared.pixels.normalise import Normalisation
+from shared.records.manifest import Manifest
 from shared.targets.teacher import Teacher, load_teacher
 
 

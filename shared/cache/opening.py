@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.format import FORMATS
 from shared.cache.head_file import HEAD, encode_head, head_digest
-from shared.cache.manifest import MANIFEST, Manifest
 from shared.cache.no_cache import no_cache
 from shared.cache.split import Arrays, Cache
 from shared.distributed import read_world
@@ -15,7 +13,9 @@ from shared.errors import InputError, note
 from shared.files.local import Files
 from shared.files.objects import open_files
 from shared.files.sealed import MOST_BYTES
+from shared.formats.format import FORMATS
 from shared.images.listing import Keys
+from shared.records.manifest import MANIFEST, Manifest
 from shared.targets.targets import Head
 
 __all__ = [

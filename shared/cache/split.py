@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.block import Arithmetic, Block, Skipped, sha256
-from shared.cache.format import FORMATS, Format
 from shared.cache.head_file import HEAD, decode_head
-from shared.cache.keys import key_digest
-from shared.cache.manifest import Manifest
-from shared.cache.receipt import Receipt, make_receipt, receipt_path
 from shared.errors import InputError
 from shared.files.local import Files
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
+from shared.formats.format import FORMATS, Format
 from shared.images.source import ImageSource
+from shared.records.block import Arithmetic, Block, Skipped, sha256
+from shared.records.keys import key_digest
+from shared.records.manifest import Manifest
+from shared.records.receipt import Receipt, make_receipt, receipt_path
 from shared.targets.targets import Head
 
 AGAIN = "run the same precompute/run.py command again"

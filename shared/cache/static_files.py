@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache import zarr_format
-from shared.cache.keys import KEYS, decode_keys, key_digest
 from shared.cache.split import AGAIN, Cache
 from shared.cache.stored_views import shard
 from shared.errors import InputError, StorageError
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
+from shared.formats import zarr_format
 from shared.images.listing import Keys
+from shared.records.keys import KEYS, decode_keys, key_digest
 
 MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch import Tensor
 
-from shared.cache import shard_samples, webdataset_format
 from shared.cache.split import AGAIN, Arrays, Cache
 from shared.errors import BadImage, InputError
+from shared.formats import shard_samples, webdataset_format
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels
 from shared.pixels.view import View, apply, stored_view

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from shared.cache import webdataset_format
-from shared.cache.manifest import Manifest
 from shared.cache.opening import Cache
-from shared.cache.shard_samples import StoredView
 from shared.cache.stored_views import pixels_of, shard
+from shared.formats import webdataset_format
+from shared.formats.shard_samples import StoredView
 from shared.loaders.shard_plan import BUFFER, LARGEST_BUFFER, Place, Share, draw_batches, plan
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
 from shared.pixels.view import new_batch
+from shared.records.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from precompute.digits_teacher import DIGITS_TEACHER
-from shared.cache import webdataset_format, zarr_format
-from shared.cache.block import Block
-from shared.cache.manifest import Manifest
 from shared.choices import ARCHITECTURES, STEMS
+from shared.formats import webdataset_format, zarr_format
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.pixels.normalise import NORMALISATIONS
+from shared.records.block import Block
+from shared.records.manifest import Manifest
 from shared.targets.codecs import CODECS
 from shared.targets.targets import Head, Targets
 from shared.targets.teacher import load_teacher

@@ -29,10 +29,10 @@ from precompute.fill import fill
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
 from precompute.skips import Skips
-from shared.cache.block import Work
 from shared.cache.opening import FORMATS, create_cache
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
+from shared.records.block import Work
 
 WIDTH, HEIGHT = 500, 375
 NOISE = 9.0  # grey levels: makes 100 kB of the pictures below

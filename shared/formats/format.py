@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache import webdataset_format, zarr_format
-from shared.cache.block import Block
-from shared.cache.manifest import Manifest
+from shared.formats import webdataset_format, zarr_format
 from shared.images.listing import Keys
+from shared.records.block import Block
+from shared.records.manifest import Manifest
 
 
 class Format(Protocol):

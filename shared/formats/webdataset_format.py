@@ -33,12 +33,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.block import Block
-from shared.cache.manifest import Manifest
-from shared.cache.receipt import block_name
-from shared.cache.shard_samples import StoredView, members_of, samples_in
 from shared.errors import InputError
+from shared.formats.shard_samples import StoredView, members_of, samples_in
 from shared.images.listing import Keys
+from shared.records.block import Block
+from shared.records.manifest import Manifest
+from shared.records.receipt import block_name
 
 FOLDER = "shards"
 TARGETS = f"{FOLDER}/targets.json"

@@ -40,7 +40,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import choices
-from shared.cache.manifest_schema import (
+from shared.errors import InputError
+from shared.files.sealed import parse_object, seal, unseal
+from shared.records.manifest_schema import (
     FORMAT_VERSION,
     HOLDS_PIXELS,
     MOST_BLOCKS,
@@ -49,10 +51,8 @@ from shared.cache.manifest_schema import (
     VERSION_1,
     VERSION_2,
 )
-from shared.cache.permutation import inverse_permutation, permutation
-from shared.cache.teacher_batches import misfit
-from shared.errors import InputError
-from shared.files.sealed import parse_object, seal, unseal
+from shared.records.permutation import inverse_permutation, permutation
+from shared.records.teacher_batches import misfit
 from shared.targets.codecs import CODECS, Encoding, Kept
 from shared.targets.kinds import BASE, kind_of
 

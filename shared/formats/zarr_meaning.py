@@ -5,8 +5,8 @@ For a reader who has zarr and the cache, and not this code.
 
 from typing import Any
 
-from shared.cache.keys import KEYS
-from shared.cache.manifest import Manifest
+from shared.records.keys import KEYS
+from shared.records.manifest import Manifest
 from shared.targets.codecs import CODECS
 
 _AXES = "(view, sample, ...)"

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.block import Arithmetic, Block, Skipped, sha256
-from shared.cache.manifest import Manifest
 from shared.files import schema
 from shared.files.sealed import seal, unseal
+from shared.records.block import Arithmetic, Block, Skipped, sha256
+from shared.records.manifest import Manifest
 
 
 @dataclass(frozen=True)

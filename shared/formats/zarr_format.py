@@ -35,14 +35,14 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from shared.cache.block import Block
-from shared.cache.keys import KEYS, encode_keys
-from shared.cache.manifest import Manifest
-from shared.cache.receipt import block_name
-from shared.cache.zarr_meaning import array_meaning, group_meaning
 from shared.errors import InputError
 from shared.files.retry import one_line
+from shared.formats.zarr_meaning import array_meaning, group_meaning
 from shared.images.listing import Keys
+from shared.records.block import Block
+from shared.records.keys import KEYS, encode_keys
+from shared.records.manifest import Manifest
+from shared.records.receipt import block_name
 
 GROUP = "targets.zarr"
 CHUNK = 1024  # samples

@@ -5,10 +5,10 @@ import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from shared.cache.manifest import Manifest
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.retry import one_line
+from shared.records.manifest import Manifest
 
 MEMBERS = {  # of a sample, in this order, by the version of the format
     1: ("cls", "jpg", "targets"),
