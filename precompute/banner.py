@@ -6,6 +6,7 @@ from precompute.estimate import most_bytes
 from precompute.job import Job
 from shared.cache.opening import Cache
 from shared.distributed import World
+from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
 from shared.units import size
 
@@ -24,7 +25,7 @@ def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
             f"{len(job.source.classes):,} classes",
             f"to       {cache.where}: {manifest.format}, codec {manifest.codec}, {manifest.views} "
             f"views of {manifest.size} px ({manifest.policy}), at most {size(at_most)}; cache "
-            f"{manifest.cache_id()}",
+            f"{cache_id(manifest)}",
             f"blocks   {mine - todo} of {mine} blocks are there, {todo} to make, up to "
             f"{manifest.block:,} images each",
         ]

@@ -28,6 +28,7 @@ from shared.errors import run_command
 from shared.models.build import build_model
 from shared.models.staged import StagedModel
 from shared.pixels.jpeg import decode_pixels
+from shared.records.identity import cache_id
 from shared.records.permutation import permutation
 from shared.records.teacher_batches import (
     TEACHER_BATCH,
@@ -417,7 +418,7 @@ def test_the_default_block_holds_whole_batches(world: World, real: Path, tmp_pat
     run_precompute(*world.flags(tmp_path, "--views", 1))
     manifest = open_cache(tmp_path, "train").manifest
     assert (manifest.block, manifest.blocks) == (512, 1)  # 256, and 64 in a batch of their own
-    assert manifest.cache_id() != open_cache(real, "train").manifest.cache_id()
+    assert cache_id(manifest) != cache_id(open_cache(real, "train").manifest)
 
 
 # ---- refusals

@@ -13,6 +13,7 @@ from precompute.skips import Skips
 from shared.cache.opening import create_cache
 from shared.distributed import World
 from shared.records.block import Work
+from shared.records.identity import cache_id
 from tests.helpers import TEACHER, write_teacher
 from tests.test_job import parse
 
@@ -64,7 +65,7 @@ def test_the_banner_says_what_from_where_to_where_and_how_much(job: Job, tmp_pat
     most = 12 * 2 * (2 * (3 + 16 + 32 + 64) + 16 + 1 + 4)
     assert to == (
         f"to       {tmp_path}/c/train: zarr, codec half, 2 views of 32 px (random-resized-crop), "
-        f"at most {most / 1000:.3g} kB; cache {cache.manifest.cache_id()}"
+        f"at most {most / 1000:.3g} kB; cache {cache_id(cache.manifest)}"
     )
     assert blocks == "blocks   1 of 2 blocks are there, 1 to make, up to 12 images each"
     several = banner(job, cache, 1, 2, World(3, 8, 3)).splitlines()

@@ -13,6 +13,7 @@ from shared.cache.opening import FORMATS, open_cache
 from shared.errors import InputError
 from shared.files.sealed import MOST_BYTES, seal, unseal
 from shared.records.manifest import Manifest
+from shared.records.manifest_json import manifest_json, parse_manifest
 from shared.records.receipt import Receipt, receipt_path
 from tests.forging import (
     RAW,
@@ -69,15 +70,15 @@ VERSIONS = [
 )
 def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     """With a right seal: what is read is a manifest of right types, and can be written again."""
-    facts = unseal(manifest.to_json())
+    facts = unseal(manifest_json(manifest))
     refused = 0
     for at in fields(facts):
         for how, values in (("set", VALUES), ("remove", VALUES[:1]), ("add", VALUES[:2])):
             for value in values:
                 data = written(changed(facts, at, value, how), sealed=True)
-                if refusal(lambda data=data: Manifest.from_json(data, "here")) is None:
-                    again = Manifest.from_json(data, "here")
-                    assert Manifest.from_json(again.to_json(), "here") == again
+                if refusal(lambda data=data: parse_manifest(data, "here")) is None:
+                    again = parse_manifest(data, "here")
+                    assert parse_manifest(manifest_json(again), "here") == again
                     assert again.views >= 1 and again.samples >= 1 and again.block >= 1
                 else:
                     refused += 1
@@ -115,8 +116,8 @@ def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     ],
 )
 def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> None:
-    data = seal(changed(unseal(make_manifest().to_json()), at, value, "set"))
-    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    data = seal(changed(unseal(manifest_json(make_manifest())), at, value, "set"))
+    text = refusal(lambda: parse_manifest(data, "/some/manifest.json"))
     assert (
         text is not None
         and "manifest /some/manifest.json holds facts that this code cannot use (" in text
@@ -141,8 +142,8 @@ def test_the_line_names_field_rule_and_value(at: Any, value: Any, part: str) -> 
     ],
 )
 def test_batches_must_fit_the_blocks(at: Any, value: Any, part: str) -> None:
-    data = seal(changed(unseal(batch_manifest().to_json()), at, value, "set"))
-    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    data = seal(changed(unseal(manifest_json(batch_manifest())), at, value, "set"))
+    text = refusal(lambda: parse_manifest(data, "/some/manifest.json"))
     assert text is not None and part in text
 
 
@@ -164,21 +165,21 @@ def test_batches_must_fit_the_blocks(at: Any, value: Any, part: str) -> None:
 )
 def test_kinds_must_be_known_and_each_in_one_place(at: Any, value: Any, part: str) -> None:
     manifest = make_manifest(targets=("channels",), added={"attention1": (4,)})
-    assert refusal(lambda: Manifest.from_json(manifest.to_json(), "here")) is None
-    data = seal(changed(unseal(manifest.to_json()), at, value, "set"))
-    text = refusal(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    assert refusal(lambda: parse_manifest(manifest_json(manifest), "here")) is None
+    data = seal(changed(unseal(manifest_json(manifest)), at, value, "set"))
+    text = refusal(lambda: parse_manifest(data, "/some/manifest.json"))
     assert text is not None and part in text
 
 
 def test_batches_in_the_order_of_the_source_are_refused() -> None:
-    facts = {**unseal(batch_manifest().to_json()), "format": "zarr", "order": "source"}
-    text = refusal(lambda: Manifest.from_json(seal(facts), "here"))
+    facts = {**unseal(manifest_json(batch_manifest())), "format": "zarr", "order": "source"}
+    text = refusal(lambda: parse_manifest(seal(facts), "here"))
     assert text is not None and "order must be permuted with the statistics batch: got" in text
 
 
 @pytest.mark.parametrize("data", RAW, ids=lambda data: repr(data[:12]))
 def test_json_is_bounded_in_depth_and_numbers(data: bytes) -> None:
-    text = refusal(lambda: Manifest.from_json(data, "here"))
+    text = refusal(lambda: parse_manifest(data, "here"))
     assert text is not None and "here is not a manifest in JSON (" in text
     with pytest.raises(ValueError) as caught:
         Receipt.from_json(data)
@@ -285,7 +286,7 @@ def test_a_manifest_of_another_split_is_refused(made: Path) -> None:
     path = made / "train/manifest.json"
     whole = path.read_bytes()
     try:
-        path.write_bytes(make_manifest(split="val").to_json())
+        path.write_bytes(manifest_json(make_manifest(split="val")))
         text = refusal(lambda: open_cache(made, "train"))
         assert text is not None and "is of the split 'val'" in text
     finally:

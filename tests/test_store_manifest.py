@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.files.sealed import seal, unseal
+from shared.records.identity import cache_id, require_same
 from shared.records.manifest import Manifest
+from shared.records.manifest_json import manifest_json, parse_manifest
 from shared.records.manifest_schema import FORMAT_VERSION
 from shared.targets.codecs import CODECS
 from tests.small_cache import batch_manifest, make_manifest
@@ -81,13 +83,13 @@ def test_leaves_are_all_there() -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_manifest_round_trip(codec: str, store: str) -> None:
     manifest = make_manifest(codec=codec, store=store)
-    again = Manifest.from_json(manifest.to_json(), "here")
+    again = parse_manifest(manifest_json(manifest), "here")
     assert again == manifest
-    assert again.to_json() == manifest.to_json()
-    assert again.cache_id() == manifest.cache_id()
-    facts = json.loads(manifest.to_json())
+    assert manifest_json(again) == manifest_json(manifest)
+    assert cache_id(again) == cache_id(manifest)
+    facts = json.loads(manifest_json(manifest))
     assert facts["format_version"] == FORMAT_VERSION
-    assert facts["cache_id"] == manifest.cache_id()
+    assert facts["cache_id"] == cache_id(manifest)
     assert facts["teacher"]["architecture"] == "resnet18"
 
 
@@ -95,8 +97,8 @@ def test_manifest_round_trip(codec: str, store: str) -> None:
 def test_a_manifest_that_differs_is_named(leaf: tuple[str, ...]) -> None:
     mine = make_manifest()
     theirs = changed(mine, leaf)
-    assert theirs.cache_id() != mine.cache_id()
-    text = refused(lambda: mine.require_same(theirs, "/the/cache"))
+    assert cache_id(theirs) != cache_id(mine)
+    text = refused(lambda: require_same(mine, theirs, "/the/cache"))
     name = " ".join(leaf)
     there, here = (json.dumps(value_of(manifest, leaf)) for manifest in (theirs, mine))
     short = [value if len(value) <= 80 else value[:77] + "..." for value in (there, here)]
@@ -108,57 +110,57 @@ def test_where_things_lay_does_not_matter(leaf: tuple[str, ...]) -> None:
     mine = make_manifest()
     theirs = changed(mine, leaf)
     assert theirs != mine
-    mine.require_same(theirs, "here")
-    assert theirs.cache_id() == mine.cache_id()
+    require_same(mine, theirs, "here")
+    assert cache_id(theirs) == cache_id(mine)
 
 
 def test_the_first_of_two_differences_is_named() -> None:
     mine = make_manifest()
     theirs = replace(mine, seed=99, policy="center")
-    assert 'made with policy "center"' in refused(lambda: mine.require_same(theirs, "here"))
+    assert 'made with policy "center"' in refused(lambda: require_same(mine, theirs, "here"))
 
 
 @pytest.mark.parametrize("leaf", [x for x in LEAVES if x != ("format_version",)], ids=".".join)
 def test_an_edited_manifest_is_refused(leaf: tuple[str, ...]) -> None:
     """Also where the fact is informative: a wrong number of views would be used in silence."""
     kinds = {"targets": ("channels",), "added": {"attention1": (4,)}}
-    facts = json.loads(batch_manifest(**kinds).to_json())  # which names every fact
+    facts = json.loads(manifest_json(batch_manifest(**kinds)))  # which names every fact
     inner = facts
     for name in leaf[:-1]:
         inner = inner[name]
     value = inner[leaf[-1]]
     inner[leaf[-1]] = [*value, 1] if isinstance(value, list) else other(value)
-    text = refused(lambda: Manifest.from_json(json.dumps(facts).encode(), "/some/manifest.json"))
+    text = refused(lambda: parse_manifest(json.dumps(facts).encode(), "/some/manifest.json"))
     assert "/some/manifest.json" in text
     assert "was edited or is damaged" in text
 
 
 def test_reformatting_a_manifest_is_no_edit() -> None:
     manifest = make_manifest()
-    compact = json.dumps(json.loads(manifest.to_json())).encode()
-    assert Manifest.from_json(compact, "here") == manifest
+    compact = json.dumps(json.loads(manifest_json(manifest))).encode()
+    assert parse_manifest(compact, "here") == manifest
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, str(FORMAT_VERSION), None])
 def test_another_format_version_is_refused(version: object) -> None:
-    facts = unseal(make_manifest().to_json())
+    facts = unseal(manifest_json(make_manifest()))
     data = seal({**facts, "format_version": version})
-    text = refused(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    text = refused(lambda: parse_manifest(data, "/some/manifest.json"))
     assert f"/some/manifest.json has format version '{version}', and this code reads 1 to" in text
 
 
 def test_a_manifest_with_other_facts_is_refused() -> None:
-    facts = unseal(make_manifest().to_json())
+    facts = unseal(manifest_json(make_manifest()))
     less = {name: value for name, value in facts.items() if name != "policy"}
-    text = refused(lambda: Manifest.from_json(seal(less), "/some/manifest.json"))
+    text = refused(lambda: parse_manifest(seal(less), "/some/manifest.json"))
     assert "/some/manifest.json holds facts that this code cannot use (policy is missing)" in text
-    text = refused(lambda: Manifest.from_json(seal({**facts, "mood": 1}), "/some/manifest.json"))
+    text = refused(lambda: parse_manifest(seal({**facts, "mood": 1}), "/some/manifest.json"))
     assert "'mood' is not a field" in text
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b"3", b'"text"', b"{}", b"{", b"null"])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
-    text = refused(lambda: Manifest.from_json(data, "/some/manifest.json"))
+    text = refused(lambda: parse_manifest(data, "/some/manifest.json"))
     assert "/some/manifest.json is not a manifest in JSON (" in text
 
 

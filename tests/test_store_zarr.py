@@ -11,6 +11,7 @@ import torch
 import zarr
 
 from shared.formats import zarr_format
+from shared.records.identity import cache_id
 from shared.targets.codecs import CODECS
 from tests.small_cache import (
     make_block,
@@ -40,7 +41,7 @@ def test_plain_zarr_reads_it(tmp_path: Path, codec: str) -> None:
     make_cache(tmp_path, manifest)
     group = zarr.open_group(tmp_path / "train" / "targets.zarr", mode="r")
     assert group.metadata.zarr_format == 3
-    assert group.attrs["cache_id"] == manifest.cache_id()
+    assert group.attrs["cache_id"] == cache_id(manifest)
     widths = {"logits": 3, "channels": 14, "scale": 4, "box": 4}
     names = all_names(manifest)
     assert set(group.array_keys()) == {*names, "label"}

@@ -24,6 +24,7 @@ from shared.cache.tails_file import (
 )
 from shared.errors import InputError
 from shared.files.sealed import seal
+from shared.records.identity import cache_id
 from shared.targets.tails import Tails, tails_of
 from tests.helpers import (
     STUDENT,
@@ -165,7 +166,7 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path) -> None:
     assert read_tails(cache) == keep_tails(cache) == kept == measure(cache)
     assert snapshot(tmp_path) == before
     facts = json.loads((tmp_path / "train" / CHANNELS).read_bytes())
-    assert facts["cache"] == cache.manifest.cache_id()
+    assert facts["cache"] == cache_id(cache.manifest)
     widths = [len(stage["spread"]) for stage in facts["stages"]]
     assert widths == list(cache.manifest.teacher.channels)
 

@@ -21,6 +21,7 @@ from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import PixelLoader
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.records.identity import require_comparable
 from tests.helpers import run, write_image_folder, write_teacher
 from tests.small_cache import make_manifest
 from train.accuracy import image_batches
@@ -145,8 +146,8 @@ def test_a_student_is_judged_on_shards_of_either_policy() -> None:
     for policy in POLICIES:
         val = make_manifest(store="webdataset", split="val", policy=policy, views=1)
         if has_one_view(policy):
-            train.require_comparable(val, "here")
+            require_comparable(train, val, "here")
             continue
         with pytest.raises(InputError, match=f"split here has .* policy {VAL_POLICY} or center"):
-            train.require_comparable(val, "here")
+            require_comparable(train, val, "here")
     assert set(ONE_VIEW) == set(ASKED)

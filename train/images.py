@@ -9,6 +9,7 @@ from shared.cache.checks import require_source
 from shared.cache.opening import Cache, has_split, open_cache
 from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
+from shared.records.identity import require_comparable
 from train.recipe import Recipe
 
 NEITHER = ("train", "val")
@@ -47,7 +48,7 @@ def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | No
     elif has_split(flags.cache, "val") and not flags.images:
         val = open_cache(flags.cache, "val")
         val.require_views()
-        manifest.require_comparable(val.manifest, val.where)
+        require_comparable(manifest, val.manifest, val.where)
     val = val or _val_images(spec, classes)
     return RunImages(cached_train, val, len(classes), manifest.policy, manifest.size)
 

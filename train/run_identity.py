@@ -9,6 +9,7 @@ from shared.distributed import World
 from shared.images.source import ImageSource
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
+from shared.records.identity import cache_id
 from train.images import RunImages
 from train.recipe import Recipe
 from train.run_targets import RunTargets
@@ -30,9 +31,9 @@ def identity_of(
         "sync_batchnorm": flags.sync_batchnorm,
         "images": train.digest if train else manifest and manifest.source.digest,
         "val": val.digest if isinstance(val, ImageSource) else val.manifest.source.digest,
-        "val_cache": None if isinstance(val, ImageSource) else val.manifest.cache_id(),
+        "val_cache": None if isinstance(val, ImageSource) else cache_id(val.manifest),
         "val_policy": VAL_POLICY if isinstance(val, ImageSource) else val.manifest.policy,
-        "cache": manifest and manifest.cache_id(),
+        "cache": manifest and cache_id(manifest),
         "views": manifest and manifest.views,
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from shared.cache.opening import Cache
 from shared.distributed import World, from_first
 from shared.errors import InputError
+from shared.records.identity import cache_id
 from train.run_files import RUN_FILE, read_run
 
 
@@ -17,8 +18,8 @@ def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
 
     InputError where the cache has fewer.
     """
-    cache_id, there = cache.manifest.cache_id(), cache.manifest.views
-    views = from_first(lambda: _recorded(folder, cache_id), world)
+    named, there = cache_id(cache.manifest), cache.manifest.views
+    views = from_first(lambda: _recorded(folder, named), world)
     if views is None or views == there:
         return cache
     if views > there:
@@ -29,9 +30,9 @@ def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
     return Cache(cache.files, cache.manifest.with_views(views))
 
 
-def _recorded(folder: Path, cache_id: str) -> int | None:
+def _recorded(folder: Path, named: str) -> int | None:
     """None where nothing was begun there, or something on another cache: RunFolder.open says so."""
     if not (folder / RUN_FILE).exists():
         return None
     identity = read_run(folder)["identity"]
-    return identity.get("views") if identity.get("cache") == cache_id else None
+    return identity.get("views") if identity.get("cache") == named else None

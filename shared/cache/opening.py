@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.cache.head_file import HEAD, encode_head, head_digest
-from shared.cache.no_cache import no_cache
 from shared.cache.split import Arrays, Cache
 from shared.distributed import read_world
 from shared.errors import InputError, note
@@ -15,7 +14,9 @@ from shared.files.objects import open_files
 from shared.files.sealed import MOST_BYTES
 from shared.formats.format import FORMATS
 from shared.images.listing import Keys
+from shared.records.identity import require_same
 from shared.records.manifest import MANIFEST, Manifest
+from shared.records.manifest_json import manifest_json, parse_manifest
 from shared.targets.targets import Head
 
 __all__ = [
@@ -45,10 +46,30 @@ def open_cache(location: str | Path, split: str) -> Cache:
     return Cache(files, manifest)
 
 
+def no_cache(location: str | Path, split: str) -> InputError:
+    """For a `location` without a manifest of `split`; what it says must not lead the user to build
+    the wrong cache."""
+    text = str(location)
+    missing = f"--cache must hold {split}/manifest.json: {text} does not"
+    if "://" not in text:
+        path = Path(text)
+        if (path / "manifest.json").exists() and path.name:
+            return InputError(
+                f"--cache {text} is the folder of one split: give the folder that holds the "
+                f"splits, {path.parent}"
+            )
+        if not path.exists():
+            missing = f"--cache must hold {split}/manifest.json: {text} does not exist"
+    return InputError(
+        f"{missing}; check the path, or make the cache with python precompute/run.py "
+        f"--split {split} --images SOURCE --cache {text}"
+    )
+
+
 def read_manifest(files: Files, split: str) -> Manifest:
     """FileNotFoundError where there is none, InputError where it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
-    manifest = Manifest.from_json(files.read(MANIFEST, MOST_BYTES), where)
+    manifest = parse_manifest(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)
     if manifest.split != split:
         raise InputError(
@@ -90,11 +111,11 @@ def create_cache(
     files = open_files(location, wanted.split)
     files.remove_stale()
     FORMATS[wanted.format].check_block_size(wanted.block)
-    Manifest.from_json(wanted.to_json(), str(files.root))  # what cannot be read is not written
-    files.write_new(MANIFEST, wanted.to_json())
+    parse_manifest(manifest_json(wanted), str(files.root))  # what cannot be read is not written
+    files.write_new(MANIFEST, manifest_json(wanted))
     there = read_manifest(files, wanted.split)
     wanted = wanted.as_version_of(there)
-    wanted.require_same(there, str(files.root))
+    require_same(wanted, there, str(files.root))
     # Several processes may do this at once, and each may overwrite what another has just written
     # for more views. So whoever wrote anything looks again, until all is as it should be.
     while True:
@@ -150,5 +171,5 @@ def _raise(files: Files, manifest: Manifest) -> Manifest:
     """
     there = read_manifest(files, manifest.split)
     if (wanted := _union(there, manifest)) != there:
-        files.write(MANIFEST, wanted.to_json())
+        files.write(MANIFEST, manifest_json(wanted))
     return read_manifest(files, manifest.split)

@@ -14,6 +14,7 @@ from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.sealed import MOST_BYTES, seal, unseal
+from shared.records.identity import cache_id
 from shared.targets.tails import Tails, tails_of_fields
 
 CHANNELS = "channels.json"
@@ -86,7 +87,7 @@ def read_tails(cache: Cache) -> Tails | None:
         widths = [len(stage["spread"]) for stage in facts["stages"]]
         if widths != list(cache.manifest.teacher.channels):
             raise ValueError("its stages are not those of the teacher")
-        if facts["cache"] != cache.manifest.cache_id():
+        if facts["cache"] != cache_id(cache.manifest):
             raise ValueError(f"it is of the cache {facts['cache']}")
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
@@ -111,7 +112,7 @@ def encode(cache: Cache, tails: Tails) -> bytes:
     return seal(
         {
             "version": VERSION,
-            "cache": cache.manifest.cache_id(),
+            "cache": cache_id(cache.manifest),
             "samples": tails.samples,
             "stages": stages,
         }

@@ -40,6 +40,7 @@ from shared.files.retry import one_line
 from shared.formats.zarr_meaning import array_meaning, group_meaning
 from shared.images.listing import Keys
 from shared.records.block import Block
+from shared.records.identity import cache_id
 from shared.records.keys import KEYS, encode_keys
 from shared.records.manifest import Manifest
 from shared.records.receipt import block_name
@@ -191,7 +192,7 @@ def _create(
 ) -> dict[str, zarr.Array[Any]]:
     """The named arrays, or all of them; their metadata go into `store`."""
     arrays = {}
-    attributes = {"cache_id": manifest.cache_id(), **group_meaning(manifest)}
+    attributes = {"cache_id": cache_id(manifest), **group_meaning(manifest)}
     group = zarr.create_group(MemoryStore(store), attributes=attributes)
     for name, (shape, dtype) in _shapes(manifest).items():
         if names is not None and name not in names:

@@ -1,0 +1,69 @@
+"""Which facts of a manifest make two caches the same one, and the name that follows from them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from shared import choices
+from shared.errors import InputError
+from shared.records.manifest import Manifest
+from shared.targets.kinds import BASE
+
+# Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
+_INFORMATIVE = ("format_version", "views", "added", "source.spec", "teacher.weights", "versions")
+# Facts that came later, as every cache before them had them: they do not count in its name.
+_AS_EVER = {
+    "order": '"source"',
+    "converted_from": "null",
+    "statistics": '"eval"',
+    "teacher_batch": "null",
+    "targets": json.dumps(BASE),
+}
+
+
+def cache_id(manifest: Manifest) -> str:
+    """Twelve hex digits that name what was cached, whatever the number of views."""
+    named = [(name, fact) for name, fact in _identity(manifest) if _AS_EVER.get(name) != fact]
+    facts = json.dumps(sorted(named), separators=(",", ":"))
+    return hashlib.sha256(facts.encode()).hexdigest()[:12]
+
+
+def require_same(mine: Manifest, other: Manifest, where: str) -> None:
+    """InputError naming the first fact in which this run differs from the cache at `where`."""
+    facts, theirs = dict(_identity(mine)), dict(_identity(other))
+    for name, value in facts.items():
+        if theirs[name] != value:
+            raise InputError(
+                f"the cache {where} was made with {name} {_short(theirs[name])} and this run "
+                f"asks for {_short(value)}: give the same, or another --cache"
+            )
+
+
+def require_comparable(train: Manifest, val: Manifest, where: str) -> None:
+    """InputError unless a cached val split holds what a student of this cache would see."""
+    mine = (train.source.classes, train.size, train.mean, train.std, True)
+    theirs = (val.source.classes, val.size, val.mean, val.std, val.holds_pixels)
+    if mine != theirs or not choices.has_one_view(val.policy):
+        raise InputError(
+            f"the cached val split {where} has {len(val.source.classes)} classes, {val.size} "
+            f"px, {val.format}, {val.policy}, and it must have the classes, size and "
+            f"normalisation of train, format webdataset and policy {choices.VAL_POLICY} or "
+            f"center: make it again with precompute/run.py --split val --format webdataset, or "
+            f"give --images"
+        )
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 80 else value[:77] + "..."
+
+
+def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name, value) of every fact that must be equal, names as a user says them."""
+    for name, value in asdict(manifest).items():
+        nested = isinstance(value, dict) and name not in ("versions", "added")
+        facts = value.items() if nested else [(None, value)]
+        for inner, fact in facts:
+            full = f"{name}.{inner}" if inner else name
+            if full not in _INFORMATIVE:
+                yield full.replace(".", " "), json.dumps(fact)
