@@ -26,7 +26,7 @@ from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Request
 from shared.records.block import Arithmetic, Block, Work, sha256
 from shared.records.teacher_batches import batches_of, least_batch
 from shared.stop import check
-from shared.targets.codecs import Fields
+from shared.targets.encoding import Fields
 from shared.targets.targets import Targets
 
 

@@ -26,7 +26,8 @@ from shared.cache.opening import Cache
 from shared.cache.stored_views import stored_views
 from shared.images.source import ImageSource
 from shared.targets.arrays import relative_to_maximum
-from shared.targets.codecs import Encoding
+from shared.targets.bounds import error_bound, error_bound_of_converted
+from shared.targets.encoding import Encoding
 from shared.targets.targets import Targets, on_cpu, rows_of
 from shared.targets.teacher import Teacher
 
@@ -65,7 +66,7 @@ def check_targets(
             f"nothing was compared with the teacher, as all {len(skipped):,} views that were "
             f"chosen are of skipped images: give more --samples, or restore the images"
         ]
-    bound_by = encoding.bound if manifest.converted_from is None else encoding.bound_of_converted
+    bound_by = error_bound if manifest.converted_from is None else error_bound_of_converted
     right = [Comparison(name) for name in encoding.part_names()]
     wrong = [Comparison(name) for name in encoding.part_names()]
     passed = flips = other = controls = 0
@@ -82,12 +83,12 @@ def check_targets(
         pred = torch.from_numpy(stored["pred"]).long()[:, None]
         near = -2 * NOISE[manifest.precision] * below.abs().amax(1)
         other += int((below.gather(1, pred)[:, 0] < near).sum())
-        bound = bound_by(live, head)
+        bound = bound_by(encoding, live, head)
         _compare(right, encoding, cached, live, bound, manifest.precision)
         # A wrong view with the same pixels (a blank image) is not a control.
         differs = (pixels != control).flatten(1).any(1)
         live = rows_of(on_cpu(teacher(control.to(device), kinds)), differs)
-        bound, cached = bound_by(live, head), rows_of(cached, differs)
+        bound, cached = bound_by(encoding, live, head), rows_of(cached, differs)
         rejected = _compare(wrong, encoding, cached, live, bound, manifest.precision)
         controls += int(differs.sum())
         passed += int((~rejected).sum())

@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
+from precompute.fixed_batches import block_of_batches, require_fixed_batches
 from precompute.flags import DEFAULT_VIEWS
 from precompute.kept_kinds import kinds_to_keep
 from precompute.skips import share_of_flag
@@ -26,7 +27,7 @@ from shared.pixels import decode, view
 from shared.pixels.normalise import NORMALISATIONS
 from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
-from shared.records.teacher_batches import TEACHER_BATCH, fitting_block, least_batch, misfit
+from shared.records.teacher_batches import TEACHER_BATCH
 from shared.targets.codecs import CODECS
 from shared.targets.teacher import Teacher, load_teacher
 
@@ -55,7 +56,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     share_of_flag(flags.skip_bad)
     by_batch = flags.teacher_statistics == "batch"
     if by_batch:
-        _require_fixed_batches(flags)
+        require_fixed_batches(flags)
     stem = stem_for(flags.teacher, flags.stem)
     spec = open_spec(flags.images)
     if spec in BUILT_IN_CLASSES:
@@ -66,7 +67,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     store = FORMATS[flags.format]
     block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))
     if by_batch:
-        block = _block_of_batches(source, flags.block, block)
+        block = block_of_batches(source, flags.block, block)
     store.check_block_size(block)
     device = pick_device(flags.device, local_rank)
     weights = flags.weights or default_weights(source, flags)
@@ -142,38 +143,6 @@ def open_spec(images: str | None) -> str:
             file=sys.stderr,
         )
     return spec
-
-
-def _require_fixed_batches(flags: argparse.Namespace) -> None:
-    """InputError where the flags leave no fixed batches that are random draws of the source."""
-    if ORDERS[flags.format] != "permuted":
-        raise InputError(
-            f"--teacher-statistics batch needs batches that are random draws of all images: the "
-            f"format {flags.format} keeps the order of the source, which may be sorted by class; "
-            f"use --format webdataset"
-        )
-    if flags.batch_size != TEACHER_BATCH:
-        raise InputError(
-            f"--batch-size must be {TEACHER_BATCH} with --teacher-statistics batch, where every "
-            f"target depends on its batch: got {flags.batch_size}; leave it out"
-        )
-
-
-def _block_of_batches(source: ImageSource, asked: int | None, usual: int) -> int:
-    """The block size asked for, or from `usual` on the first one that holds whole batches.
-
-    InputError where that asked for does not, and where there are too few images for one batch.
-    """
-    samples, least = len(source), least_batch(TEACHER_BATCH)
-    if samples < least:
-        raise InputError(
-            f"--teacher-statistics batch needs {least} images or more, as fewer make noisy "
-            f"statistics: {source.spec} has {samples} in this split; use --teacher-statistics eval"
-        )
-    fitting = fitting_block(samples, asked or usual, TEACHER_BATCH)
-    if asked and (wrong := misfit(samples, asked, TEACHER_BATCH)):
-        raise InputError(f"with --teacher-statistics batch {wrong}; use --block {fitting}")
-    return fitting
 
 
 def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:

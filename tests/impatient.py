@@ -6,11 +6,10 @@ python tests/impatient.py precompute/run.py --split train ...
 import runpy
 import sys
 
-from shared.files import objects as object_files
-from shared.files import retry
+from shared.files import drivers, retry
 
 retry.FIRST_WAIT /= 100
-object_files.SILENCE_SECONDS = 2
+drivers.SILENCE_SECONDS = 2
 
 if __name__ == "__main__":
     del sys.argv[0]

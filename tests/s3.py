@@ -23,8 +23,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from shared.files import objects as object_files
-from shared.files import retry
+from shared.files import drivers, retry
 from shared.records.block import sha256
 from tests.fault_proxy import Fault, FaultProxy
 
@@ -115,7 +114,7 @@ def s3(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def new_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise tests share one."""
-    monkeypatch.setattr(object_files, "_drivers", {})
+    monkeypatch.setattr(drivers, "_drivers", {})
 
 
 def new_url() -> str:

@@ -15,7 +15,8 @@ from torch.nn.functional import linear, normalize
 from shared.errors import InputError
 from shared.models.staged import Outputs
 from shared.targets.arrays import relative_to_maximum
-from shared.targets.codecs import CODECS, Encoding, Kept, num_bytes, require_derivable
+from shared.targets.codecs import CODECS, Kept, num_bytes, require_derivable
+from shared.targets.encoding import Encoding
 from shared.targets.kinds import kind_of
 from shared.targets.targets import Head, Targets, rows_of
 

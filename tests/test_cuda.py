@@ -48,8 +48,9 @@ from train.accuracy import Accuracy
 from train.flags import add_flags
 from train.input import Input, open_input
 from train.setup import Setup, make_setup
-from train.state import TrainState, step_sums
+from train.state import TrainState
 from train.step import train_step
+from train.sums import step_sums
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -125,7 +125,7 @@ def test_the_thread_that_reads_views_uses_the_gpu_of_its_process(
         return "rows"
 
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
-    monkeypatch.setattr(cached_views, "_home", lambda device, num_bytes: device)
+    monkeypatch.setattr(cached_views, "home_of_views", lambda device, num_bytes: device)
     monkeypatch.setattr(cached_views.CachedViews, "_read", read)
     gpu = torch.device("cuda:1")
     cache = make_cache(tmp_path, make_manifest())

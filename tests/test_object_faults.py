@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from shared.errors import InputError, StorageError
-from shared.files import objects as object_files
-from shared.files import retry
+from shared.files import drivers, retry
 from shared.files.local import Files
 from shared.files.objects import open_files
 from tests.fault_proxy import Fault, FaultProxy
@@ -33,8 +32,8 @@ def test_a_passing_fault_changes_nothing(
     files = open_files(s3, "train")
     files.write("receipts/old", data)
     if name == "silent":
-        monkeypatch.setattr(object_files, "SILENCE_SECONDS", 0.5)
-        monkeypatch.setattr(object_files, "_drivers", {})
+        monkeypatch.setattr(drivers, "SILENCE_SECONDS", 0.5)
+        monkeypatch.setattr(drivers, "_drivers", {})
     fault = FAULTS[name][0]()
     fault.times = 1 if name == "silent" else 3
     proxy.reset()

@@ -27,9 +27,10 @@ from train.batch import Batch
 from train.flags import add_flags
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.setup import make_optimizer, make_setup
-from train.state import TrainState, means, step_sums
+from train.state import TrainState
 from train.step import train_step
 from train.student import Student, build_student
+from train.sums import means, step_sums
 
 CLASSES, CHANNELS = 5, (16, 32, 64)
 RECIPE = get_recipe("s_resnet18.t_resnet34.cd.ce.kdv2")  # every kind of loss, all with a weight

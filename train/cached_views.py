@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.cache.opening import Cache
-from shared.device import make_current, side_stream
+from shared.device import make_current
 from shared.distributed import World
 from shared.targets.codecs import num_bytes
 from shared.targets.targets import Head, Targets
 from train.batch import Batch
 from train.guide import Guide
 from train.recipe import Recipe
+from train.view_home import home_of_views, moved_aside
 from train.whole_batch import moved
 from train.windows import MOST_BYTES
 
@@ -69,7 +70,7 @@ class CachedViews:
         self._fields = self._encoding.needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
-        self._home = _home(device, self._num_bytes())  # where a view's rows lie
+        self._home = home_of_views(device, self._num_bytes())  # where a view's rows lie
         # A new thread's current GPU is the first one, whatever its parent's: every process would
         # take memory there.
         prepare = partial(make_current, device)
@@ -121,7 +122,7 @@ class CachedViews:
         return LoadedView(
             box=arrays["box"].astype(np.int32, copy=False),
             flip=arrays["flip"].astype(bool, copy=False),
-            rows=_moved(rows, self._home),
+            rows=moved_aside(rows, self._home),
             guided=guided,
             place=place,
         )
@@ -176,29 +177,3 @@ class CachedViews:
             guided_count=guided_count,
             spread=self._spread,
         )
-
-
-def _home(device: torch.device, num_bytes: int) -> torch.device:
-    """The GPU, if two views (this epoch's and the next's) are a quarter of its memory at most."""
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-        if 2 * num_bytes <= memory / 4:
-            return device
-    return torch.device("cpu")
-
-
-def _moved(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """In a stream of their own, so that training goes on meanwhile.
-
-    Steps that still read a view when it is dropped keep its memory: the next one in this stream
-    would else be written over it.
-    """
-    if device.type != "cuda":
-        return rows
-    copying = side_stream(device, "views")
-    with torch.cuda.stream(copying):
-        there = {name: values.to(device) for name, values in rows.items()}
-    copying.synchronize()
-    for values in there.values():
-        values.record_stream(torch.cuda.default_stream(device))  # in which training runs
-    return there

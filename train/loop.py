@@ -27,8 +27,9 @@ from train.input import Input, open_input
 from train.plots import draw_curves
 from train.resume import resume
 from train.setup import Setup, make_setup
-from train.state import TrainState, means, step_sums
+from train.state import TrainState
 from train.step import train_step
+from train.sums import means, step_sums
 
 
 def run(flags: argparse.Namespace) -> int:

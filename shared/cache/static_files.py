@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.split import AGAIN, Cache
+from shared.cache.receipts import AGAIN
+from shared.cache.split import Cache
 from shared.cache.stored_views import shard
 from shared.errors import InputError, StorageError
 from shared.files.retry import one_line

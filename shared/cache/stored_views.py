@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch import Tensor
 
-from shared.cache.split import AGAIN, Arrays, Cache
+from shared.cache.receipts import AGAIN
+from shared.cache.split import Arrays, Cache
 from shared.errors import BadImage, InputError
 from shared.formats import shard_samples, webdataset_format
 from shared.images.source import ImageSource

@@ -23,12 +23,11 @@ from fsspec.core import strip_protocol
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
-from shared.files.objects import driver, time_limit
+from shared.files.drivers import driver, time_limit
 from shared.files.regular import TooLarge, open_regular, read_regular
 from shared.files.retry import one_line, patiently, patiently_local
 
 WINDOW = 8 << 20  # bytes that are asked for at once where a remote tar is read through
-
 T = TypeVar("T")
 
 

@@ -23,36 +23,22 @@ zarr's own stores are not, and their hashes are known before anything touches th
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import numcodecs.blosc  # type: ignore[import-untyped]  # it has no type hints
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.storage import MemoryStore
 
 from shared.errors import InputError
 from shared.files.retry import one_line
-from shared.formats.zarr_meaning import array_meaning, group_meaning
+from shared.formats.zarr_arrays import CHUNK, GROUP, create_arrays, in_group
 from shared.images.listing import Keys
 from shared.records.block import Block
-from shared.records.identity import cache_id
 from shared.records.keys import KEYS, encode_keys
 from shared.records.manifest import Manifest
 from shared.records.receipt import block_name
 
-GROUP = "targets.zarr"
-CHUNK = 1024  # samples
-DEFAULT_BLOCK = 8 * CHUNK
-LARGEST_CHUNK = 8 << 20  # bytes, of layers
-
-# With its own threads, blosc stores parts in the order in which they finish, so that every time the
-# bytes differ.
-numcodecs.blosc.use_threads = False
+DEFAULT_BLOCK = 8 * CHUNK  # samples
 
 
 def check_block_size(block: int) -> None:
@@ -66,16 +52,16 @@ def check_block_size(block: int) -> None:
 def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[str, bytes]:
     """Every file that no block writes: the zarr.json files, the labels and the keys."""
     store: dict[str, Buffer] = {}
-    _create(manifest, store)["label"][:] = labels
+    create_arrays(manifest, store)["label"][:] = labels
     named = {KEYS: encode_keys(keys)} if manifest.format_version > 1 else {}
-    return {**named, **_with_prefix(store)}
+    return {**named, **in_group(store)}
 
 
 def array_metadata(manifest: Manifest) -> dict[str, bytes]:
     """Those that tell the types and shapes of what blocks hold: the zarr.json files."""
     store: dict[str, Buffer] = {}
-    _create(manifest, store)
-    return _with_prefix(store)
+    create_arrays(manifest, store)
+    return in_group(store)
 
 
 def static_names(manifest: Manifest) -> set[str]:
@@ -116,12 +102,12 @@ def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
     """A block's shard files: path in the split -> bytes."""
     store: dict[str, Buffer] = {}
     values_of = block.arrays()
-    arrays = _create(manifest, store, list(values_of))
+    arrays = create_arrays(manifest, store, list(values_of))
     known = set(store)
     rows = manifest.rows(block.index)
     for name, values in values_of.items():
         arrays[name][block.view, rows.start : rows.stop] = values
-    return _with_prefix({path: data for path, data in store.items() if path not in known})
+    return in_group({path: data for path, data in store.items() if path not in known})
 
 
 def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> dict[str, str]:
@@ -142,7 +128,7 @@ def decode(
     """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
-    arrays = _create(manifest, store, names)
+    arrays = create_arrays(manifest, store, names)
     rows = manifest.rows(block)
     paths: dict[str, str] = {}
     for layer in {manifest.layer_of(name) for name in names}:
@@ -168,58 +154,7 @@ def labels(manifest: Manifest, read: Callable[[str], bytes]) -> NDArray[np.int64
     """(N,) labels, as stored."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
-    group = _create(manifest, store, ["label"])
+    group = create_arrays(manifest, store, ["label"])
     for block in range(manifest.blocks):
         store[f"label/c/{block}"] = prototype.from_bytes(read(f"{GROUP}/label/c/{block}"))
     return np.asarray(group["label"][:], dtype=np.int64)
-
-
-def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Name -> (shape, dtype) of every array."""
-    rows = (manifest.views, manifest.samples)
-    fields = manifest.encoding.fields()
-    return {
-        **{name: ((*rows, *shape), dtype) for name, (dtype, shape) in fields.items()},
-        "box": ((*rows, 4), "int32"),
-        "flip": (rows, "bool"),
-        "pred": (rows, "int32"),
-        "label": ((manifest.samples,), "int32"),
-    }
-
-
-def _create(
-    manifest: Manifest, store: dict[str, Buffer], names: list[str] | None = None
-) -> dict[str, zarr.Array[Any]]:
-    """The named arrays, or all of them; their metadata go into `store`."""
-    arrays = {}
-    attributes = {"cache_id": cache_id(manifest), **group_meaning(manifest)}
-    group = zarr.create_group(MemoryStore(store), attributes=attributes)
-    for name, (shape, dtype) in _shapes(manifest).items():
-        if names is not None and name not in names:
-            continue
-        lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
-        size = np.dtype(dtype).itemsize
-        chunk = min(CHUNK, manifest.block)
-        if manifest.layer_of(name):
-            while chunk % 2 == 0 and chunk * math.prod(tail) * size > LARGEST_CHUNK:
-                chunk //= 2
-        shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
-        blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
-        arrays[name] = group.create_array(
-            name,
-            shape=shape,
-            dtype=dtype,
-            chunks=(*lead, chunk, *tail),
-            shards=(*lead, manifest.block, *tail),
-            compressors=[blosc, Crc32cCodec()],
-            fill_value=0,
-            attributes=array_meaning(manifest, name),
-            # Without it a chunk of zeros is not written, and a lost one reads as zeros. It is the
-            # handle's, not the file's: group[name] would be another handle, without it.
-            config={"write_empty_chunks": True},
-        )
-    return arrays
-
-
-def _with_prefix(store: Mapping[str, Buffer]) -> dict[str, bytes]:
-    return {f"{GROUP}/{path}": data.to_bytes() for path, data in sorted(store.items())}

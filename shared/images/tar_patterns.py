@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from shared.errors import InputError
-from shared.files.objects import require_driver
+from shared.files.drivers import require_driver
 from shared.files.ranges import absolute, is_url
 from shared.files.regular import regular_size
 from shared.files.retry import patiently_local

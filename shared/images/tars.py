@@ -16,7 +16,6 @@ of tars and members.
 """
 
 import json
-import os
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,16 +26,16 @@ import numpy as np
 from tqdm import tqdm
 
 from shared.errors import InputError
-from shared.files.ranges import is_url, open_ranges, read_whole
+from shared.files.ranges import is_url, open_ranges
 from shared.files.retry import patiently_local
 from shared.files.tar import Member, members
+from shared.images.class_names import class_names
 from shared.images.kept_listing import Stamps
 from shared.images.listing import Keys, Listing, Places, shortened, shown, unreadable
 
 IMAGES = ("jpg", "jpeg", "png")
 READ_AT_ONCE = 8  # remote tars
 MAX_LABEL = 1 << 20  # bytes of a cls or json member
-MAX_NAMES = 1 << 26  # bytes of classes.txt or classes.json
 MAX_CLASSES = 1_000_000  # where no file names them
 
 
@@ -53,7 +52,7 @@ def list_shards(paths: list[str], stamps: Stamps) -> Listing:
     for path in paths:
         if not remote:
             stamps.take(path)
-    names = _class_names(posixpath.dirname(paths[0]), stamps)
+    names = class_names(posixpath.dirname(paths[0]), stamps)
     found: list[list[TarSample]] = []
     with ThreadPoolExecutor(READ_AT_ONCE if remote else 1) as threads:
         if remote:
@@ -139,49 +138,6 @@ def _label(data: bytes, member: Member, path: str) -> int | str:
         f"{data[:40]!r} in {shown(member.name)} of {path} is not a label: it must be an integer in "
         f"cls, or json with an integer label or cls, or with the name of a class"
     )
-
-
-def _class_names(folder: str, stamps: Stamps) -> list[str] | None:
-    """None where no file says them."""
-    text_path, json_path = posixpath.join(folder, "classes.txt"), f"{folder}/classes.json"
-    stamps.take(text_path)
-    if (text := _read_names(text_path)) is not None:
-        lines = text.decode(errors="surrogateescape").removesuffix("\n").split("\n")
-        names = [line.removesuffix("\r") for line in lines] if text else []
-        _require_names(names, text_path)
-        return names or None
-    stamps.take(json_path)
-    if (text := _read_names(json_path)) is None:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise InputError(f'{json_path} is not a list of names: write one, like ["ant", "bee"]')
-    _require_names(found, json_path)
-    return found
-
-
-def _read_names(path: str) -> bytes | None:
-    try:
-        return read_whole(path, MAX_NAMES)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _require_names(names: list[str], path: str) -> None:
-    """InputError unless each is one line that a file system can hold."""
-    for number, name in enumerate(names, 1):
-        try:
-            fits = not set(os.fsencode(name)) & {0, 10}
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
-            fits = False
-        if not fits:
-            raise InputError(
-                f"class {number} of {path} is {name[:40]!r}, which cannot be the name of a class: "
-                f"give one line of text"
-            )
 
 
 def _labels(

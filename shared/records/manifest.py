@@ -39,7 +39,8 @@ from shared.records.manifest_schema import (
     HOLDS_PIXELS,
 )
 from shared.records.permutation import inverse_permutation, permutation
-from shared.targets.codecs import Encoding, Kept
+from shared.targets.codecs import Kept
+from shared.targets.encoding import Encoding
 from shared.targets.kinds import BASE
 
 MANIFEST = "manifest.json"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.targets.codecs import Encoding
+from shared.targets.encoding import Encoding
 
 FAR = 0.01  # the share of samples, or of a channel's values, that counts as its tail
 HEAVY = 0.25  # of a stage's variance in the tail; of a Gaussian channel's 0.04 are

@@ -82,7 +82,8 @@ from torch.nn.functional import cross_entropy, pad
 from shared.models.build import build_model
 from shared.models.staged import StagedModel, channel_means
 from shared.pixels.normalise import NORMALISATIONS
-from shared.targets.codecs import CODECS, Encoding, Kept
+from shared.targets.codecs import CODECS, Kept
+from shared.targets.encoding import Encoding
 from shared.targets.tails import Tails, tails_of
 from shared.targets.targets import Head, Targets, rows_of
 from tests.said import said, stages_of

@@ -1,0 +1,75 @@
+"""The arrays of the zarr format: their shapes, chunks and codecs, in a group in memory."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numcodecs.blosc  # type: ignore[import-untyped]  # it has no type hints
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from shared.formats.zarr_meaning import array_meaning, group_meaning
+from shared.records.identity import cache_id
+from shared.records.manifest import Manifest
+
+GROUP = "targets.zarr"
+CHUNK = 1024  # samples
+LARGEST_CHUNK = 8 << 20  # bytes, of layers
+
+# With its own threads, blosc stores parts in the order in which they finish, so that every time the
+# bytes differ.
+numcodecs.blosc.use_threads = False
+
+
+def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> (shape, dtype) of every array."""
+    rows = (manifest.views, manifest.samples)
+    fields = manifest.encoding.fields()
+    return {
+        **{name: ((*rows, *shape), dtype) for name, (dtype, shape) in fields.items()},
+        "box": ((*rows, 4), "int32"),
+        "flip": (rows, "bool"),
+        "pred": (rows, "int32"),
+        "label": ((manifest.samples,), "int32"),
+    }
+
+
+def create_arrays(
+    manifest: Manifest, store: dict[str, Buffer], names: list[str] | None = None
+) -> dict[str, zarr.Array[Any]]:
+    """The named arrays, or all of them; their metadata go into `store`."""
+    arrays = {}
+    attributes = {"cache_id": cache_id(manifest), **group_meaning(manifest)}
+    group = zarr.create_group(MemoryStore(store), attributes=attributes)
+    for name, (shape, dtype) in _shapes(manifest).items():
+        if names is not None and name not in names:
+            continue
+        lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
+        size = np.dtype(dtype).itemsize
+        chunk = min(CHUNK, manifest.block)
+        if manifest.layer_of(name):
+            while chunk % 2 == 0 and chunk * math.prod(tail) * size > LARGEST_CHUNK:
+                chunk //= 2
+        shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
+        blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
+        arrays[name] = group.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(*lead, chunk, *tail),
+            shards=(*lead, manifest.block, *tail),
+            compressors=[blosc, Crc32cCodec()],
+            fill_value=0,
+            attributes=array_meaning(manifest, name),
+            # Without it a chunk of zeros is not written, and a lost one reads as zeros. It is the
+            # handle's, not the file's: group[name] would be another handle, without it.
+            config={"write_empty_chunks": True},
+        )
+    return arrays
+
+
+def in_group(store: Mapping[str, Buffer]) -> dict[str, bytes]:
+    return {f"{GROUP}/{path}": data.to_bytes() for path, data in sorted(store.items())}
