@@ -6,13 +6,14 @@ from precompute.estimate import most_bytes
 from precompute.job import Job
 from shared.cache.opening import Cache
 from shared.distributed import World
+from shared.records.block import Work
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
 from shared.units import size
 
 
-def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
-    """Four lines. Of this process's `mine` blocks `todo` are still to be made."""
+def banner(job: Job, cache: Cache, todo: list[Work], mine: int, world: World) -> str:
+    """Four lines. Of this process's `mine` blocks, those of `todo` lack something."""
     manifest, facts = cache.manifest, cache.manifest.teacher
     process = f", process {world.rank} of {world.size}" if world.size > 1 else ""
     at_most = most_bytes(manifest, job.source, manifest.samples * manifest.views)
@@ -26,10 +27,21 @@ def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
             f"to       {cache.where}: {manifest.format}, codec {manifest.codec}, {manifest.views} "
             f"views of {manifest.size} px ({manifest.policy}), at most {size(at_most)}; cache "
             f"{cache_id(manifest)}",
-            f"blocks   {mine - todo} of {mine} blocks are there, {todo} to make, up to "
-            f"{manifest.block:,} images each",
+            f"blocks   {_blocks(todo, mine)}, up to {manifest.block:,} images each",
         ]
     )
+
+
+def _blocks(todo: list[Work], mine: int) -> str:
+    """How many blocks are there, and what the others lack where it is not all."""
+    whole = sum("" in work.layers for work in todo)
+    parts = [f"{mine - whole} of {mine} blocks are there"]
+    if whole or not todo:
+        parts.append(f"{whole} to make")
+    if partly := [work for work in todo if "" not in work.layers]:
+        kinds = sorted({layer for work in partly for layer in work.layers})
+        parts.append(f"{' and '.join(kinds)} to add to {len(partly)}")
+    return ", ".join(parts)
 
 
 def _statistics(manifest: Manifest) -> str:

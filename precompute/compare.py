@@ -24,6 +24,7 @@ from precompute.compared_views import (
 )
 from shared.cache.opening import Cache
 from shared.cache.stored_views import stored_views
+from shared.errors import note
 from shared.images.source import ImageSource
 from shared.targets.arrays import relative_to_maximum
 from shared.targets.bounds import error_bound, error_bound_of_converted
@@ -100,6 +101,11 @@ def check_targets(
         print(
             f"| {good.name} | {good.largest:.3g} | {good.relative:.2e} | {good.beyond} of {count} "
             f"| {bad.relative:.2e}, {bad.beyond} of {controls} |"
+        )
+    if blind := [bad.name for bad in wrong if controls and not bad.beyond]:
+        note(
+            f"the teacher says the same {', '.join(blind)} of every wrong view, so those rows of "
+            f"the table prove nothing"
         )
     failures = [
         f"cached and live {good.name} differ in {good.beyond} of {count} views "

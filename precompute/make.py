@@ -34,7 +34,7 @@ def make(flags: argparse.Namespace) -> int:
     checking = tqdm(units, "checking", leave=False, disable=None)
     missing = ((v, b, cache.missing_layers(v, b, job.source)) for v, b in checking)
     todo = [Work(*work) for work in missing if work[2]]
-    print(banner(job, cache, len(todo), len(units), world), flush=True)
+    print(banner(job, cache, todo, len(units), world), flush=True)
     require_space(cache, job.source, todo, world.size)
     if todo:
         made = {(work.view, work.block) for work in todo if "" in work.layers}

@@ -55,7 +55,8 @@ def test_the_bar_moves_by_batch_and_not_by_block(
 def test_the_banner_says_what_from_where_to_where_and_how_much(job: Job, tmp_path: Path) -> None:
     source = job.source
     cache = create_cache(tmp_path / "c", job.manifest, source.labels, source.keys, job.teacher.head)
-    teacher, images, to, blocks = banner(job, cache, 1, 2, World()).splitlines()
+    todo = [Work(1, 0)]
+    teacher, images, to, blocks = banner(job, cache, todo, 2, World()).splitlines()
     weights = tmp_path / "teacher.pt"
     assert teacher == (
         f"teacher  cifar_resnet20 (stem cifar, {weights}), fp32 on cpu, 0 decoding processes"
@@ -68,5 +69,13 @@ def test_the_banner_says_what_from_where_to_where_and_how_much(job: Job, tmp_pat
         f"at most {most / 1000:.3g} kB; cache {cache_id(cache.manifest)}"
     )
     assert blocks == "blocks   1 of 2 blocks are there, 1 to make, up to 12 images each"
-    several = banner(job, cache, 1, 2, World(3, 8, 3)).splitlines()
+    added = [Work(0, 0, ("map3", "attention3")), Work(1, 0, ("map3",))]
+    for lacking, told in (
+        ([], "2 of 2 blocks are there, 0 to make"),
+        (added, "2 of 2 blocks are there, attention3 and map3 to add to 2"),
+        ([*todo, added[0]], "1 of 2 blocks are there, 1 to make, attention3 and map3 to add to 1"),
+    ):
+        last = banner(job, cache, lacking, 2, World()).splitlines()[-1]
+        assert last == f"blocks   {told}, up to 12 images each"
+    several = banner(job, cache, todo, 2, World(3, 8, 3)).splitlines()
     assert several[0].endswith("0 decoding processes, process 3 of 8")

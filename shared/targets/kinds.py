@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from shared.commandline import did_you_mean
 from shared.errors import InputError
 from shared.models.staged import Outputs
 
@@ -130,10 +131,11 @@ def kind_of(name: str) -> Kind:
     numbered = re.fullmatch(r"([a-z]+)([1-9][0-9]?)", name)
     if numbered and numbered[1] in BY_STAGE:
         return BY_STAGE[numbered[1]](int(numbered[2]) - 1)
+    numbers = [f"{family}{number}" for family in BY_STAGE for number in range(1, 10)]
     families = [f"{family}1, {family}2, ..." for family in BY_STAGE]
     raise InputError(
-        f"there is no kind of targets called {name!r}: --targets takes "
-        f"{', '.join([*KINDS, *families])}"
+        f"there is no kind of targets called {name!r}{did_you_mean(name, [*KINDS, *numbers])} "
+        f"--targets takes {', '.join([*KINDS, *families])}"
     )
 
 
