@@ -23,7 +23,7 @@ from shared.targets.targets import Head
 # Matrix products choose their kernel by the number of rows, and treat the rows past the last
 # multiple of its height with others, which sum in another order. Convolutions over whole multiples
 # and a head over so many rows at a time give a row the same bits in every batch (CPU; measured for
-# ResNet-18, -34 and -50 with torch 2.15; tests/test_teacher.py holds it).
+# ResNet-18, -34 and -50 with torch 2.15; tests/test_batch_mates.py holds it).
 _ROWS = 16
 
 
