@@ -9,7 +9,7 @@ import pytest
 
 import precompute.convert
 from shared.errors import run_command
-from tests.helpers import Finished
+from tests.processes import Finished
 from tests.small_cache import make_cache, make_manifest
 
 CONVERT = "precompute/convert.py"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers import ROOT
+from tests.processes import ROOT
 
 WRITER = """
 import os, socket, sys, threading, time

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.targets.kinds import KINDS
-from tests.helpers import Finished, run, write_image_folder, write_teacher
+from tests.helpers import run, write_image_folder, write_teacher
 from tests.outside import ENERGY
+from tests.processes import Finished
 
 EXTRA = "attention,map3,grid4,energy"
 LAYERS = ("attention1", "attention2", "attention3", "energy", "grid4", "map3")

@@ -1,12 +1,15 @@
-"""What tests of a cache on disk share: its bytes, the damage done to it, one line of refusal."""
+"""What tests of a cache on disk share: its bytes and blocks, damage done to it, its refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import FORMATS
+from shared.cache.opening import FORMATS, Cache
+from shared.cache.stored_views import images
 from shared.errors import InputError
+from shared.images.source import ImageSource
+from shared.records.block import Block
 from shared.records.manifest import Manifest
 from tests.helpers import snapshot
 
@@ -56,3 +59,26 @@ def make_empty(path: Path) -> None:
 
 
 DAMAGES = [flip_first_bit, flip_middle_bit, truncate, append, make_empty, Path.unlink]
+
+
+def stored_block(cache: Cache, source: ImageSource, view: int, index: int) -> Block:
+    """A block read back as it was written."""
+    names = list(cache.format.array_paths(cache.manifest, view, index))
+    arrays = cache.read_block(view, index, names)
+    receipt = cache.receipt(view, index)
+    samples = cache.manifest.samples_of(index)
+    jpegs = images(cache, view, index) if cache.manifest.holds_pixels else {}
+    return Block(
+        view=view,
+        index=index,
+        box=arrays.pop("box"),
+        flip=arrays.pop("flip"),
+        pred=arrays.pop("pred"),
+        label=source.labels[samples],
+        images=tuple(jpegs[index] for index in samples.tolist()) if jpegs else (),
+        keys=tuple(source.keys[index] for index in samples.tolist()) if jpegs else (),
+        fields=arrays,
+        pixels=receipt.pixels,
+        skipped=receipt.skipped,
+        arithmetic=receipt.arithmetic,
+    )

@@ -12,7 +12,7 @@ import pytest
 from tests.attack.kill import killed
 from tests.attack.signals import ended_well
 from tests.attack.tally import MISSES, Missed, Tally
-from tests.helpers import ROOT, start
+from tests.processes import ROOT, start
 
 SCRIPTS = sorted(
     path

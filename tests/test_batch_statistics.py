@@ -40,17 +40,14 @@ from shared.records.teacher_batches import (
 from shared.targets.teacher import load_teacher
 from tests.helpers import (
     STUDENT,
-    Finished,
-    finish,
     require_refused,
     run,
     run_precompute,
     snapshot,
-    start_halting,
-    start_world,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Finished, finish, start_halting, start_world
 
 CLASSES = 4
 BATCH = 32  # of most tests, where it is 256 in earnest

@@ -9,7 +9,8 @@ import pytest
 
 from shared.cache.opening import FORMATS, open_cache
 from tests.converting import CONVERT, PAIRS, convert, flip_bit, make_pair, require_done
-from tests.helpers import require_refused, run, snapshot, start_halting
+from tests.helpers import require_refused, run, snapshot
+from tests.processes import start_halting
 from tests.small_cache import make_cache, make_manifest, version_1
 
 

@@ -31,17 +31,8 @@ from shared.cache.stored_views import stored_views
 from shared.device import side_stream
 from shared.images.source import open_source
 from shared.targets.targets import Targets, on_cpu
-from tests.helpers import (
-    ROOT,
-    Started,
-    require_refused,
-    run,
-    run_precompute,
-    run_train,
-    start,
-    wait_until,
-    write_teacher,
-)
+from tests.helpers import require_refused, run, run_precompute, run_train, write_teacher
+from tests.processes import ROOT, Started, start, wait_until
 from tests.runs import metrics
 from tests.said import stages_of
 from train.accuracy import Accuracy

@@ -12,16 +12,13 @@ from shared.errors import InputError
 from tests.helpers import (
     STUDENT,
     TEACHER,
-    Started,
-    finish,
     require_refused,
     run,
     run_precompute,
-    start_world,
-    wait_until,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Started, finish, start_world, wait_until
 from tests.runs import load, require_same_run
 
 

@@ -13,7 +13,6 @@ from shared.cache.opening import open_cache
 from tests.helpers import (
     STUDENT,
     TEACHER,
-    Finished,
     require_refused,
     run,
     run_precompute,
@@ -23,6 +22,7 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Finished
 from train.run_files import read_metrics
 
 CD = "s_resnet18.t_resnet34.cd.ce"  # needs channels only

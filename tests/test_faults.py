@@ -16,16 +16,14 @@ from shared.errors import InputError
 from shared.images.source import open_source
 from tests.halting import GO
 from tests.helpers import (
-    Started,
     require_refused,
     run,
     run_precompute,
     snapshot,
-    start,
-    start_halting,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Started, start, start_halting
 
 KILLS = 50
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.all_flags import HELPS
-from tests.helpers import ROOT, Finished
+from tests.processes import ROOT, Finished
 
 
 def answer(script: str, *flags: str) -> Finished:

@@ -19,15 +19,8 @@ import pytest
 from shared.formats import zarr_format
 from shared.records.block import Block
 from shared.records.manifest import Manifest
-from tests.helpers import (
-    run,
-    run_precompute,
-    snapshot,
-    start,
-    start_halting,
-    write_image_folder,
-    write_teacher,
-)
+from tests.helpers import run, run_precompute, snapshot, write_image_folder, write_teacher
+from tests.processes import start, start_halting
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 
 KILLS = 20

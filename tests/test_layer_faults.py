@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import require_refused, run, snapshot, start, start_halting, turn_upside_down
+from tests.helpers import require_refused, run, snapshot, turn_upside_down
 from tests.layers import EXTRA, World, every_format, known_here, world
+from tests.processes import start, start_halting
 
 __all__ = ["known_here", "world"]  # fixtures of the tests below
 

@@ -12,16 +12,13 @@ import torch
 from tests.helpers import (
     STUDENT,
     TEACHER,
-    Started,
-    finish,
     require_refused,
     run_precompute,
     run_train,
-    start_world,
-    wait_until,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Started, finish, start_world, wait_until
 from tests.runs import load, metrics, require_same_run
 
 IMAGES = 24

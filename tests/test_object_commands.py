@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.fault_proxy import Fault, FaultProxy
-from tests.helpers import STUDENT, Finished, Started, require_refused, run, start, write_teacher
+from tests.helpers import STUDENT, require_refused, run, write_teacher
+from tests.processes import Finished, Started, start
 from tests.s3 import (
     ALWAYS,
     FORMATS,

@@ -11,15 +11,8 @@ from PIL import Image
 from precompute.pack_shard import packed_key
 from shared.images.source import open_source
 from shared.pixels.decode import decode
-from tests.helpers import (
-    require_refused,
-    run,
-    snapshot,
-    start,
-    start_halting,
-    wait_until,
-    write_image_folder,
-)
+from tests.helpers import require_refused, run, snapshot, write_image_folder
+from tests.processes import start, start_halting, wait_until
 
 PACK = "precompute/pack.py"
 

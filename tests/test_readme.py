@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from tests.helpers import ROOT
+from tests.processes import ROOT
 from tests.said import said
 from train import losses, recipes
 from train.batch import Batch, StudentOutputs

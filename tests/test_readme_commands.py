@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 import pytest
 
 from precompute import flags as precompute_flags
-from tests.helpers import ROOT
+from tests.processes import ROOT
 from train import flags as train_flags
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import run_train, start, start_halting, write_image_folder
+from tests.helpers import run_train, write_image_folder
+from tests.processes import start, start_halting
 from tests.resuming import EPOCHS, MODES, PLAIN, VIEWS, cache, flags
 from tests.runs import load, metrics, require_same_run
 from train.run_files import read_metrics

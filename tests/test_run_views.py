@@ -14,10 +14,10 @@ from tests.helpers import (
     require_refused,
     run_precompute,
     run_train,
-    start_halting,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import start_halting
 from tests.runs import load, metrics, require_same_run
 
 STORES = ("zarr", "webdataset")

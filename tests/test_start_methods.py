@@ -20,11 +20,10 @@ from tests.helpers import (
     run,
     run_precompute,
     run_train,
-    start,
-    wait_until,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import start, wait_until
 from tests.runs import require_same_run
 from train.cached_views import Blocks, CachedViews, LoadedView
 from train.flags import add_flags

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.stop import Stopped, StopRequest, check, told
-from tests.helpers import ROOT, wait_until
+from tests.processes import ROOT, wait_until
 
 COMMAND = """
 import os, signal, sys, time

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import STUDENT, TEACHER, start, wait_until, write_image_folder, write_teacher
+from tests.helpers import STUDENT, TEACHER, write_image_folder, write_teacher
 from tests.helpers import run as run_script
+from tests.processes import start, wait_until
 from tests.runs import load
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import PixelLoader
-from tests.helpers import ROOT, wait_until
+from tests.processes import ROOT, wait_until
 
 METHODS = ("fork", "spawn", "forkserver")
 

@@ -12,16 +12,15 @@ from shared.cache.tails_file import CHANNELS, encode, measure, require_tails
 from tests.helpers import (
     STUDENT,
     TEACHER,
-    Finished,
     require_refused,
     run,
     run_precompute,
     run_train,
     snapshot,
-    start_halting,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Finished, start_halting
 from train.run_files import read_run
 
 RCD = "s_resnet18.t_resnet34.rcd.ce"

@@ -9,7 +9,7 @@ import pytest
 
 from shared.files.local import LocalFiles
 from tests.half_written import temporaries, writer
-from tests.helpers import wait_until
+from tests.processes import wait_until
 
 
 def test_a_living_writers_file_stays_and_a_dead_ones_goes(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from shared.cache.opening import FORMATS, Cache, keep_additions, open_cache
 from shared.cache.static_files import check_static
 from shared.files.local import LocalFiles
 from shared.records.manifest import Manifest
-from tests.helpers import TEACHER, finish, snapshot, start, write_image_folder, write_teacher
+from tests.helpers import TEACHER, snapshot, write_image_folder, write_teacher
+from tests.processes import finish, start
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty
 
 ARRAYS = ("logits", "channels", "box", "flip", "pred")

@@ -14,16 +14,16 @@ from shared.images.source import ImageSource, open_source
 from shared.records.block import Block
 from shared.targets.codecs import CODECS
 from tests.helpers import (
-    Finished,
     require_refused,
     run,
     run_precompute,
     snapshot,
-    stored_block,
     turn_upside_down,
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Finished
+from tests.stores import stored_block
 
 CLASSES = 5
 MADE = [*(("zarr", codec) for codec in CODECS), ("webdataset", "half")]

@@ -18,7 +18,6 @@ from shared.errors import InputError
 from shared.files.sealed import seal, unseal
 from shared.images.source import open_source
 from tests.helpers import (
-    Finished,
     require_refused,
     run,
     run_precompute,
@@ -27,6 +26,7 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
+from tests.processes import Finished
 
 
 @dataclass(frozen=True)

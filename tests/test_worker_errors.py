@@ -17,8 +17,8 @@ from shared.limits import limit_line
 from shared.loaders import worker
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.loaders.worker import Failed, begin_worker, received
-from tests.helpers import ROOT
 from tests.loading import indices
+from tests.processes import ROOT
 
 CUDA = torch.device("cuda")
 

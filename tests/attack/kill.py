@@ -18,7 +18,8 @@ if not __package__:
 
 from tests.attack.small_inputs import Inputs, small_inputs
 from tests.attack.tally import Missed, Tally, attempts_wanted
-from tests.helpers import run, snapshot, start, wait_until
+from tests.helpers import run, snapshot
+from tests.processes import start, wait_until
 from tests.runs import load
 
 DEFAULT = 60

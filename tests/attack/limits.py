@@ -24,7 +24,8 @@ if not __package__:
 
 from tests.attack.small_inputs import Inputs, small_inputs
 from tests.attack.tally import Missed, Tally, attempts_wanted, problem_of
-from tests.helpers import Started, run, snapshot, start, wait_until
+from tests.helpers import run, snapshot
+from tests.processes import Started, start, wait_until
 from tests.runs import load
 
 DEFAULT = 30

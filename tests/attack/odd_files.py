@@ -22,7 +22,8 @@ from shared.files import retry
 from tests.attack.bounds import problem_in
 from tests.attack.odd_places import Places
 from tests.attack.tally import Tally, attempts_wanted, problem_of
-from tests.helpers import TEACHER, start
+from tests.helpers import TEACHER
+from tests.processes import start
 
 USER = (InputError, StorageError)
 DEFAULT = 232
