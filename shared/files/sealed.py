@@ -32,7 +32,7 @@ def unseal(data: bytes) -> dict[str, Any]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Raises ValueError if `data` is not a JSON object, is too large or nested too deeply."""
+    """A JSON object. Raises ValueError if `data` is not one, too large or nested too deeply."""
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has {len(data):,} bytes, more than {MOST_BYTES:,}")
     try:
