@@ -1,4 +1,4 @@
-"""What a precompute run says before its first batch: what, from where, to where, how much."""
+"""The text that a precompute run prints before its first batch."""
 
 import torch
 
@@ -12,7 +12,7 @@ from shared.units import size
 
 
 def banner(job: Job, cache: Cache, todo: int, mine: int, world: World) -> str:
-    """Four lines. Of this process's `mine` blocks `todo` are still to be made."""
+    """Four lines. `todo` of this process's `mine` blocks must still be made."""
     manifest, facts = cache.manifest, cache.manifest.teacher
     process = f", process {world.rank} of {world.size}" if world.size > 1 else ""
     at_most = most_bytes(manifest, job.source, manifest.samples * manifest.views)
