@@ -33,7 +33,7 @@ class FolderReader:
     flat: bool = False  # the files are in the folder itself, not in class folders
 
     def read(self, index: int) -> bytes:
-        """Raises: BadImage, InputError, StorageError; see the top of this file."""
+        """Raises BadImage, InputError or StorageError; see the top of this file."""
         path = self.path(index)
         try:
             return patiently_local(path, lambda: read_regular(path, MAX_BYTES))
@@ -56,7 +56,7 @@ class TarReader:
     sizes: npt.NDArray[np.int64]  # (N,) bytes
 
     def read(self, index: int) -> bytes:
-        """Raises: BadImage, InputError, StorageError; see the top of this file."""
+        """Raises BadImage, InputError or StorageError; see the top of this file."""
         path = self.places.paths[self.places.file[index]]
         size = int(self.sizes[index])
         if size > MAX_BYTES:
