@@ -40,7 +40,7 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.small_cache import make_cache, make_manifest, open_empty
-from tests.test_tar_source import RangeHandler
+from tests.tars import RangeHandler
 from train.folder import RunFolder
 from train.step import autocast
 from train.student import Student, build_student
