@@ -36,11 +36,11 @@ from shared.models.build import build_model, load_weights
 from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted
 from tests.helpers import write_teacher
+from tests.tars import write_tar
+from tests.test_bad_weight_files import ODD_TENSORS
 from tests.test_braces import BOMBS
 from tests.test_complete import saved
-from tests.test_models import ODD_TENSORS
 from tests.test_tar import HOSTILE, NEGATIVE, TAKEN, header, padded
-from tests.test_tar_source import write_tar
 
 DEFAULT = 220
 ALLOWED = (InputError, StorageError, BadImage)

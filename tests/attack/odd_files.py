@@ -33,7 +33,7 @@ from tests.attack.bounds import problem_in
 from tests.attack.tally import Tally, attempts_wanted, problem_of
 from tests.forging import check_everything, everything, make_small
 from tests.helpers import TEACHER, start, write_image_folder, write_teacher
-from tests.test_tar_source import write_tar
+from tests.tars import write_tar
 
 USER = (InputError, StorageError)
 DEFAULT = 232
