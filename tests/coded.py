@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from shared.targets.arrays import relative_to_maximum
-from shared.targets.codecs import CODECS, Encoding, Kept
+from shared.targets.codecs import CODECS, Kept
+from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
 from tests.said import said, stages_of
 

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as npst
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from shared.targets.codecs import CODECS, Encoding, Kept
+from shared.targets.codecs import CODECS, Kept
+from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
 
 STAGES = (3, 1, 4, 2)

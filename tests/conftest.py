@@ -8,10 +8,11 @@ import torch
 from hypothesis import settings
 
 from tests.helpers import write_image_folder
+from tests.layers import layered
 from tests.s3 import new_driver, proxy, s3, server, session_proxy
 
 # Fixtures that a file here makes known to all tests.
-__all__ = ["image_folder", "new_driver", "proxy", "s3", "server", "session_proxy"]
+__all__ = ["image_folder", "layered", "new_driver", "proxy", "s3", "server", "session_proxy"]
 
 # As the commands that the tests start: two test files run at a time, and on networks as small as
 # these a second thread is only in the way.

@@ -8,7 +8,7 @@ import copy
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +176,13 @@ def random_forgery(data: bytes, path: str, rng: random.Random) -> tuple[str, byt
         bit = 1 << rng.randrange(8)
         return f"bit {bit} of byte {at}", data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
     return (f"cut at {at}", data[:at]) if kind == "cut" else ("twice", data + data)
+
+
+def refusal(read: Callable[[], object]) -> str | None:
+    """The one line, None where it is read."""
+    try:
+        read()
+    except InputError as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return None

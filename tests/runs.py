@@ -1,10 +1,14 @@
-"""What two run folders have in common: everything but the clock."""
+"""Run folders: the facts of one, a refusal to read one, and what two have in common: everything but
+the clock."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from shared.errors import InputError
 from train.run_files import read_metrics
 
 TIMINGS = {"seconds", "images_per_second"}
@@ -48,3 +52,22 @@ def require_same_run(mine: Path, theirs: Path) -> None:
     require_equal(load(mine / "best.pt"), load(theirs / "best.pt"), "best.pt")
     assert metrics(mine) == metrics(theirs)
     assert sorted(path.name for path in mine.iterdir()) == sorted(FILES)
+
+
+RUN = {
+    "identity": {"recipe": "r", "teacher": "none", "seed": 0, "views": 2},
+    "epochs": 2,
+    "cache": None,
+    "flags": {"images": "None"},
+    "model": {
+        "architecture": "resnet18", "stem": "cifar", "classes": 3, "size": 8,
+        "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2],
+    },
+}  # fmt: skip
+
+
+def refusal(read: Callable[[Path], object], folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import Dataset
 
-from shared.files import objects as object_files
-from shared.files import retry
+from shared.files import drivers, retry
 from shared.images.source import ImageSource
 from tests.fault_proxy import FaultProxy
 
@@ -114,7 +113,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """In front of an HTTP server of the shards."""
-    monkeypatch.setattr(object_files, "_drivers", {})
+    monkeypatch.setattr(drivers, "_drivers", {})
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     for name, value in (("knows_ranges", True), ("refuses", 0), ("says_none", False)):
         monkeypatch.setattr(RangeHandler, name, value)

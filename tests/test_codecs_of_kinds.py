@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.targets.codecs import Encoding, Kept, num_bytes
+from shared.targets.codecs import Kept, num_bytes
+from shared.targets.encoding import Encoding
 from shared.targets.kinds import kind_of
 from shared.targets.targets import rows_of
 from tests.coded_kinds import (

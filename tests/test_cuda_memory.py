@@ -13,8 +13,9 @@ from shared.device import side_stream
 from tests.on_gpu import BATCH, DEVICE, SAMPLES, Made, make_caches, needs_gpu, parsed, setup_of
 from train.accuracy import Accuracy
 from train.input import Input, open_input
-from train.state import TrainState, step_sums
+from train.state import TrainState
 from train.step import train_step
+from train.sums import step_sums
 
 pytestmark = needs_gpu
 MIB = 2**20

@@ -6,7 +6,8 @@ from torch.nn.functional import linear
 
 from shared.errors import InputError
 from shared.targets.arrays import relative_to_maximum
-from shared.targets.codecs import CODECS, Encoding, Kept, require_derivable
+from shared.targets.codecs import CODECS, Kept, require_derivable
+from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
 from tests.coded_kinds import STAGES, beyond, encoded, every_codec, round_trip
 

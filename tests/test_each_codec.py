@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shared.errors import InputError
-from shared.targets.codecs import Encoding, Kept
+from shared.targets.codecs import Kept
+from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
 from tests.coded import HALF_MAX, STAGES, cases, encoded, quick, round_trip
 from tests.said import said

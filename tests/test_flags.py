@@ -1,12 +1,6 @@
-"""The flags of every command are a contract: adding, renaming or dropping one shows here.
-
-So are quick answers: `--help` and a mistyped flag end before anything heavy is imported.
-"""
+"""The flags of every command are a contract: adding, renaming or dropping one shows here."""
 
 import argparse
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -18,45 +12,12 @@ from shared.choices import ARCHITECTURES
 from shared.pixels.policy import draw_view
 from shared.targets.codecs import CODECS
 from shared.targets.kinds import BY_STAGE, KINDS, kind_of
-from tests.helpers import ROOT, Finished
+from tests.all_flags import PRECOMPUTE, TRAIN
 from train import names
 from train.flags import add_flags as train_flags
-from train.names import DEFAULT_RECIPE
 from train.recipes import RECIPES
 from train.schedule import SwitchedOn
 from train.step import AUTOCAST
-
-# name: default; None where the command derives it from the source, the device or the recipe
-PRECOMPUTE = {
-    "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
-    "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
-    "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
-    "--targets": None,
-    "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
-    "--batch-size": 256, "--workers": None, "--device": None,
-}  # fmt: skip
-TRAIN = {
-    "--recipe": DEFAULT_RECIPE, "--student": None, "--epochs": None, "--batch-size": None,
-    "--lr": None, "--seed": 0, "--ema": None, "--cache": None, "--images": None, "--out": None,
-    "--teacher": "cached", "--weights": None, "--device": None, "--workers": None,
-    "--precision": "fp32", "--accumulate": 1, "--sync-batchnorm": False, "--compile": False,
-    "--checkpoint-every": 1000, "--log-every": 50, "--tensorboard": False, "--dry-run": False,
-}  # fmt: skip
-HELPS = {
-    "precompute/run.py": [*PRECOMPUTE],
-    "precompute/verify.py": [
-        "--cache", "--split", "--samples", "--repair", "--images", "--weights", "--device",
-    ],
-    "precompute/plan.py": [*PRECOMPUTE],
-    "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--weights"],
-    "precompute/pack.py": [
-        "--images", "--split", "--skip-bad", "--to", "--shorter-side", "--quality", "--shard-size",
-        "--workers",
-    ],
-    "train/run.py": [*TRAIN],
-    "train/eval.py": ["--checkpoint", "--cache", "--images", "--workers", "--device"],
-    "train/report.py": ["--out"],
-}  # fmt: skip
 
 
 def parser_of(add_flags: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
@@ -104,102 +65,6 @@ def test_choices_are_pinned(
 ) -> None:
     (action,) = (a for a in parser_of(add_flags)._actions if a.option_strings == [flag])
     assert action.choices is not None and list(action.choices) == choices
-
-
-def answer(script: str, *flags: str) -> Finished:
-    """The command in a fresh interpreter that prints on stderr, at its end, every heavy package
-    that it has imported."""
-    code = (
-        "import atexit, runpy, sys\n"
-        "heavy = {'torch', 'torchvision', 'numpy', 'PIL', 'zarr', 'webdataset', 'matplotlib',"
-        " 'tqdm', 'sklearn', 'fsspec', 'simplejpeg'}\n"
-        "atexit.register(lambda: print('IMPORTED', *sorted(heavy & set(sys.modules)),"
-        " file=sys.stderr))\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, script, *flags], cwd=ROOT, capture_output=True, text=True
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.mark.parametrize("script", HELPS)
-def test_help_lists_every_flag_at_once(script: str) -> None:
-    done = answer(script, "--help")
-    assert (done.returncode, done.stderr) == (0, "IMPORTED\n")
-    listed = re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE)
-    assert listed == HELPS[script]
-
-
-@pytest.mark.parametrize("script", HELPS)
-def test_help_tells_defaults_and_two_examples(script: str) -> None:
-    text = answer(script, "--help").stdout
-    examples = re.findall(rf"^  (?:python|torchrun).* {script} .*", text, re.MULTILINE)
-    assert len(examples) >= 2
-    flags = text.partition("\n\n")[2].partition("examples:")[0]
-    entries = re.split(r"\n(?=  -)", " ".join(re.split(r"\n {4,}", flags)))
-    for entry in (e.split("\n\n")[0] for e in entries if e.startswith("  --")):
-        has_value = re.match(r"  --[a-z-]+ [A-Z|]+", entry)
-        assert not has_value or "default:" in entry or "required" in entry, entry
-
-
-@pytest.mark.parametrize("script", HELPS)
-def test_an_unknown_flag_is_one_line(script: str) -> None:
-    required = {
-        "precompute/run.py": ["--split", "train"],
-        "precompute/plan.py": ["--split", "train"],
-        "precompute/convert.py": ["--to", "x", "--codec", "tiny"],
-        "precompute/pack.py": ["--to", "x", "--split", "train"],
-        "train/eval.py": ["--checkpoint", "x"],
-        "train/report.py": ["x"],
-    }
-    last = HELPS[script][-1]
-    mistyped = last[:-1] + "x"
-    done = answer(script, *required.get(script, []), mistyped)
-    assert done.returncode == 2 and done.stdout == ""
-    line, imported = done.stderr.splitlines()
-    assert line == f"error: there is no flag {mistyped}: did you mean {last}? --help lists all"
-    assert imported == "IMPORTED"
-
-
-@pytest.mark.parametrize(
-    ("script", "flags", "line"),
-    [
-        (
-            "precompute/run.py",
-            ["--split", "train", "--codec", "hlaf"],
-            "--codec has no choice 'hlaf': did you mean half? The choices are exact, half, "
-            "compact, tiny",
-        ),
-        (
-            "precompute/run.py",
-            ["--split", "train", "--views", "many"],
-            "the flags cannot be used: argument --views: invalid int value: 'many'; --help lists "
-            "all flags",
-        ),
-        (
-            "precompute/run.py",
-            [],
-            "the flags cannot be used: the following arguments are required: --split; --help "
-            "lists all flags",
-        ),
-        (
-            "train/run.py",
-            ["--recipe", "resnet18.cd"],
-            "there is no recipe 'resnet18.cd': did you mean resnet18.ce? --help lists all recipes",
-        ),
-        (
-            "train/run.py",
-            ["--epoch", "3"],  # no abbreviation, which would hide a mistyped flag
-            "there is no flag --epoch: did you mean --epochs? --help lists all",
-        ),
-    ],
-)
-def test_a_mistake_is_one_line(script: str, flags: list[str], line: str) -> None:
-    done = answer(script, *flags)
-    assert done.returncode == 2
-    assert done.stderr == f"error: {line}\nIMPORTED\n"
 
 
 def test_every_choice_is_what_the_code_knows() -> None:

@@ -3,10 +3,6 @@
 Through the commands, with a kind, a loss and recipes from outside (tests/outside.py) among them.
 """
 
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,68 +10,12 @@ import pytest
 import torch
 
 from shared.cache.opening import open_cache
-from shared.targets.kinds import KINDS
-from tests.helpers import (
-    Finished,
-    require_refused,
-    run,
-    snapshot,
-    start,
-    start_halting,
-    turn_upside_down,
-    write_image_folder,
-    write_teacher,
-)
-from tests.outside import ENERGY, PROBED
+from tests.helpers import run, snapshot
+from tests.layers import BLOCKS, EXTRA, LAYERS, VIEWS, World, every_format, known_here, world
+from tests.outside import PROBED
 from train.windows import Windows
 
-EXTRA = "attention,map3,grid4,energy"
-LAYERS = ("attention1", "attention2", "attention3", "energy", "grid4", "map3")
-VIEWS, BLOCKS = 2, 3  # 24 images in blocks of 8
-every_format = pytest.mark.parametrize("store", ["zarr", "webdataset"])
-
-
-@dataclass(frozen=True)
-class World:
-    folder: Path
-    flags: tuple[object, ...]
-
-    def make(self, cache: Path, *flags: object, check: bool = True) -> Finished:
-        command = ("tests/outside.py", "precompute/run.py", "--split", "train", *self.flags)
-        return run(*command, "--cache", cache, *flags, check=check)
-
-    def verify(self, cache: Path, *flags: object, check: bool = True) -> Finished:
-        command = ("tests/outside.py", "precompute/verify.py", "--cache", cache, "--samples", 16)
-        return run(*command, *flags, check=check)
-
-    def whole(self, store: str) -> Path:
-        """A copy of a cache with all kinds, codec exact."""
-        copy = self.folder / "copies" / f"{store}{len(os.listdir(self.folder / 'copies'))}"
-        shutil.copytree(self.folder / store, copy)
-        return copy
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("layers")
-    (folder / "copies").mkdir()
-    write_image_folder(folder / "images", classes=3, train=8, val=2)
-    write_teacher(folder / "teacher.pt", "cifar_resnet20", 3)
-    flags = ("--images", folder / "images", "--weights", folder / "teacher.pt")
-    flags += ("--teacher", "cifar_resnet20", "--size", 32, "--block", 8, "--views", VIEWS)
-    made = World(folder, (*flags, "--batch-size", 8))
-    for store in ("zarr", "webdataset"):
-        all_kinds = f"logits,channels,{EXTRA}"
-        flags = ("--codec", "exact", "--format", store, "--targets", all_kinds)
-        made.make(folder / store, *flags)
-    yield made
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(autouse=True)
-def known_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, too."""
-    monkeypatch.setitem(KINDS, "energy", ENERGY)
+__all__ = ["known_here", "world"]  # fixtures of the tests below
 
 
 @every_format
@@ -197,124 +137,6 @@ def test_a_run_is_told_of_windows_that_hold_few_classes(world: World, tmp_path: 
     assert "--format webdataset" in done.stderr
 
 
-def layer_files(cache: Path, layer: str) -> list[Path]:
-    found = [path for path in cache.rglob("*") if path.is_file() and f"{layer}" in str(path)]
-    blocks = [path for path in found if path.suffix == ".tar" or "/c/" in str(path)]
-    return sorted(blocks)
-
-
-@every_format
-@pytest.mark.parametrize("layer", ["attention3", "map3"])
-def test_a_damaged_layer_is_found_and_made_again_alone(
-    world: World, store: str, layer: str
-) -> None:
-    cache = world.whole(store)
-    good = snapshot(cache)
-    hit = layer_files(cache, layer)[1]
-    data = bytearray(hit.read_bytes())
-    data[len(data) // 2] ^= 1
-    hit.write_bytes(data)
-    done = world.verify(cache, check=False)
-    assert done.returncode == 1 and str(hit.relative_to(cache / "train")) in done.stderr
-    untouched = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path != hit}
-    world.verify(cache, "--repair")
-    assert snapshot(cache) == good
-    moved = [path for path, time in untouched.items() if path.stat().st_mtime_ns != time]
-    assert all(path.is_dir() or layer in str(path) for path in moved), moved
-
-
-@every_format
-def test_a_lost_receipt_of_a_layer(world: World, store: str) -> None:
-    cache = world.whole(store)
-    good = snapshot(cache)
-    (cache / "train/receipts/v0001-b000002.map3.json").unlink()
-    refused = run(
-        *("tests/outside.py", "train/run.py", "--cache", cache, "--recipe", "probe.map3"),
-        *("--out", cache / "run"),
-        check=False,
-    )
-    require_refused(refused, "incomplete: block 2 of view 1 of map3 is missing")
-    # A recipe that does not need the kind is not held up by it.
-    run(
-        *("tests/outside.py", "train/run.py", "--cache", cache, "--recipe", "probe.channels"),
-        *("--out", world.folder / f"run-{store}", "--epochs", 1),
-    )
-    flags = ("--codec", "exact", "--format", store)
-    done = world.make(cache, *flags)
-    assert ", 1 to make" in done.stdout
-    assert snapshot(cache) == good
-
-
-@every_format
-@pytest.mark.parametrize(("pattern", "count"), [("*map3*", 2), ("*receipts*energy*", 3)])
-def test_a_kill_between_layers_loses_nothing(
-    world: World, tmp_path: Path, store: str, pattern: str, count: int
-) -> None:
-    flags = ("--codec", "exact", "--format", store, "--targets", f"logits,channels,{EXTRA}")
-    command = ("tests/outside.py", "precompute/run.py", "--split", "train", *world.flags, *flags)
-    process = start_halting(pattern, count, tmp_path / "note", *command, "--cache", tmp_path / "c")
-    process.signal(9)
-    assert process.wait().returncode == -9
-    world.make(tmp_path / "c", *flags)
-    assert snapshot(tmp_path / "c") == snapshot(world.folder / store)
-
-
-def test_two_processes_add_two_kinds_at_once(world: World, tmp_path: Path) -> None:
-    flags = ("--codec", "exact", "--format", "zarr")
-    world.make(tmp_path, *flags)
-    command = ("precompute/run.py", "--split", "train", *world.flags, *flags)
-    both = [
-        start("tests/outside.py", *command, "--cache", tmp_path, "--targets", kinds)
-        for kinds in ("attention,energy", "map3,grid4")
-    ]
-    for process in both:
-        assert process.wait().returncode == 0
-    world.make(tmp_path, *flags)  # what each did not know of the other's
-    assert snapshot(tmp_path) == snapshot(world.folder / "zarr")
-
-
-# ---- bad input
-
-
-@pytest.mark.parametrize(
-    ("targets", "codec", "parts"),
-    [
-        ("logits,chanels", "half", ["no kind of targets called 'chanels'", "attention1"]),
-        ("attention4", "half", ["3 stages", "attention4", "from 1 to 3"]),
-        ("logits", "compact", ["derives the logits", "add channels"]),
-        (",", "half", ["must name what to keep"]),
-    ],
-)
-def test_targets_that_cannot_be_kept(
-    world: World, tmp_path: Path, targets: str, codec: str, parts: list[str]
-) -> None:
-    done = world.make(tmp_path, "--targets", targets, "--codec", codec, check=False)
-    require_refused(done, *parts)
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_recipe_says_which_command_adds_what_it_needs(world: World, tmp_path: Path) -> None:
-    world.make(tmp_path / "c")
-    done = run(
-        *("tests/outside.py", "train/run.py", "--cache", tmp_path / "c", "--recipe", "probe.map3"),
-        *("--out", tmp_path / "run"),
-        check=False,
-    )
-    require_refused(done, "recipe probe.map3 needs map3", "--targets map3")
-
-
-def test_a_kind_is_not_added_to_views_of_other_pixels(world: World, tmp_path: Path) -> None:
-    shutil.copytree(world.folder / "images", tmp_path / "images")
-    flags = ("--images", tmp_path / "images")
-    world.make(tmp_path / "c", *flags)
-    before = snapshot(tmp_path / "c" / "train" / "receipts")
-    for path in sorted((tmp_path / "images" / "train").rglob("*.jpg")):
-        turn_upside_down(path)
-    done = world.make(tmp_path / "c", *flags, "--targets", "map3", check=False)
-    require_refused(done, "other pixels")
-    assert snapshot(tmp_path / "c" / "train" / "receipts") == before
-
-
 def test_logits_alone(world: World, tmp_path: Path) -> None:
     """A cache of one kind; what it lacks is added beside it."""
     world.make(tmp_path, "--targets", "logits", "--codec", "exact")
@@ -325,10 +147,3 @@ def test_logits_alone(world: World, tmp_path: Path) -> None:
     world.make(tmp_path, "--targets", "embedding,channels", "--codec", "exact")
     assert open_cache(tmp_path, "train").manifest.layers == ("", "channels")
     assert world.verify(tmp_path).stdout.endswith("verified\n")
-
-
-def test_an_unknown_kind_in_a_manifest_is_one_line(world: World) -> None:
-    """What a later version, or somebody's own code, has added."""
-    cache = world.whole("zarr")
-    done = run("precompute/verify.py", "--cache", cache, check=False)  # without energy's entry
-    require_refused(done, "there is no kind of targets called 'energy'")

@@ -1,11 +1,7 @@
 """Files in an object store do what files on a disk do."""
 
-import json
 import multiprocessing
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import InputError, StorageError
+from shared.errors import StorageError
 from shared.files import retry
 from shared.files.local import Files, LocalFiles
 from shared.files.objects import ObjectFiles, open_files
 from tests.fault_proxy import Fault, FaultProxy
-from tests.s3 import ALWAYS, BUCKET, environment, new_url, prefixes, put_object, stored
+from tests.s3 import ALWAYS, BUCKET, prefixes, put_object
 
 
 @pytest.fixture(params=["local", "file", "memory", "s3"])
@@ -133,57 +129,6 @@ def test_a_store_without_conditional_writes_is_written_all_the_same(
     assert files.write_new("manifest.json", b"ours")
     assert [method for method, _ in proxy.requests].count("PUT") == 2
     assert not files.write_new("manifest.json", b"other")
-
-
-# Where a cache may be
-
-
-def test_locations(tmp_path: Path) -> None:
-    for location in (tmp_path, str(tmp_path), f"file://{tmp_path}", f"local://{tmp_path}/"):
-        files = open_files(location, "val")
-        assert isinstance(files, LocalFiles) and files.root == tmp_path / "val"
-    assert open_files("s3://bucket/a/b/", "val").root == "s3://bucket/a/b/val"
-    assert open_files(Path("s3:/bucket"), "val").root == Path("s3:/bucket/val")
-    for location in ("s3://", "s3:///"):
-        with pytest.raises(InputError, match=r"--cache must name a bucket, like .*: got s3://"):
-            open_files(location, "val")
-    with pytest.raises(
-        InputError,
-        match=r"^there is no fsspec driver for tape://x: Protocol not kn.*: tape;",
-    ):
-        open_files("tape://x", "val")
-
-
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(InputError) as caught:
-        open_files("s3://bucket/cache", "train")
-    assert str(caught.value) == (
-        "the fsspec driver for s3:// is not installed (Install s3fs to access S3): pip install s3fs"
-    )
-
-
-@pytest.mark.parametrize("endpoint", ["AWS_ENDPOINT_URL_S3", "FSSPEC_S3"])
-def test_ways_to_name_the_endpoint(proxy: FaultProxy, server: int, endpoint: str) -> None:
-    """A process of its own, because fsspec reads its configuration when it is imported."""
-    url = new_url()
-    variables = environment("") | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    if endpoint == "FSSPEC_S3":
-        variables["FSSPEC_S3"] = json.dumps(
-            {"endpoint_url": proxy.url, "config_kwargs": {"s3": {"addressing_style": "path"}}}
-        )
-    else:
-        variables[endpoint] = proxy.url
-    code = f"from shared.files.objects import *; open_files({url!r}, 't').write('x', b'ok')"
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        check=True,
-        env={**os.environ, **variables},
-        cwd=Path(__file__).parents[1],
-    )
-    assert stored(server, url) == {"t/x": b"ok"}
-    assert len(proxy.requests) == 1
 
 
 def test_files_survive_forks(s3: str) -> None:

@@ -1,5 +1,6 @@
 """Opening a cache: its head and its metadata, and views that are added."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import zarr
 
-from shared.cache.opening import open_cache
+from shared.cache.opening import Cache, open_cache
 from shared.cache.static_files import check_static
 from shared.errors import InputError
 from shared.targets.codecs import CODECS
@@ -160,3 +161,14 @@ def test_asking_for_fewer_views_keeps_all(tmp_path: Path) -> None:
     cache = open_empty(tmp_path, make_manifest(views=1))
     assert cache.manifest.views == 3
     assert bytes_below(tmp_path) == before
+
+
+def test_an_opened_cache_can_be_pickled(tmp_path: Path) -> None:
+    """As loader workers get it where processes are not forked."""
+    for store in ("zarr", "webdataset"):
+        cache = make_cache(tmp_path / store, make_manifest(store=store))
+        again: Cache = pickle.loads(pickle.dumps(cache))
+        assert again.manifest == cache.manifest
+        assert again.read_view(0, ["pred"])["pred"].tolist() == (
+            cache.read_view(0, ["pred"])["pred"].tolist()
+        )

@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from shared.cache.opening import Cache, open_cache
 from shared.cache.static_files import stored_labels
 from shared.cache.stored_views import images
-from shared.errors import InputError
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
-from shared.loaders.shard_plan import plan
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from tests.helpers import (
@@ -32,48 +28,10 @@ from tests.helpers import (
     write_image_folder,
     write_teacher,
 )
+from tests.small_cache import make_cache, make_keys, make_labels, make_manifest
 
 # 3 workers on the 2 cores of a small machine are slow, not wrong.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-
-BLOCKS = st.lists(st.integers(1, 40), min_size=1, max_size=20).map(np.array)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    samples=BLOCKS,
-    batch_size=st.integers(1, 64),
-    epoch=st.integers(0, 5),
-    world=st.integers(1, 4),
-    workers=st.integers(0, 3),
-)
-def test_a_plan_deals_every_block_once_and_as_many_batches_to_each_rank(
-    samples: np.ndarray, batch_size: int, epoch: int, world: int, workers: int
-) -> None:
-    try:
-        shares = plan(samples, batch_size, 7, epoch, world, workers)
-    except InputError as error:  # a rank with fewer samples than steps: nothing could be dealt
-        assert "use fewer processes" in str(error) and world > 1
-        return
-    assert len(shares) == world
-    assert {len(hands) for hands in shares} == {max(1, workers)}
-    dealt = sorted(block for hands in shares for share in hands for block in share.blocks)
-    assert dealt == list(range(len(samples)))
-    assert len({sum(share.batches for share in hands) for hands in shares}) == 1
-    for share in (share for hands in shares for share in hands):
-        assert share.samples == sum(samples[block] for block in share.blocks)
-        assert (share.batches > 0) == (share.samples > 0)
-        assert share.batches <= share.samples
-    fullest = max(sum(share.samples for share in hands) for hands in shares)
-    assert sum(share.batches for share in shares[0]) == max(1, -(-fullest // batch_size))
-
-
-def test_a_plan_is_a_pure_function_and_differs_by_epoch_and_seed() -> None:
-    samples = np.full(12, 100)
-    first = plan(samples, 32, 0, 0, 2, 2)
-    assert first == plan(samples, 32, 0, 0, 2, 2)
-    assert first != plan(samples, 32, 0, 1, 2, 2)
-    assert first != plan(samples, 32, 1, 0, 2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +117,6 @@ def test_persistent_workers_take_the_next_epoch(cache: Cache) -> None:
     assert len({tuple(sorted(order)) for order in seen}) == 1
 
 
-def test_too_many_processes_for_the_shards_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match=r"a process has 0 samples .* use fewer processes"):
-        plan(np.array([10, 10]), 4, 0, 0, 3, 1)
-
-
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset's reader
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_shards_are_valid_for_plain_webdataset_and_numpy(shards: Path, cache: Cache) -> None:
@@ -224,3 +177,17 @@ def test_training_from_shards_equals_the_live_teacher_and_needs_no_images(
     (shards / "images are gone").rename(shards / "images")
     for name, value in states["cached"]["student"].items():
         assert torch.equal(value, states["live"]["student"][name]), name
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset's reader
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_plain_webdataset_tells_which_image_a_sample_is(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path, make_manifest(store="webdataset"))
+    paths = sorted(map(str, (cache.files.root / "shards").glob("v0000-*.tar")))
+    samples = list(webdataset.WebDataset(paths, shardshuffle=False).decode())
+    gc.collect()  # so that the reader's warnings come here
+    order = np.concatenate([cache.manifest.samples_of(block) for block in range(3)])
+    assert [sample["json"] for sample in samples] == [
+        {"index": int(i), "key": make_keys()[i], "label": int(make_labels()[i])} for i in order
+    ]
+    assert [int(sample["__key__"]) for sample in samples] == order.tolist()

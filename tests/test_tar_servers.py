@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InputError, StorageError
-from shared.files import objects as object_files
-from shared.files import ranges
+from shared.files import drivers, ranges
 from shared.images import source as images
 from shared.images.source import open_source
 from tests.fault_proxy import FaultProxy
@@ -57,8 +56,8 @@ def test_a_whole_file_is_not_read_for_a_part_of_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that ignores the range answers with a terabyte, of which nothing is waited for."""
-    monkeypatch.setattr(object_files, "_drivers", {})
-    monkeypatch.setattr(object_files, "SILENCE_SECONDS", 30)
+    monkeypatch.setattr(drivers, "_drivers", {})
+    monkeypatch.setattr(drivers, "SILENCE_SECONDS", 30)
 
     class Endless(RangeHandler):
         def do_GET(self) -> None:

@@ -23,7 +23,7 @@ from shared.targets.targets import Head
 # Matrix products choose a kernel by the number of rows, and use other kernels, which sum in another
 # order, for the rows past the last multiple of its height. Padding convolutions to a multiple of
 # _ROWS, and running the head on _ROWS rows at a time, gives a row the same bits in every batch (on
-# CPUs; measured for ResNet-18, -34 and -50 with torch 2.15, tested by tests/test_teacher.py).
+# CPUs; measured for ResNet-18, -34 and -50 with torch 2.15, tested by tests/test_batch_mates.py).
 _ROWS = 16
 
 

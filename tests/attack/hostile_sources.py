@@ -7,90 +7,32 @@ and memory.
 """
 
 import gzip
-import io
 import itertools
-import pickle
-import random
 import struct
 import sys
 import tempfile
-import warnings
-import zipfile
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from shared.errors import BadImage, InputError, StorageError
 from shared.images import source as images
-from shared.images.source import open_source
 from shared.images.val_labels import DEVKIT, META, TRUTH
-from shared.models.build import build_model, load_weights
 from tests.attack.bounds import problem_in
+from tests.attack.hostile_tars import mutated, tars
+from tests.attack.hostile_weights import weights
+from tests.attack.source_attempts import Attempt, read_all, sample, write
 from tests.attack.tally import Tally, attempts_wanted
-from tests.helpers import write_teacher
-from tests.tars import write_tar
-from tests.test_bad_weight_files import ODD_TENSORS
 from tests.test_braces import BOMBS
 from tests.test_complete import saved
-from tests.test_tar import HOSTILE, NEGATIVE, TAKEN, header, padded
+from tests.test_tar import HOSTILE
 
 DEFAULT = 220
 ALLOWED = (InputError, StorageError, BadImage)
-Attempt = tuple[str, Callable[[], object]]
-
-
-def read_all(spec: str, split: str = "train") -> None:
-    source = open_source(spec, split)
-    for index in range(len(source)):
-        source.read(index)
-
-
-def sample(label: bytes, suffix: bytes = b"cls") -> bytes:
-    return header(b"a.jpg", 3) + padded(b"abc") + header(b"a." + suffix, len(label)) + padded(label)
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def tars(root: Path) -> Iterator[Attempt]:
-    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
-    labels = {
-        "huge": b"9" * 18, "many digits": b"9" * 100_000, "negative": b"-1", "float": b"1e9",
-        "NUL": b"\0", "billion": b"1000000000",
-    }  # fmt: skip
-    facts = {
-        "deep": deep, "list": b"[" * 100_000, "nan": b'{"label": NaN}', "big": b'{"label": 1e400}',
-        "half a pair": b'{"class": "\\ud800"}', "number": b'{"label": 99999999999999999999999}',
-        "UTF-16": '{"label": 0}'.encode("utf-16"), "not UTF-8": b'{"class": "\xff"}',
-        "2 MB": b'{"label": 0, "x": "' + b"x" * 2_000_000 + b'"}',
-    }  # fmt: skip
-    contents = {**HOSTILE, **{kind: data for kind, (data, _) in TAKEN.items()}}
-    contents |= {f"cls {name}": sample(data) for name, data in labels.items()}
-    contents |= {f"json {name}": sample(data, b"json") for name, data in facts.items()}
-    contents["100,000 parts of one sample"] = b"".join(header(b"a.%d" % i) for i in range(100_000))
-    contents["two of one name"] = sample(b"0") * 2
-    contents["no image"] = header(b"a.cls", 1) + padded(b"0")
-    contents["names out of the folder"] = sample(b"0").replace(b"a.jpg", b"../x.jpg"[:5])
-    for kind, data in contents.items():
-        path = write(root / f"tar {len(kind)} {zlib.crc32(kind.encode())}/train-0.tar", data)
-        yield f"tar: {kind}", partial(read_all, str(path.parent))
-    train = root / "archive/ILSVRC2012_img_train.tar"
-    inner = header(b"n1.tar", 2048) + HOSTILE["negative size"][:2048]
-    write(train, inner)
-    yield "archive: negative size within", partial(read_all, str(train.parent))
-    write(root / "archive2/ILSVRC2012_img_train.tar", header(b"n1.tar", NEGATIVE))
-    yield "archive: negative size", partial(read_all, str(root / "archive2"))
 
 
 def class_files(root: Path) -> Iterator[Attempt]:
@@ -155,110 +97,6 @@ def patterns(root: Path) -> Iterator[Attempt]:
         "{split}" * 20_000 + ".tar",
     ):  # fmt: skip
         yield f"pattern: {spec[:40]!r}", partial(read_all, spec)
-
-
-class Reduced:
-    """Pickles as a call of any function with any arguments."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.call
-
-
-def weights(root: Path) -> Iterator[Attempt]:
-    write_teacher(root / "sound.pt", "cifar_resnet20", 2)
-    state: dict[Any, Any] = torch.load(root / "sound.pt", weights_only=True)
-    model = build_model("cifar_resnet20", 2)
-    values: dict[str, Any] = {kind: {**state, "fc.bias": v} for kind, (v, _) in ODD_TENSORS.items()}
-    nested: Any = {}
-    for _ in range(5000):
-        nested = [nested]
-    one = torch.ones(1)
-    values |= {
-        "infinite": {**state, "fc.bias": torch.full((2,), float("inf"))},
-        "a name that is a number": {**state, 3: one},
-        "a name that is a tuple": {**state, (1, 2): one},
-        "a name of bytes": {**state, b"fc.bias": one},
-        "a name of a megabyte": {**state, "x" * 10**6: one},
-        "a name of two lines": {**state, "a\nb\x1b[2J": one},
-        "100,000 names": {f"n{i}": 1.0 for i in range(100_000)},
-        "of 60 dimensions": {**state, "fc.bias": torch.zeros((1,) * 60)},
-        "deep": {"state_dict": nested},
-        "wrapped in itself": {"model": {"model": {"model": state}}},
-        "empty wrappers": {"model": {}, "state_dict": {}},
-        "ordered": OrderedDict(a=OrderedDict(b=OrderedDict())),
-        "a set": {1, 2}, "nothing": None, "a string": "x" * 10**6, "a list": list(range(10**5)),
-        "only prefixes": {"module.": one, "module.module.": one},
-        "no names": {"": one},
-    }  # fmt: skip
-    for kind, value in values.items():
-        path = root / f"{len(kind)} {zlib.crc32(kind.encode())}.pt"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            sys.setrecursionlimit(50_000)
-            torch.save(value, path)
-            sys.setrecursionlimit(1000)
-        yield f"weights: {kind}", partial(load_weights, model, str(path))
-    sound = (root / "sound.pt").read_bytes()
-    packed = zipfile.ZipFile(root / "packed.pt", "w", zipfile.ZIP_DEFLATED)
-    with packed, zipfile.ZipFile(root / "sound.pt") as old:
-        for entry in old.namelist():
-            data = old.read(entry)
-            packed.writestr(entry, data if entry.endswith("pkl") else bytes(1 << 24))
-    legacy = io.BytesIO()
-    torch.save({"fc.bias": torch.zeros(2)}, legacy, _use_new_zipfile_serialization=False)
-    content: dict[str, bytes] = {
-        "a zip that unpacks to more": (root / "packed.pt").read_bytes(),
-        "half": sound[: len(sound) // 2],
-        "a call": pickle.dumps({"fc.bias": Reduced(print, "it ran")}, 2),
-        "a storage of a terabyte": pickle.dumps(
-            {"fc.bias": Reduced(torch.empty, (1 << 38,))}, 2
-        ),
-        "memo for ever": b"\x80\x02]" + b"q\0" * 10**6 + b".",
-        "marks for ever": b"\x80\x02" + b"(" * 10**7 + b".",
-        "lists in lists": b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".",
-        "a long of 2 GB": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1),
-        "a string of 4 GB": b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"x",
-        "legacy, half": legacy.getvalue()[:-20],
-        "legacy, huge storage": legacy.getvalue().replace(b"K\x02", b"J\xff\xff\xff\x7f", 1),
-        "a tar": HOSTILE["huge PAX records"], "a JPEG": saved("JPEG"), "JSON": b"{}",
-        "zeros": bytes(10**6),
-    }  # fmt: skip
-    for kind, data in content.items():
-        path = write(root / f"raw {zlib.crc32(kind.encode())}.pt", data)
-        yield f"weights: {kind}", partial(load_weights, model, str(path))
-
-
-def mutated(root: Path) -> Iterator[Attempt]:
-    """A sound tar with its headers changed; a pure function of the number."""
-    sound = root / "sound/train-0.tar"
-    files = {f"folder/{i}.{suffix}": b"0" for i in range(4) for suffix in ("jpg", "cls")}
-    write_tar(sound, {**files, "long/" * 30 + "x.jpg": b"", "long/" * 30 + "x.cls": b"1"}, 2)
-    data = sound.read_bytes()
-    for number in itertools.count():
-        rng = random.Random(number)
-        changed = bytearray(data)
-        for _ in range(rng.choice([1, 1, 3, 10])):
-            at = rng.randrange(len(data) // 512) * 512
-            place, span = rng.choice(
-                [(0, 100), (124, 12), (148, 8), (156, 1), (257, 8), (345, 155)]
-            )
-            changed[at + place : at + place + span] = rng.choice(
-                [
-                    rng.randbytes(span),
-                    b"\0" * span,
-                    b"\xff" * span,
-                    b"7" * span,
-                    b"\x80" + b"\xff" * span,
-                ]
-            )[:span]
-            if rng.random() < 0.8:  # a right checksum, so that the rest is looked at
-                block = changed[at : at + 148] + b" " * 8 + changed[at + 156 : at + 512]
-                changed[at + 148 : at + 156] = b"%06o\0 " % sum(block)
-        path = write(root / f"mutated {number}/train-0.tar", bytes(changed))
-        yield f"tar: mutated {number}", partial(read_all, str(path.parent))
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ if not __package__:
 import matplotlib
 from matplotlib.figure import Figure
 
-from tests.bench.tails import T95
+from tests.bench.tails_table import T95
 
 matplotlib.use("Agg")
 GAUSSIAN = 0.04  # of the variance of a Gaussian channel, in the farthest 1 %

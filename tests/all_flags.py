@@ -1,0 +1,35 @@
+"""Every flag of every command."""
+
+from train.names import DEFAULT_RECIPE
+
+# name: default; None where the command derives it from the source, the device or the recipe
+PRECOMPUTE = {
+    "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
+    "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
+    "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
+    "--targets": None,
+    "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
+    "--batch-size": 256, "--workers": None, "--device": None,
+}  # fmt: skip
+TRAIN = {
+    "--recipe": DEFAULT_RECIPE, "--student": None, "--epochs": None, "--batch-size": None,
+    "--lr": None, "--seed": 0, "--ema": None, "--cache": None, "--images": None, "--out": None,
+    "--teacher": "cached", "--weights": None, "--device": None, "--workers": None,
+    "--precision": "fp32", "--accumulate": 1, "--sync-batchnorm": False, "--compile": False,
+    "--checkpoint-every": 1000, "--log-every": 50, "--tensorboard": False, "--dry-run": False,
+}  # fmt: skip
+HELPS = {
+    "precompute/run.py": [*PRECOMPUTE],
+    "precompute/verify.py": [
+        "--cache", "--split", "--samples", "--repair", "--images", "--weights", "--device",
+    ],
+    "precompute/plan.py": [*PRECOMPUTE],
+    "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--weights"],
+    "precompute/pack.py": [
+        "--images", "--split", "--skip-bad", "--to", "--shorter-side", "--quality", "--shard-size",
+        "--workers",
+    ],
+    "train/run.py": [*TRAIN],
+    "train/eval.py": ["--checkpoint", "--cache", "--images", "--workers", "--device"],
+    "train/report.py": ["--out"],
+}  # fmt: skip
