@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from shared.targets.arrays import relative_to_maximum
+from shared.targets.bounds import error_bound
 from shared.targets.codecs import CODECS, Kept
 from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
@@ -112,7 +113,7 @@ def errors(
 ) -> list[tuple[Tensor, Tensor]]:
     """(|decoded - true|, bound) of logits and every stage, float64; logits relative to their row's
     maximum."""
-    bound = encoding_of(codec, true["logits"].shape[1], stages).bound(true, head)
+    bound = error_bound(encoding_of(codec, true["logits"].shape[1], stages), true, head)
     relative = (relative_to_maximum(decoded["logits"]), relative_to_maximum(true["logits"]))
     fields = [
         (*relative, bound["logits"]),

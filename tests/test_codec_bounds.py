@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from shared.targets.bounds import error_bound
 from shared.targets.codecs import CODECS
 from shared.targets.targets import Head, Targets
 from tests.coded import (
@@ -43,7 +44,7 @@ def test_bounds_are_those_of_the_documentation(codec: str) -> None:
     means = torch.tensor([[0.25, 1.0, 4.0, 0.0, 9.0, 0.0, 0.0, 1.0, 0.0, 0.0]])
     head = Head(torch.zeros(1, 2), torch.zeros(1))
     given = make(codec, torch.zeros(1, 1), means, head)
-    bound = stages_of(encoding_of(codec, 1).bound(given, head), STAGES)
+    bound = stages_of(error_bound(encoding_of(codec, 1), given, head), STAGES)
     expected = BOUNDS[codec]
     first = [expected(mean, 4.0) for mean in (0.25, 1.0, 4.0)]
     assert bound[0][0].tolist() == pytest.approx(first, rel=1e-6)

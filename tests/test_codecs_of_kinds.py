@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InputError
+from shared.targets.bounds import error_bound
 from shared.targets.codecs import Kept, num_bytes
 from shared.targets.encoding import Encoding
 from shared.targets.kinds import kind_of
@@ -38,7 +39,7 @@ def test_round_trip_is_within_the_bound(codec: str, kind: str, data: st.DataObje
     encoding, targets = alone(codec, kind), data.draw(cases(kind))
     decoded = round_trip(encoding, targets)
     assert decoded.keys() == {kind}
-    assert beyond(decoded[kind], targets[kind], encoding.bound(targets, None)[kind]) == 0
+    assert beyond(decoded[kind], targets[kind], error_bound(encoding, targets, None)[kind]) == 0
 
 
 @every_codec
@@ -74,7 +75,7 @@ def test_negative_numbers_in_half(codec: str, kind: str) -> None:
     encoding, targets = alone(codec, kind), {kind: -random_case(kind, 5)[kind]}
     decoded = round_trip(encoding, targets)[kind]
     assert (decoded < 0).any()
-    assert beyond(decoded, targets[kind], encoding.bound(targets, None)[kind]) == 0
+    assert beyond(decoded, targets[kind], error_bound(encoding, targets, None)[kind]) == 0
 
 
 @every_kind

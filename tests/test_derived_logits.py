@@ -6,6 +6,7 @@ from torch.nn.functional import linear
 
 from shared.errors import InputError
 from shared.targets.arrays import relative_to_maximum
+from shared.targets.bounds import error_bound
 from shared.targets.codecs import CODECS, Kept, require_derivable
 from shared.targets.encoding import Encoding
 from shared.targets.targets import Head, Targets
@@ -45,7 +46,7 @@ def test_an_embedding_is_stored_where_there_are_no_channels(codec: str) -> None:
     assert encoding.offers("embedding") and not encoding.offers("channels")
     scale = ["embedding_scale"] if codec == "tiny" else []
     assert encoding.needed({"embedding"}) == ["embedding", *scale]
-    decoded, bound = round_trip(encoding, targets, head), encoding.bound(targets, head)
+    decoded, bound = round_trip(encoding, targets, head), error_bound(encoding, targets, head)
     assert decoded.keys() == bound.keys() == {"logits", "embedding"}
     assert beyond(decoded["embedding"], targets["embedding"], bound["embedding"]) == 0
     sides = (relative_to_maximum(side["logits"]) for side in (decoded, targets))
@@ -67,7 +68,7 @@ def test_the_bound_of_derived_logits_finds_another_head() -> None:
         relative_to_maximum(side["logits"])
         for side in (round_trip(encoding, targets, other), targets)
     )
-    assert beyond(*sides, encoding.bound(targets, head)["logits"]) > 0
+    assert beyond(*sides, error_bound(encoding, targets, head)["logits"]) > 0
 
 
 @every_codec
@@ -89,4 +90,4 @@ def test_logits_alone(codec: str) -> None:
     decoded = round_trip(encoding, targets)
     assert decoded.keys() == {"logits"}
     sides = (relative_to_maximum(side["logits"]) for side in (decoded, targets))
-    assert beyond(*sides, encoding.bound(targets, None)["logits"]) == 0
+    assert beyond(*sides, error_bound(encoding, targets, None)["logits"]) == 0

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as npst
 from torch import Tensor
 
 from shared.models.staged import Outputs
+from shared.targets.bounds import error_bound, error_bound_of_converted
 from shared.targets.codecs import CODECS
 from shared.targets.kinds import kind_of
 from tests.coded_kinds import (
@@ -50,7 +51,8 @@ def test_the_bound_finds_a_corrupted_decode(codec: str, kind: str, corruption: s
         # No zeros: times anything they would stay what they were.
         targets = {kind: random_case(kind, 4, seed)[kind] + 0.5}
         encoding = alone(codec, kind)
-        decoded, bound = round_trip(encoding, targets)[kind], encoding.bound(targets, None)[kind]
+        decoded = round_trip(encoding, targets)[kind]
+        bound = error_bound(encoding, targets, None)[kind]
         assert beyond(decoded, targets[kind], bound) == 0
         assert beyond(CORRUPTIONS[corruption](decoded), targets[kind], bound) > 0
 
@@ -61,7 +63,7 @@ def test_bounds_are_no_larger_than_needed(codec: str, kind: str) -> None:
     """Some number comes near its bound, so that a bound twice as small would be broken."""
     encoding, targets = alone(codec, kind), random_case(kind, 400)
     error = (round_trip(encoding, targets)[kind].double() - targets[kind].double()).abs()
-    assert 0.8 < (error / encoding.bound(targets, None)[kind]).max().item() <= 1
+    assert 0.8 < (error / error_bound(encoding, targets, None)[kind]).max().item() <= 1
 
 
 @every_kind
@@ -72,7 +74,7 @@ def test_tiny_of_half_is_within_the_bound_of_converted(kind: str, data: st.DataO
     targets = data.draw(cases(kind))
     tiny = alone("tiny", kind)
     decoded = round_trip(tiny, round_trip(alone("half", kind), targets))[kind]
-    assert beyond(decoded, targets[kind], tiny.bound_of_converted(targets, None)[kind]) == 0
+    assert beyond(decoded, targets[kind], error_bound_of_converted(tiny, targets, None)[kind]) == 0
 
 
 def test_tiny_of_half_is_off_by_more_than_tiny() -> None:
@@ -80,7 +82,8 @@ def test_tiny_of_half_is_off_by_more_than_tiny() -> None:
     targets = random_case("embedding", 4000)
     tiny = alone("tiny", "embedding")
     decoded = round_trip(tiny, round_trip(alone("half", "embedding"), targets))["embedding"]
-    own, wide = (f(targets, None)["embedding"] for f in (tiny.bound, tiny.bound_of_converted))
+    functions = error_bound, error_bound_of_converted
+    own, wide = (bound(tiny, targets, None)["embedding"] for bound in functions)
     assert beyond(decoded, targets["embedding"], own) > 0
     assert beyond(decoded, targets["embedding"], wide) == 0
 
@@ -109,6 +112,6 @@ def test_attention_is_of_length_1_before_and_after(
     assert ((length - 1).abs()[large] < 1e-5).all() and (length < 1 + 1e-5).all()
     encoding, targets = alone(codec, "attention3"), {"attention3": attention}
     decoded = round_trip(encoding, targets)["attention3"]
-    bound = encoding.bound(targets, None)["attention3"].double().norm(dim=1)
+    bound = error_bound(encoding, targets, None)["attention3"].double().norm(dim=1)
     assert (decoded >= 0).all()
     assert ((decoded.double().norm(dim=1) - length).abs() <= bound + 1e-12).all()

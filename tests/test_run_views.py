@@ -47,7 +47,7 @@ def flags(cache: Path, out: Path) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", ["zarr", pytest.param("webdataset", marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_the_views_it_began_with(made: Path, tmp_path: Path, store: str) -> None:
     cache, out = tmp_path / "cache", tmp_path / "run"
     precompute(made, cache, store, views=2)
