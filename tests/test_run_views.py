@@ -20,7 +20,6 @@ from tests.helpers import (
 )
 from tests.runs import load, metrics, require_same_run
 
-STORES = ("zarr", "webdataset")
 EPOCHS = 3  # the third has view 0 of 2, but view 2 of 4
 
 
