@@ -1,4 +1,4 @@
-"""What a precompute run says before its first batch: what, from where, to where, how much."""
+"""The text that a precompute run prints before its first batch."""
 
 import torch
 

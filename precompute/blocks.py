@@ -1,15 +1,15 @@
-"""Image bytes to finished blocks: decode in workers, teacher on the device, encode.
+"""Computes blocks from images: decode in workers, run the teacher on the device, encode.
 
-    request (one batch of samples of one block) -> pixels, boxes -> teacher -> codec -> Block
+    request (a batch of samples in one block) -> pixels, boxes -> teacher -> codec -> Block
 
-Batches never cross a block, so what a block says follows from the manifest: not from which blocks
-were done before, by whom, or in what order. The last bits of the teacher's outputs also depend on
-the arithmetic: on a GPU, its model, TF32 and the batch size choose the kernels, which sum in other
-orders. On one machine with the same flags the bytes are the same; the receipt says what they were.
+A batch never spans two blocks, so the contents of a block follow from the manifest and do not
+depend on which process makes it or in which order. Only the last bits of the teacher's outputs
+depend on the arithmetic: on a GPU, its model, TF32 and the batch size select kernels that sum in
+different orders. The same flags on the same machine give the same bytes; the receipt records the
+arithmetic.
 
-Where the teacher's statistics are those of batches, the manifest says which batches
-(shared/records/teacher_batches.py), and images that do not decode are taken out of theirs before
-the teacher sees it.
+With batch statistics the batches are fixed (shared/records/teacher_batches.py), and images that do
+not decode are removed from their batch before the teacher sees it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,11 +36,11 @@ def compute_blocks(
     skips: Skips,
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Iterator[Block]:
-    """Yields the layers of each block of `todo`, in order; `on_batch` gets the number of images of
-    every batch that has been through the teacher.
+    """Yields the layers of each block in `todo`, in order.
 
-    InputError at one more image that does not decode than `skips` allows, at targets
-    that are not finite, and at a batch with too few images left for its statistics.
+    Calls `on_batch` with the number of images after each batch. Raises InputError if more images do
+    not decode than `skips` allows, if targets are not finite, or if a batch has too few images left
+    for batch statistics.
     """
     manifest, source = job.manifest, job.source
     loader = PixelLoader(
@@ -82,12 +82,14 @@ def _requests(job: Job, todo: Iterable[Work]) -> Iterator[Request]:
     for view, block, _ in todo:
         samples = manifest.samples_of(block)
         for rows in _batches(job, block):
-            index = samples[rows.start : rows.stop].copy()  # torch takes no read-only array
+            index = samples[
+                rows.start : rows.stop
+            ].copy()  # torch does not accept a read-only array
             yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
 
 
 def _batches(job: Job, block: int) -> list[range]:
-    """Rows of the block."""
+    """The batches of a block, as ranges of its rows."""
     rows = len(job.manifest.rows(block))
     if job.manifest.teacher_batch is not None:
         return batches_of(rows, job.manifest.teacher_batch)
@@ -95,7 +97,7 @@ def _batches(job: Job, block: int) -> list[range]:
 
 
 def _ask(job: Job, batch: PixelBatch, kinds: Sequence[str]) -> Targets:
-    """The targets of a batch's rows; those of bad images say nothing."""
+    """The targets of a batch, one row per image; the rows of bad images are meaningless."""
     teacher, least_of = job.teacher, job.manifest.teacher_batch
     if least_of is None or not batch.bad:
         pixels = batch.pixels.to(job.device, non_blocking=True)
@@ -121,7 +123,7 @@ def _ask(job: Job, batch: PixelBatch, kinds: Sequence[str]) -> Targets:
 def _rows(
     job: Job, batch: PixelBatch, targets: Targets, kinds: Sequence[str]
 ) -> tuple[PixelBatch, Fields, NDArray[np.int32]]:
-    """A batch's fields and predictions; zeros and -1 where the image is bad."""
+    """(batch, fields, predictions). Bad images have fields 0 and prediction -1."""
     finite = torch.stack([values.isfinite().flatten(1).all(1) for values in targets.values()])
     if not finite.all():
         index = int(batch.index[int(finite.all(0).cpu().int().argmin())])

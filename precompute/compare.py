@@ -1,11 +1,13 @@
-"""Cached against live: the same views through decoder and teacher again, number by number.
+"""Compares cached targets with those of the live teacher for the same views, number by number.
 
-Errors may be as large as the codec's stated bound, plus noise of the arithmetic where the teacher
-ran elsewhere. Negative control: the same cached numbers against a *wrong* view of the same image,
-which must not pass, otherwise the comparison proves nothing. Shapes: B views of one batch.
+An error may be as large as the codec's bound plus numerical noise, as the teacher may have run on
+another machine. Negative control: the same cached numbers are compared with a *wrong* view of the
+same image, which must not pass, otherwise the comparison proves nothing.
 
-Where the teacher used the statistics of batches, whole batches of the cache are compared: all views
-that were in one are replayed together, and so are their wrong views.
+If the teacher used batch statistics, whole batches are compared: the views of a batch are replayed
+together, and so are their wrong views.
+
+Shapes: B views in a batch.
 """
 
 from dataclasses import dataclass
@@ -32,18 +34,18 @@ from shared.targets.encoding import Encoding
 from shared.targets.targets import Targets, on_cpu, rows_of
 from shared.targets.teacher import Teacher
 
-# Largest error allowed beyond the codec's bound, as a share of the row's largest number. Two
-# machines sum in another order; on GPUs fp32 convolutions run in TF32 (10 bits) by default.
+# Largest error allowed beyond the codec's bound, relative to the largest number in the row.
+# Machines sum in different orders; on GPUs fp32 convolutions run in TF32 (10 bits) by default.
 NOISE = {"fp32": 2e-3, "bf16": 5e-2}
 
 
 @dataclass
 class Comparison:
-    """Of one field: errors over all compared views, as shares of the row's largest number."""
+    """The errors of one field over all compared views."""
 
     name: str
     largest: float = 0.0  # absolute error
-    relative: float = 0.0
+    relative: float = 0.0  # largest error / largest number of its row
     beyond: int = 0  # views with an error beyond bound and noise
 
 
@@ -52,8 +54,8 @@ def check_targets(
 ) -> list[str]:
     """Compares cached with live on `samples` views; prints a table; returns what failed.
 
-    Without a source: of a cache that holds the views itself. Where the teacher used the statistics
-    of batches: on whole batches that hold at least as many, two or more.
+    The source may be None if the cache stores the views' pixels. If the teacher used batch
+    statistics, whole batches with at least `samples` views are compared, and at least two.
     """
     manifest = cache.manifest
     encoding = manifest.encoding
@@ -79,14 +81,14 @@ def check_targets(
         cached = encoding.decode(fields, head)
         live = on_cpu(teacher(pixels.to(device), kinds))
         flips += int((live["logits"].argmax(1).numpy() != stored["pred"]).sum())
-        # What the teacher says of the stored class, below its best; noise may turn a tie.
+        # The live logit of the stored class, relative to the largest; noise may flip near ties.
         below = relative_to_maximum(live["logits"])
         pred = torch.from_numpy(stored["pred"]).long()[:, None]
         near = -2 * NOISE[manifest.precision] * below.abs().amax(1)
         other += int((below.gather(1, pred)[:, 0] < near).sum())
         bound = bound_by(encoding, live, head)
         _compare(right, encoding, cached, live, bound, manifest.precision)
-        # A wrong view with the same pixels (a blank image) is not a control.
+        # A wrong view with equal pixels (of a blank image) cannot serve as a control.
         differs = (pixels != control).flatten(1).any(1)
         live = rows_of(on_cpu(teacher(control.to(device), kinds)), differs)
         bound, cached = bound_by(encoding, live, head), rows_of(cached, differs)
@@ -140,8 +142,9 @@ def _compare(
     bound: Targets,
     precision: str,
 ) -> Tensor:
-    """Adds a batch to the totals, one a part; (B,) bool: the rows with any number beyond bound and
-    noise."""
+    """Adds a batch to the totals, one per part.
+
+    Returns (B,) bool: the rows that have a number beyond bound and noise."""
     beyond = torch.zeros(len(live["logits"]), dtype=torch.bool)
     if not len(beyond):
         return beyond
@@ -159,7 +162,7 @@ def _compare(
 
 
 def _with_relative_logits(targets: Targets) -> Targets:
-    """They are defined up to a constant a row, and bounds are of those below the maximum."""
+    """Logits are defined up to a constant per row; bounds are for logits minus their maximum."""
     if "logits" not in targets:
         return targets
     return {**targets, "logits": relative_to_maximum(targets["logits"])}

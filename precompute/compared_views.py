@@ -1,4 +1,4 @@
-"""Which views of a cache are compared with the live teacher, and their wrong counterparts."""
+"""Chooses the views of a cache to compare with the live teacher, and makes wrong views of them."""
 
 from functools import partial
 
@@ -26,7 +26,7 @@ BATCH = 32
 def spread_views(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
     """(view, sample indices) batches: `wanted` views spread evenly over all samples x views.
 
-    In the order of the blocks, so that each is read for as few batches as possible.
+    They are in the order of the blocks, so that few batches need the same block.
     """
     samples = manifest.samples
     total = samples * manifest.views
@@ -40,8 +40,9 @@ def spread_views(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tup
 
 
 def whole_batches(wanted: int, manifest: Manifest, skipped: set[int]) -> list[tuple[int, Index]]:
-    """(view, sample indices) of whole batches, as the teacher saw them, with `wanted` views or
-    more: spread evenly over the cache, the first batch and the last among them."""
+    """(view, sample indices) of whole batches as the teacher saw them, at least `wanted` views.
+
+    They are spread evenly over the cache and include the first and the last batch."""
     size = manifest.teacher_batch
     assert size is not None
     batches = [
@@ -64,7 +65,7 @@ def field_names(cache: Cache) -> list[str]:
 
 
 def stored_rows(cache: Cache, view: int, index: Index) -> Arrays:
-    """The stored rows of some samples of a view, every array."""
+    """The stored rows of some samples in a view, of every array."""
     names = [*field_names(cache), "box", "flip", "pred"]
     places = cache.manifest.place(index)
     blocks = places // cache.manifest.block
@@ -82,9 +83,9 @@ def stored_rows(cache: Cache, view: int, index: Index) -> Arrays:
 def wrong_views(
     cache: Cache, view: int, source: ImageSource | None, index: list[int], pixels: Tensor
 ) -> Tensor:
-    """Other views of the same images: a random policy's next number, else turned by 90 degrees.
+    """Other views of the same images: the next view of a random policy, else turned by 90 degrees.
 
-    A mirror image would not do: teachers are trained not to tell it from the original.
+    A mirror image would not do, as teachers are trained to be invariant to it.
     """
     manifest = cache.manifest
     if manifest.holds_pixels and manifest.views > 1:
@@ -97,7 +98,7 @@ def wrong_views(
         data = source.read(sample)
         try:
             views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
-        except BadImage as error:  # further down than the stored view reaches
+        except BadImage as error:  # damaged below the stored view
             raise now_bad(cache, source, sample, error) from error
     return stack(views)
 

@@ -1,8 +1,8 @@
-"""The same cache in a smaller codec, without the teacher.
+"""Writes a cache again in a smaller codec, without running the teacher.
 
     python precompute/convert.py --cache data/teacher_cache --to data/tiny_cache --codec tiny
 
-Which codecs can be made of which, and what is lost: precompute/reencode.py.
+Which conversions are possible, and what they lose: precompute/reencode.py.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The teacher of the built-in digits. No trained one is published: train/run.py makes it first."""
+"""Default teacher weights: ImageNet's, or for the built-in digits a teacher trained first."""
 
 import argparse
 import shlex
@@ -35,7 +35,7 @@ def default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
 
 
 def _train_digits_teacher(device: str | None) -> None:
-    """No teacher for digits is published, so train/run.py makes one first: about a minute."""
+    """Trains a teacher for digits with train/run.py, as none is published. Takes about a minute."""
     command = [sys.executable, str(ROOT / "train" / "run.py"), "--recipe", "digits.resnet34.ce"]
     command += ["--images", "digits", "--student", "resnet34", "--teacher", "none"]
     command += ["--out", str(DIGITS_TEACHER), *(["--device", device] if device else [])]
@@ -45,7 +45,7 @@ def _train_digits_teacher(device: str | None) -> None:
             with suppress(subprocess.TimeoutExpired):
                 training.wait(0.1)
             if stop.signal is not None:
-                training.terminate()  # once more does no harm, where the signal was the group's
+                training.terminate()  # harmless if the group has had the signal
         stop.check()
     if code != 0:
         raise InputError(

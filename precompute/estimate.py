@@ -1,9 +1,9 @@
-"""What a cache takes on disk, told before the teacher has run.
+"""Estimates the disk space and the number of files of a cache before the teacher runs.
 
-`count_files` is exact. `require_space` stops a run that the disk has no room for, by an estimate
-from above: targets as if nothing compressed (`half` compresses to about 3/4), the JPEGs of view
-shards from a few real views. No constant would do for them: 0.14 bytes a pixel value for
-ImageNet's views at 224 px, 0.34 for digits at 32 px, 0.40 for noise at 224 px.
+`count_files` is exact. `require_space` stops a run that will not fit on the disk, from an upper
+estimate: targets count as uncompressed (`half` compresses to about 3/4), and the size of a view
+shard's JPEGs is measured on a few real views. A constant would not do: JPEGs take 0.14 bytes per
+pixel value for ImageNet's views at 224 px, 0.34 for digits at 32 px, 0.40 for noise at 224 px.
 """
 
 import math
@@ -26,18 +26,18 @@ from shared.targets.codecs import num_bytes
 from shared.units import size
 
 HEAD_ROOM = 1.05
-BOX, FLIP, PRED = 16, 1, 4  # bytes a view
+BOX, FLIP, PRED = 16, 1, 4  # bytes per view
 SAMPLED_VIEWS = 32
-PAGE = 4096  # bytes: what file systems round a file up to
-TAR_RECORD = 512  # bytes: a member's header, and what its contents are rounded up to
+PAGE = 4096  # bytes: file systems round file sizes up to a multiple of this
+TAR_RECORD = 512  # bytes: size of a member's header, and what its contents are rounded up to
 
 
 def require_space(
     cache: Cache, source: ImageSource, todo: Sequence[Work], processes: int = 1
 ) -> None:
-    """InputError unless the disk has room for what is `todo`.
+    """Raises InputError unless the disk has room for the blocks in `todo`.
 
-    Each of several `processes` is taken to write as much as this one.
+    Each of the `processes` is assumed to write as much as this one.
     """
     free = free_bytes(cache.files.root)
     if not todo or free == math.inf:
@@ -64,7 +64,7 @@ def _layers(work: Work) -> tuple[str, ...]:
 
 
 def count_files(manifest: Manifest) -> int:
-    """Of a complete split."""
+    """The number of files in a complete split."""
     static = FORMATS[manifest.format].static_names(manifest)
     encoding = manifest.encoding
     tails = manifest.split == "train" and encoding.offers("channels")  # channels.json
@@ -73,7 +73,7 @@ def count_files(manifest: Manifest) -> int:
 
 
 def free_bytes(root: Path | str) -> float:
-    """Of the disk that holds a folder, or would hold it; a URL has no limit that we know of."""
+    """Free bytes on the disk of a folder, which need not exist yet; infinite for a URL."""
     if isinstance(root, str):
         return math.inf
     folder = root.absolute()
@@ -81,7 +81,7 @@ def free_bytes(root: Path | str) -> float:
 
 
 def _files_a_block(manifest: Manifest, layers: Sequence[str]) -> int:
-    """Receipts among them."""
+    """Files per block, receipts included."""
     store = FORMATS[manifest.format]
     paths = (store.array_paths(manifest, 0, 0, layer).values() for layer in layers)
     return len(layers) + sum(len(set(found)) for found in paths)
@@ -90,7 +90,7 @@ def _files_a_block(manifest: Manifest, layers: Sequence[str]) -> int:
 def most_bytes(
     manifest: Manifest, source: ImageSource, views: int, layers: Sequence[str] | None = None
 ) -> float:
-    """Of `views` views, all layers or those given, from above: as if nothing compressed."""
+    """Upper estimate of the bytes in `views` views, without compression; of all layers if None."""
     members: list[float] = []
     for layer in manifest.layers if layers is None else layers:
         fields = manifest.encoding.fields(manifest.kinds_of(layer))
@@ -106,11 +106,11 @@ def most_bytes(
 
 
 def _mean_jpeg(manifest: Manifest, source: ImageSource) -> float:
-    """Bytes: of a few views spread over the source, plus two standard errors."""
+    """Mean bytes of a JPEG, from a few views spread over the source, plus two standard errors."""
     loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False, as_jpeg=True)
     count = min(SAMPLED_VIEWS, len(source))
     index = np.arange(count) * len(source) // count
     (batch,) = loader.batches([Request(0, index, Draw(manifest.policy, manifest.seed, 0))])
-    sizes = [len(image) for image in batch.images if image]  # bad images have none
+    sizes = [len(image) for image in batch.images if image]  # bad images have no JPEG
     error = stdev(sizes) / len(sizes) ** 0.5 if len(sizes) > 1 else 0.0
     return mean(sizes or [0]) + 2 * error

@@ -1,4 +1,4 @@
-"""Fills a cache with the blocks that it lacks, writing in the background.
+"""Makes the missing blocks of a cache, writing them in the background.
 
     decode workers -> teacher -> Block -> one writer thread: encode, write, receipt
 
@@ -25,11 +25,10 @@ WAITING_BLOCKS = 2
 
 
 def fill(cache: Cache, job: Job, todo: Sequence[Work], skips: Skips) -> int:
-    """Makes what is `todo`; returns the number of views that the teacher saw.
+    """Makes the blocks in `todo`; returns the number of views that the teacher saw.
 
-    `job` is that of the cache's own manifest. InputError where a layer would be of other pixels
-    than the block that it belongs to. Raises: Stopped between two batches; what was finished
-    before is written.
+    Raises InputError if the images no longer have the pixels from which the block of a layer was
+    made, and Stopped between two batches, after writing the finished blocks.
     """
     manifest = cache.manifest
     job = replace(job, manifest=manifest)

@@ -1,4 +1,7 @@
-"""What --teacher-statistics batch asks of the other flags: fixed batches that are random draws."""
+"""Checks the flags that --teacher-statistics batch depends on: format, batch and block size.
+
+Its fixed batches must be random draws of all images.
+"""
 
 import argparse
 
@@ -9,7 +12,7 @@ from shared.records.teacher_batches import TEACHER_BATCH, fitting_block, least_b
 
 
 def require_fixed_batches(flags: argparse.Namespace) -> None:
-    """InputError where the flags leave no fixed batches that are random draws of the source."""
+    """Raises InputError unless the flags give fixed batches that are random draws."""
     if ORDERS[flags.format] != "permuted":
         raise InputError(
             f"--teacher-statistics batch needs batches that are random draws of all images: the "
@@ -24,9 +27,10 @@ def require_fixed_batches(flags: argparse.Namespace) -> None:
 
 
 def block_of_batches(source: ImageSource, asked: int | None, usual: int) -> int:
-    """The block size asked for, or from `usual` on the first one that holds whole batches.
+    """The block size `asked`, or else the smallest from `usual` on that holds whole batches.
 
-    InputError where that asked for does not, and where there are too few images for one batch.
+    Raises InputError if `asked` does not hold whole batches, or if there are too few images for one
+    batch.
     """
     samples, least = len(source), least_batch(TEACHER_BATCH)
     if samples < least:

@@ -1,4 +1,4 @@
-"""The flags of precompute/run.py and precompute/plan.py. Imports nothing that takes time."""
+"""The flags of precompute/run.py and precompute/plan.py. Has no slow imports, for --help."""
 
 import argparse
 from collections.abc import Callable, Iterable

@@ -1,15 +1,16 @@
 """What precompute/verify.py checks, in this order:
 
-1. Integrity: every block of every view has its receipt, every file the hash in it, every sample of
-   every view is covered once; files of no block are whole.
-2. Pixels: the views that receipts carry checksums of are made again and compared.
-3. Cached against live: N views, spread evenly over samples and views, are replayed through decoder
-   and teacher, and every stored number compared. Allowed: the codec's stated bound, and noise of
-   the arithmetic where the teacher ran elsewhere. Where it used the statistics of batches, whole
-   batches are replayed.
-4. Negative control: the same cached numbers against a *wrong* view of the same image. Every one
-   must fail check 3, otherwise that check proves nothing.
-5. Tails: channels.json is what the channel means make it.
+1. Integrity: every block of every view has a receipt, every file has the hash in it, every sample
+   of every view is covered once, and the files that belong to no block are intact.
+2. Pixels: the views whose checksums are in the receipts are made again and compared. Receipts of
+   the first and last block of the first and last view are used.
+3. Cached against live: N views, spread evenly over samples and views, are run through decoder and
+   teacher again, and every stored number is compared. The error may be up to the codec's bound plus
+   numerical noise, as the teacher may have run on another machine. If it used batch statistics,
+   whole batches are compared.
+4. Negative control: the same cached numbers are compared with a *wrong* view of the same image.
+   All of them must fail check 3, otherwise that check proves nothing.
+5. Tails: channels.json follows from the stored channel means.
 """
 
 import argparse
@@ -76,10 +77,10 @@ def verify(flags: argparse.Namespace) -> int:
 
 
 def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
-    """What is wrong with the files, by unit; OF_NO_BLOCK stand for those of none."""
+    """Damaged unit -> message; the units in OF_NO_BLOCK stand for files that belong to no block."""
     damaged: dict[Unit, str] = {}
     try:
-        # No source is opened for view shards, whose metadata hold no labels and keys.
+        # View shards are checked without a source: their metadata have no labels or keys.
         if source is None:
             check_static(cache, np.zeros(0, np.int64), Keys.pack([]))
         else:
@@ -95,7 +96,7 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
     for view, block, layer in tqdm(units, "hashing", leave=False, disable=None):
         try:
             if Path(receipt_path(view, block, layer)).name not in there:
-                cache.receipt(view, block, layer)  # says that it is missing
+                cache.receipt(view, block, layer)  # raises: it is missing
             cache.check_block(view, block, source, layer)
         except InputError as error:
             damaged[view, block, layer] = str(error)
@@ -111,7 +112,7 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
 def repair(
     cache: Cache, source: ImageSource | None, damaged: dict[Unit, str], flags: argparse.Namespace
 ) -> dict[Unit, str]:
-    """Makes what is damaged again, and nothing else; returns what is still damaged."""
+    """Makes only the damaged blocks again; returns what is still damaged."""
     manifest = cache.manifest
     for text in damaged.values():
         print(f"repairing: {printable(text)}", file=sys.stderr)
@@ -130,21 +131,21 @@ def repair(
     kept = [unit for unit in cache.units() if (*unit, "") not in damaged]
     require_same_pixels(cache, source, kept)
     intact = [cache.receipt(*unit) for unit in kept]
-    # Images that were skipped may be in what is damaged, too.
+    # If other blocks have skipped images, the damaged blocks may have skipped some, too.
     skips = Skips(1.0 if any(receipt.skipped for receipt in intact) else None, manifest.samples)
-    # Made like the blocks around them, so that the same bits come out.
+    # Use the batch size of the intact blocks, so that the same bits result.
     sizes = [receipt.arithmetic.batch_size for receipt in intact if receipt.arithmetic]
     batch_size = sizes[0] if sizes else BATCH
     job = Job(source, teacher, cache.manifest, device, default_workers(device), batch_size)
     fill(cache, job, todo, skips)
     if manifest.split == "train" and manifest.encoding.offers("channels"):
-        with suppress(InputError):  # of a block that is still damaged, which is reported below
+        with suppress(InputError):  # a block is still damaged, which is reported below
             keep_tails(cache)
     return find_damage(cache, source)
 
 
 def check_tails(cache: Cache) -> list[str]:
-    """Checks that channels.json, where there is one, follows from the channel means."""
+    """Checks that channels.json, if there is one, follows from the channel means."""
     found = read_tails(cache)
     if found is None:
         return []

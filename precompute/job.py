@@ -1,4 +1,4 @@
-"""From the flags of a precompute command to what is to be made: source, teacher, manifest."""
+"""Turns the flags of a precompute command into a Job: source, teacher and manifest."""
 
 import argparse
 import platform
@@ -41,11 +41,14 @@ class Job:
     manifest: Manifest
     device: torch.device
     workers: int
-    batch_size: int  # of the teacher's forward passes, where the manifest does not say it
+    batch_size: int  # of the teacher's forward passes, unless the manifest fixes it
 
 
 def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
-    """InputError where the flags contradict each other or the world."""
+    """The Job for these flags.
+
+    Raises InputError if flags are invalid, contradict each other or do not fit the images.
+    """
     for name in ("views", "size", "batch_size", "block", "limit"):
         if (value := getattr(flags, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 or more: got {value}")
@@ -132,7 +135,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
 
 
 def open_spec(images: str | None) -> str:
-    """The source asked for, or the default one, with a note where that is the built-in one."""
+    """The source in the flag, or the default; prints a note if that is the built-in one."""
     if images is not None:
         return images
     spec = default_source()
@@ -146,7 +149,7 @@ def open_spec(images: str | None) -> str:
 
 
 def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:
-    """InputError where torchvision's weights, which know 1000 classes, meet another number."""
+    """Raises InputError if torchvision's weights, which have 1000 classes, do not fit `classes`."""
     weights = flags.weights or IMAGENET_WEIGHTS
     if not weights.startswith("IMAGENET1K") or Path(weights).is_file() or classes == 1000:
         return
@@ -161,12 +164,12 @@ def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> Non
 
 
 def _up_to_chunk(samples: int) -> int:
-    """The smallest allowed block that holds `samples`, so that small sets make small files."""
+    """The smallest allowed block size that holds `samples`, so that small sets make small files."""
     return samples if samples <= 1024 else -(-samples // 1024) * 1024
 
 
 def _versions() -> dict[str, str]:
-    """For the reader of a manifest; never compared."""
+    """Versions of packages, as information for readers of a manifest; they are never compared."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Which kinds of targets a precompute run keeps: what --targets asks for, and what is there."""
+"""Decides which kinds of targets a precompute run keeps, from --targets and an existing cache."""
 
 import argparse
 
@@ -14,12 +14,12 @@ from shared.targets.teacher import Teacher
 def kinds_to_keep(
     flags: argparse.Namespace, teacher: Teacher, size: int
 ) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-    """(kinds in the blocks, every other kind with its shape a sample): `Manifest.targets`, `added`.
+    """(`Manifest.targets`, `Manifest.added`): kinds in the blocks, and other kinds -> their shapes.
 
-    An existing cache keeps what it has, and what is asked for is added to it. An embedding that
-    channel means hold already is not kept a second time.
+    An existing cache keeps its kinds, and the requested ones are added. The embedding is not stored
+    again if the channel means contain it.
 
-    InputError for an unknown kind, and where codec or version of the cache cannot have it.
+    Raises InputError for an unknown kind, or if the cache's codec or version does not support it.
     """
     there = _there(flags)
     asked = None

@@ -1,7 +1,7 @@
-"""What precompute/run.py does, from its flags to a complete cache.
+"""The main function of precompute/run.py: from flags to a complete cache.
 
-Steps: open the source, load the teacher, open or create the cache, list the blocks that are not
-there or not intact, make them.
+Steps: open the source, load the teacher, open or create the cache, list the blocks that are missing
+or damaged, make them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def make(flags: argparse.Namespace) -> int:
     source, head = job.source, job.teacher.head
     cache = create_cache(flags.cache, job.manifest, source.labels, source.keys, head)
     manifest = cache.manifest
-    # Whole blocks, dealt out in turn: ranks share no file and need not know of each other.
+    # Ranks take whole blocks in turn, so they share no files and need not communicate.
     units = list(cache.units())[world.rank :: world.size]
     checking = tqdm(units, "checking", leave=False, disable=None)
     missing = ((v, b, cache.missing_layers(v, b, job.source)) for v, b in checking)

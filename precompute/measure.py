@@ -1,11 +1,12 @@
-"""What precompute/plan.py tells: the disk and time of a precompute run, and when that pays off.
+"""Measures the disk space and time of a precompute run, for precompute/plan.py.
 
-Making a cache costs views x (decode + teacher + encode) an image; an epoch of training from it
-saves the teacher's forward pass, as one with a live teacher decodes too. So it has paid off after
+Making a cache takes views x (decode + teacher + encode) seconds per image. An epoch of training
+from it saves the teacher's forward pass, but not decoding, which a live teacher needs as well. So
+the cache has paid off after
 
-    views x pipeline seconds / teacher seconds      student epochs, of one student or of many,
+    views x pipeline seconds / teacher seconds      epochs, of one student or several together,
 
-as long as training waits for the device and not for decoding.
+if training is limited by the device and not by decoding.
 """
 
 import time
@@ -30,30 +31,30 @@ from shared.records.manifest import Manifest
 from shared.targets.tails import Tails, tails_of_fields
 
 SECONDS = 4.0  # for each of the three measurements
-SAMPLES = 4096  # of the source, at most
-VIEWS = 100  # of each of them, at most: a set of ten images lasts for SECONDS too
-BLOCK = 2048  # rows of a warm-up block, at most
-ROWS = 16  # of the first, small batch; blocks are multiples, see shared/targets/teacher.py
+SAMPLES = 4096  # most samples used of the source
+VIEWS = 100  # most views of each sample; enough for SECONDS even with ten images
+BLOCK = 2048  # most rows in a block of the measurement
+ROWS = 16  # rows of the first batch; blocks are multiples of it, see shared/targets/teacher.py
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured here. Seconds are an image's."""
+    """The measurements. Times are in seconds per image."""
 
-    views: int  # measured
-    num_bytes: int  # of an encoded view
-    pipeline: float  # decode + teacher, encoding in the background
-    teacher: float  # its forward pass alone
+    views: int  # number of views measured
+    num_bytes: int  # per encoded view
+    pipeline: float  # decode + teacher, with encoding in the background
+    teacher: float  # the teacher's forward pass alone
     student: float  # ResNet-18 forward and backward
-    tails: Tails | None  # of the channel means of the first view, where they are kept
-    layers: dict[str, int]  # bytes of an encoded view in each layer
+    tails: Tails | None  # of the channel means in the first view; None if they are not kept
+    layers: dict[str, int]  # layer -> bytes per encoded view
 
 
 def measure(job: Job, skip_bad: float | None) -> Costs:
-    """InputError where more images than the share `skip_bad` do not decode; None: where any."""
+    """Raises InputError if more than the share `skip_bad` of images (None: any) do not decode."""
     source = spread_samples(job.source, SAMPLES)
     manifest = replace(job.manifest, source=replace(job.manifest.source, samples=len(source)))
-    # One small batch tells how large a block fits into the time.
+    # Time one small batch to choose a block size that fits into SECONDS.
     started = time.perf_counter()
     pixels = _pixels(manifest, source, ROWS).to(job.device)
     decoding = (time.perf_counter() - started) / ROWS
@@ -64,7 +65,7 @@ def measure(job: Job, skip_bad: float | None) -> Costs:
     block = min(rows, 1024) if rows < BLOCK else BLOCK
     batch = min(job.batch_size, block)
 
-    # Blocks too small for the run's batches do for the time and the bytes of a view.
+    # These blocks may be smaller than the run's batches, which is enough to measure a view.
     small = replace(manifest, block=block, views=VIEWS)
     if manifest.teacher_batch is not None:
         small = replace(small, teacher_batch=batch)
@@ -73,7 +74,7 @@ def measure(job: Job, skip_bad: float | None) -> Costs:
     pixels = _pixels(manifest, source, batch).to(job.device)
     teacher = _seconds(job.device, lambda: job.teacher(pixels, kinds), SECONDS) / batch
     student = _seconds(job.device, _student_step(job, pixels), SECONDS) / batch
-    # The teacher is part of the pipeline; only noise of the clock can say otherwise.
+    # The teacher is part of the pipeline, so only noise can make it slower than the whole.
     num_bytes = sum(layers.values())
     return Costs(views, num_bytes, max(pipeline, teacher), teacher, student, tails, layers)
 
@@ -81,8 +82,9 @@ def measure(job: Job, skip_bad: float | None) -> Costs:
 def _time_pipeline(
     job: Job, skip_bad: float | None
 ) -> tuple[int, dict[str, int], float, Tails | None]:
-    """(views measured, bytes of a view by layer, seconds an image, tails of the first view); the
-    first block's time is left out."""
+    """(views measured, layer -> bytes per view, seconds per image, tails of the first view).
+
+    The time of the first block is not counted."""
     manifest = job.manifest
     store, layers = FORMATS[manifest.format], manifest.layers
 
@@ -134,7 +136,7 @@ def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:
 
 
 def _seconds(device: torch.device, step: Callable[[], object], budget: float) -> float:
-    """Median of a step's times, for `budget` seconds, at least two; the first is left out."""
+    """Median seconds of a step, over `budget` seconds and at least two steps after a warm-up."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < budget:
         started = time.perf_counter()
@@ -146,7 +148,7 @@ def _seconds(device: torch.device, step: Callable[[], object], budget: float) ->
 
 
 def spread_samples(source: ImageSource, count: int) -> ImageSource:
-    """`count` of its samples at most, any run of which is spread over the whole source."""
+    """At most `count` samples, ordered so that any run of them is spread over the source."""
     count = min(count, len(source))
     order = np.argsort(np.arange(count) * 0.6180339887 % 1)  # the golden ratio spreads evenly
     index = order * len(source) // count

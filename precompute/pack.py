@@ -1,8 +1,8 @@
-"""Packs a source into WebDataset tars of small JPEGs: less to store, move and decode. Optional.
+"""Packs a source into WebDataset tars of small JPEGs, to save storage and decoding time (optional).
 
     python precompute/pack.py --images SOURCE --split train --to DIR --shorter-side 256
 
-DIR is then a SOURCE itself: `precompute/run.py --images DIR`. How: precompute/packing.py.
+DIR can then be used as a SOURCE: `precompute/run.py --images DIR`. How: precompute/packing.py.
 """
 
 import sys

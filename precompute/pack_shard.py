@@ -1,14 +1,14 @@
-"""One shard of packed images: a tar in WebDataset's layout, and the receipt that proves it whole.
+"""Makes one shard of packed images: a tar in WebDataset's layout, and its receipt.
 
     train-000000.tar           ustar; for each sample KEY.jpg, KEY.cls (the label, in decimal)
-    .pack/train-000000.json    SHA-256 of its bytes, samples, those left out
+    .pack/train-000000.json    SHA-256 of the tar, number of samples, skipped images
 
-KEY is the source's key without extension, with dots in the file name replaced by "_", because
-WebDataset cuts at the first. Members carry no time, owner or other trace of who packed: the bytes
-depend on the source and the settings alone (and on Pillow, for images that are re-encoded).
+KEY is the source's key without its extension. Dots in the file name are replaced by "_", because
+WebDataset splits names at the first dot. Members have no times or owners, so the bytes depend on
+the source and the settings only (and on Pillow, for images that are re-encoded).
 
-An image whose shorter side is longer than wanted is reduced to it, antialiased, and encoded as
-JPEG. A JPEG that is small enough stays byte for byte; another format is encoded as JPEG.
+An image whose shorter side is longer than wanted is resized to that length, antialiased, and
+encoded as JPEG. A JPEG that is small enough is copied unchanged; other formats are encoded as JPEG.
 """
 
 import io
@@ -29,7 +29,7 @@ from shared.loaders.worker import begin_worker
 from shared.pixels.decode import decode
 
 FOLDER = ".pack"
-MAX_RECEIPT = 1 << 28  # bytes: a million samples that are all skipped fit
+MAX_RECEIPT = 1 << 28  # bytes: enough if a million samples are all skipped
 JPEG_START = b"\xff\xd8\xff"
 
 
@@ -70,8 +70,8 @@ def packed_key(key: str) -> str:
 
 
 def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
-    """JPEG of at most that shorter side in pixels. Raises: BadImage."""
-    pixels = decode(data)  # also where it stays as it is: everything that is packed decodes
+    """A JPEG whose shorter side has at most `shorter_side` pixels. Raises BadImage."""
+    pixels = decode(data)  # even if `data` is kept, to make sure that it decodes
     height, width = pixels.shape[:2]
     scale = shorter_side / min(height, width)
     if scale >= 1 and data.startswith(JPEG_START):
@@ -86,7 +86,7 @@ def pack_image(data: bytes, shorter_side: int, quality: int) -> bytes:
 
 
 def read_receipt(packing: Packing, shard: int) -> PackedShard | None:
-    """None unless the shard is there and has the bytes of its receipt."""
+    """The receipt of a shard; None unless the shard exists and has the hash in it."""
     name = packing.name(shard)
     try:
         facts = json.loads(read_regular(packing.to / FOLDER / f"{name}.json", MAX_RECEIPT))
@@ -99,10 +99,10 @@ def read_receipt(packing: Packing, shard: int) -> PackedShard | None:
 
 
 def make_shard(packing: Packing, shard: int) -> PackedShard:
-    """Writes the shard and then its receipt, unless both are there.
+    """Writes a shard and then its receipt, unless both are there.
 
-    Raises: InputError for an image that does not decode, unless bad ones are skipped; InputError or
-    StorageError where the source fails, and then no shard is written.
+    Raises InputError if an image does not decode and bad images are not skipped, and InputError or
+    StorageError if the source fails. No shard is written then.
     """
     found = read_receipt(packing, shard)
     if found is not None and (packing.skip_bad or not found.skipped):

@@ -1,11 +1,11 @@
-"""What precompute/pack.py does: a source as WebDataset tars of small JPEGs.
+"""The main function of precompute/pack.py: writes a source as WebDataset tars of small JPEGs.
 
-The folder is then a source itself, with the same order, labels and classes. Its pixels differ, so a
-cache is made from one or the other.
+The resulting folder can be used as a source, with the same order, labels and classes. Its pixels
+differ, so a cache must be made from one or the other.
 
-1. Settings are written to DIR/.pack/train.json; a DIR that holds others is refused.
-2. Worker processes make whole shards (pack_shard.py). What a receipt proves is kept, so that the
-   same command resumes. The result does not depend on their number.
+1. Settings are written to DIR/.pack/train.json; a DIR with different settings is refused.
+2. Worker processes make whole shards (pack_shard.py). Shards that match their receipts are kept, so
+   the same command resumes. The result does not depend on the number of workers.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from shared.pixels.decode import DECODER
 from shared.stop import StopRequest
 
 KEPT = "finished tars are kept"
-STOP_SECONDS = 0.1  # between two looks at whether to stop
+STOP_SECONDS = 0.1  # between checks for a request to stop
 
 
 def pack(flags: argparse.Namespace) -> int:
@@ -80,14 +80,14 @@ def pack(flags: argparse.Namespace) -> int:
 
 
 def _make_all(packing: Packing, workers: int) -> Iterator[PackedShard]:
-    """In any order. Raises: Stopped between two shards."""
+    """Yields all shards, in any order. Raises Stopped between two shards."""
     with StopRequest() as stop:
         if workers == 0:
             for shard in range(packing.shards):
                 yield make_shard(packing, shard)
                 stop.check(KEPT)
             return
-        # Not forked: the parent may hold threads and connections of a remote source.
+        # Spawn: the parent may have threads and connections of a remote source.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, start_worker, (packing,))
         try:
@@ -119,7 +119,7 @@ def _require_distinct(packing: Packing) -> None:
 
 
 def _write_settings(packing: Packing) -> None:
-    """Raises: InputError where the folder holds shards of another packing."""
+    """Raises InputError if the folder has shards with other settings or classes."""
     split = packing.source.split
     settings = {
         "version": 1,
@@ -151,7 +151,7 @@ def _write_settings(packing: Packing) -> None:
 
 
 def _difference(found: bytes, data: bytes) -> str:
-    """The first line that differs."""
+    """Describes the first line that differs."""
     old, new = (content.decode(errors="replace").splitlines() for content in (found, data))
     pairs = ((a, b) for a, b in zip(old, new, strict=False) if a != b)
     a, b = next(pairs, (f"{len(old)} lines", f"{len(new)} lines"))

@@ -1,10 +1,10 @@
-"""What a precompute run would take: disk, time, and when that pays off. Writes nothing.
+"""Measures what a precompute run would take: disk, time, epochs to break even. Writes nothing.
 
     python precompute/plan.py --split train --images data/imagenet --views 10
 
-The flags are those of precompute/run.py. A warm-up of some 15 seconds runs real images of the
-source through decoding, teacher, codec and format on this device. (The teacher of the built-in
-`digits` is trained first where it is not there, as precompute/run.py does.)
+The flags are those of precompute/run.py. For about 15 seconds it runs real images of the source
+through decoding, teacher, codec and format on this device. (The teacher of the built-in `digits` is
+trained first if it does not exist, as in precompute/run.py.)
 """
 
 import sys

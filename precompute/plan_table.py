@@ -1,4 +1,4 @@
-"""What precompute/plan.py prints."""
+"""The table that precompute/plan.py prints."""
 
 import argparse
 import math
@@ -80,7 +80,7 @@ def report(job: Job, costs: Costs, free: float) -> str:
 
 
 def _layers(manifest: Manifest, costs: Costs) -> list[str]:
-    """Lines of the table: what each kind that has files of its own takes."""
+    """Rows of the table with the bytes per view of each layer, if there are several."""
     if len(costs.layers) == 1:
         return []
     names = {layer: layer or ", ".join(manifest.targets) or "views" for layer in costs.layers}

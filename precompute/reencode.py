@@ -1,15 +1,18 @@
-"""What precompute/convert.py does: the same cache in a smaller codec, without the teacher.
+"""The main function of precompute/convert.py: re-encodes a cache in a smaller codec.
 
-From `exact` to any codec: byte for byte the cache that precompute/run.py would have made. From
-`half` to `compact` too: the same fp16 channels. From `half` or `compact` to `tiny` the teacher
-would have given other bytes: a mean then carries half's error, up to 2^-11 of itself (2^-25 where
-it is below 2^-14), besides tiny's own. The manifest says so, and blocks that the teacher makes are
-never mixed in. Everything else is refused. Both formats; view shards keep their JPEGs. There is no
-way from one format to the other: in view shards the teacher saw JPEG pixels, in a zarr cache the
-source's, so its answers differ and the teacher must run again. Resumes like precompute/run.py.
+- `exact` to any codec, and `half` to `compact` (which has the same fp16 channels): the result is,
+  byte for byte, the cache that precompute/run.py would have made.
+- `half` or `compact` to `tiny`: the bytes differ from those made with the teacher. Besides tiny's
+  own error, a mean has that of fp16, up to 2^-11 of itself (2^-25 below 2^-14). The manifest
+  records this, so that such blocks are never mixed with blocks made by the teacher.
+- Everything else is refused.
 
-Codecs that derive logits keep the teacher's head. `compact` has it; else it is in the weights:
-those that the manifest names, or --weights where they lie elsewhere now. --cache and --to are
+Both formats can be converted, and view shards keep their JPEGs. A cache cannot be converted to the
+other format: in view shards the teacher saw JPEG pixels, in a zarr cache those of the source, so
+its outputs differ and it must run again. The command resumes like precompute/run.py.
+
+Codecs that derive logits store the teacher's head. A `compact` cache has it; otherwise it is read
+from the weights named in the manifest, or from --weights if they have moved. --cache and --to are
 folders or URLs.
 """
 
@@ -44,7 +47,7 @@ from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.targets import Head
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
-# Of fp16 channels: with their error besides the codec's own.
+# Made from fp16 channels, whose error adds to the codec's own.
 LOSSY = {"half": ("tiny",), "compact": ("tiny",)}
 
 
@@ -68,7 +71,7 @@ def convert(flags: argparse.Namespace) -> int:
         converted_from="half" if lossy else None,
     )
     new = create_cache(flags.to, manifest, labels, keys, head)
-    # The old one's: the new one may hold more views, which precompute/run.py made.
+    # The views and layers of the old cache: precompute/run.py may have added more to the new one.
     layers = old.manifest.layers
     todo = [
         (*unit, layer)
@@ -104,8 +107,9 @@ def convert_block(
     labels: NDArray[np.int64],
     layer: str = "",
 ) -> Block:
-    """A block of `old`, or its layer, in the codec of `wanted`; (N,) labels. InputError where it is
-    damaged."""
+    """A block of `old`, or a layer of it, in the codec of `wanted`; `labels` are (N,).
+
+    Raises InputError if the block is damaged."""
     manifest = old.manifest
     samples, kinds = manifest.samples_of(block), manifest.kinds_of(layer)
     names = list(manifest.encoding.fields(kinds))
@@ -148,8 +152,9 @@ def _require_elsewhere(old: Cache, to: str) -> None:
 
 
 def _require_convertible(old: str, new: str) -> bool:
-    """Whether the codec `new` gets less from `old` than from the teacher. InputError where it
-    cannot be made of `old` at all."""
+    """Whether the conversion loses precision compared to running the teacher with codec `new`.
+
+    Raises InputError if `old` cannot be converted to `new`."""
     if new in SAME_BITS.get(old, ()):
         return False
     if new in LOSSY.get(old, ()):
@@ -163,7 +168,7 @@ def _require_convertible(old: str, new: str) -> bool:
 
 
 def _require_same_version(old: Cache, to: str) -> None:
-    """InputError where the cache to go on with has its samples in other blocks."""
+    """Raises InputError if `to` has a cache of another format version (other samples per block)."""
     split = old.manifest.split
     if has_split(to, split):
         there = read_manifest(open_files(to, split), split)
@@ -175,7 +180,7 @@ def _require_same_version(old: Cache, to: str) -> None:
 
 
 def _teachers_head(manifest: Manifest, weights: str | None) -> Head:
-    """InputError where `weights`, or what lies there now, are not those of the cached teacher."""
+    """The cached teacher's head, read from `weights`. Raises InputError if they are different."""
     facts = manifest.teacher
     weights = weights or facts.weights
     model = build_model(facts.architecture, facts.classes, facts.stem)

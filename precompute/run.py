@@ -1,11 +1,12 @@
-"""Runs the teacher once over fixed views of every image and keeps what it said.
+"""Runs the teacher once over fixed views of every image and stores its outputs in a cache.
 
     python precompute/run.py --split train
     python precompute/run.py --split train --images data/imagenet --cache data/teacher_cache \
         --teacher resnet34 --weights IMAGENET1K_V1 --views 10 --codec half
     torchrun --nproc-per-node 8 precompute/run.py --split train ...     (on any number of machines)
 
-Kill it at any instant and start it again: it goes on, and the cache ends byte for byte the same.
+It can be killed at any time. The same command then resumes, and the resulting cache is the same,
+byte for byte.
 """
 
 import sys

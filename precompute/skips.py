@@ -1,7 +1,7 @@
-"""Images that do not decode: whether a run goes on without them, and when there are too many.
+"""Counts images that do not decode and stops the run when there are too many (--skip-bad).
 
-A handful of bad files among a million is usual, and --skip-bad leaves them out; a source of which
-one image in fifty does not decode is broken, and a cache of the rest is of no use.
+A handful of bad files among a million is normal and can be skipped. If one image in fifty does not
+decode, the source is broken, and a cache of the rest would be of no use.
 """
 
 import math
@@ -12,10 +12,10 @@ from shared.errors import InputError
 
 
 class Skips:
-    """Counts the images that one process skips. InputError at one too many."""
+    """Counts the images that one process skips. `add` raises InputError at one too many."""
 
     def __init__(self, share: float | None, samples: int, known: Iterable[int] = ()) -> None:
-        """`share` of `samples`, those that this process is to do: None allows none at all.
+        """Allows up to `share` of `samples`, this process's images, to be bad; None allows none.
 
         `known`: samples that were skipped before.
         """
@@ -25,8 +25,9 @@ class Skips:
 
     @classmethod
     def of(cls, cache: Cache, units: Iterable[tuple[int, int]], share: float | None) -> "Skips":
-        """Of all (view, block) that a process is to do, those that are done among them, so that a
-        run that was interrupted stops where one that was not does."""
+        """Counts over all `units` (view, block) of a process, including finished ones.
+
+        So a run that was interrupted stops at the same image as one that was not."""
         blocks = {block for _, block in units}
         samples = sum(len(cache.manifest.rows(block)) for block in blocks)
         known: set[int] = set()
@@ -35,11 +36,11 @@ class Skips:
                 try:
                     known |= cache.receipt(0, block).skipped_samples
                 except InputError:
-                    continue  # not there yet, or to be made again
+                    continue  # missing, or will be made again
         return cls(share, samples, known)
 
     def add(self, index: int, key: str, where: str, reason: str) -> None:
-        """Sample `index`, called `key`, of the source `where`."""
+        """Counts sample `index`, with this key, of the source `where`. Raises InputError."""
         if self.share is None:
             raise InputError(
                 f"{key} in {where} does not decode ({reason}): restore or remove it, or go on "
@@ -56,7 +57,7 @@ class Skips:
 
 
 def share_of_flag(share: float | None) -> float | None:
-    """What --skip-bad was given. InputError where it is not a share."""
+    """The value of --skip-bad. Raises InputError if it is not above 0 and at most 1."""
     if share is not None and not 0 < share <= 1:
         raise InputError(
             f"--skip-bad must be a share of the images above 0 and at most 1: got {share:g}; 0.01 "

@@ -1,4 +1,4 @@
-"""What precompute and verify say about the tails of a teacher's channel means."""
+"""Prints how heavy the tails of a teacher's channel means are, for precompute and verify."""
 
 from shared.errors import note
 from shared.targets.tails import HEAVY, Tails

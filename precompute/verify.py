@@ -1,4 +1,4 @@
-"""Is this cache whole, and does it say what the live teacher says? Exit code 0, or 1 with reasons.
+"""Checks that a cache is intact and agrees with the live teacher; exit code 1 and reasons if not.
 
     python precompute/verify.py --cache data/teacher_cache --split train --samples 256 [--repair]
 

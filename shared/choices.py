@@ -1,8 +1,10 @@
-"""The names that flags take, each with its meaning in one line. Imports nothing that takes time, so
-that `--help` and a mistyped flag are answered at once; the code behind each name is checked against
-these tables by tests/test_flags.py."""
+"""The names that flags accept, each with its meaning in one line.
 
-# Each with the stems that it can have, its usual one first.
+This module imports nothing slow, so that `--help` and a mistyped flag are answered at once.
+tests/test_flags.py checks that the code implements exactly these names.
+"""
+
+# Architecture -> the stems that it can have, the default first.
 ARCHITECTURES = {
     **dict.fromkeys(
         ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), ("imagenet", "cifar")
@@ -31,16 +33,16 @@ POLICIES = {
     "center": "one view per image, a central square of source pixels: val of earlier versions",
 }
 
-VAL_POLICY = "resize-center"  # unless told otherwise, with a cache and without
-ONE_VIEW = frozenset({"resize-center", "center"})  # depend on the image alone
+VAL_POLICY = "resize-center"  # the default, with or without a cache
+ONE_VIEW = frozenset({"resize-center", "center"})  # policies without random draws
 
 
 def has_one_view(policy: str) -> bool:
-    """Whether every view of an image would be the same: a policy for val."""
+    """Whether all views of an image are the same, as with the policies for val."""
     return policy in ONE_VIEW
 
 
-# Bytes a view of ResNet-34 and 1000 classes in the format zarr: shared/targets/codecs.py.
+# Bytes per view for ResNet-34 and 1000 classes in the format zarr: shared/targets/codecs.py.
 CODECS = {
     "exact": "6.6 kB a view; float32, the live teacher's bits",
     "half": "3.1 kB; float16, logits relative to their row's maximum",
@@ -54,7 +56,7 @@ STATISTICS = {
     "in train mode; for --format webdataset",
 }
 
-TARGETS = {  # bytes of a view with codec half, ResNet-34 at 224 px: shared/targets/kinds.py
+TARGETS = {  # bytes per view with codec half, ResNet-34 at 224 px: shared/targets/kinds.py
     "logits": "before softmax (2.0 kB), for KD",
     "channels": "mean of every channel of every stage (1.9 kB), for CD",
     "embedding": "what the last layer reads (1.0 kB; nothing where channels are kept)",

@@ -1,5 +1,8 @@
-"""How every command reads its flags: grouped help with defaults, meanings and examples, and one
-line for a mistake, with the nearest name where there is one."""
+"""The argument parser of all commands.
+
+Help is grouped and lists defaults, meanings and examples. A mistake is reported in one line, with
+the nearest known name if there is one.
+"""
 
 import argparse
 import re
@@ -14,7 +17,7 @@ WIDTH = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is an InputError and no flag can be abbreviated."""
+    """An argparse parser that raises InputError for mistakes and accepts no abbreviated flags."""
 
     def __init__(
         self,
@@ -50,13 +53,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`: did you mean NAME?` for the nearest of `known`; a full stop where no name is near."""
+    """`: did you mean NAME?` with the nearest of `known`; a full stop if no name is near."""
     near = get_close_matches(name, list(known), n=1)
     return f": did you mean {near[0]}?" if near else "."
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Defaults behind every flag's help, unless it tells its own."""
+    """Adds the default to the help of each flag, unless its text mentions one."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=WIDTH)
@@ -73,7 +76,7 @@ def _epilog(examples: Iterable[str], meanings: Mapping[str, Mapping[str, str]]) 
     parts = []
     for title, names in meanings.items():
         width = max(map(len, names)) + 2
-        wide = width > 30  # the meaning then goes below its name
+        wide = width > 30  # then the meaning is printed below its name
         lines = [
             f"  {name}\n      {text}"
             if wide

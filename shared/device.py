@@ -1,4 +1,4 @@
-"""Which device, how many workers: the defaults of every command."""
+"""Chooses the device and the number of workers, and sets up kernels and streams."""
 
 import os
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from shared.errors import InputError
 
 
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
-    """`name`, or CUDA where there is one, else the CPU. InputError where it is not usable.
+    """The device `name`; if it is None, CUDA if available, else the CPU.
 
-    Without a number, `cuda` is the GPU of this process's position on the machine. A GPU becomes
-    the current one, so that nothing is made on another by default.
+    `cuda` without a number is the GPU with the number `local_rank`, modulo their count. The GPU
+    becomes the current one, so that nothing is allocated on another by default. Also calls
+    set_arithmetic(). Raises InputError if the device is not usable.
     """
     set_arithmetic()
     if name is None:
@@ -23,7 +24,7 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     if name == "cuda" and torch.cuda.is_available():
         name = f"cuda:{local_rank % torch.cuda.device_count()}"
     try:
-        device = torch.empty(1, device=name).device  # as tensors have it: cpu:0 is cpu
+        device = torch.empty(1, device=name).device  # as tensors report it: cpu:0 is cpu
         make_current(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
@@ -34,19 +35,20 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 
 def make_current(device: torch.device) -> None:
-    """In this thread; each begins with the first GPU."""
+    """Makes a GPU the current one of this thread; every thread starts with the first GPU."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def set_arithmetic() -> None:
-    """The backend switches that decide which kernels run, the same for every command.
+    """Sets the backend switches that decide which kernels run, equally for every command.
 
-    cuDNN convolutions may use TF32 (10 bits of mantissa), matrix products do not, and cuDNN takes
-    the algorithm of its heuristics, not the one that won a race on this machine today. These are
-    PyTorch's defaults, set here so that they hold whatever else in the process has set. A cache
-    holds what the teacher said under them: verify.py and a live teacher beside a student must
-    calculate as precompute did, and a student is judged in the arithmetic that trained it.
+    cuDNN convolutions may use TF32 (10 bits of mantissa), matrix products may not. cuDNN chooses
+    algorithms by its heuristics, not by a benchmark, whose result can differ from run to run. These
+    are PyTorch's defaults; they are set here in case other code in the process changed them.
+
+    The targets in a cache depend on these switches: verify.py and a live teacher must compute as
+    precompute did. A student must be evaluated with the arithmetic that it was trained with.
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = True
@@ -55,10 +57,10 @@ def set_arithmetic() -> None:
 
 @lru_cache
 def side_stream(device: torch.device, purpose: str) -> torch.cuda.Stream:
-    """The one stream of this process for a purpose.
+    """This process's CUDA stream for a purpose; every call returns the same one.
 
-    Memory that was allocated in a stream is used again by that stream alone: a new one for every
-    epoch would keep the memory of all those before it.
+    torch reuses memory only in the stream in which it was allocated. A new stream in every epoch
+    would therefore keep the memory of all earlier ones.
     """
     return torch.cuda.Stream(device)
 
@@ -74,10 +76,10 @@ Pixels = TypeVar("Pixels", bound=HasPixels)
 def with_pixels_on(
     device: torch.device, batches: Iterator[Pixels]
 ) -> Iterator[tuple[Pixels, Tensor]]:
-    """Every batch and its pixels on the device.
+    """Yields each batch with its pixels on the device.
 
-    On a GPU they are copied in a stream of their own, from the loader's pinned memory: the host is
-    ahead of the device by a step or more, so that the copy runs while the step before computes.
+    For a GPU, pixels are copied from the loader's pinned memory in a side stream. The host is ahead
+    of the device by a step or more, so the copy runs while the previous step computes.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -89,27 +91,29 @@ def with_pixels_on(
             pixels = batch.pixels.to(device, non_blocking=True)
         computing = torch.cuda.current_stream(device)
         computing.wait_stream(copying)
-        pixels.record_stream(computing)  # its memory is not given away before that is done
+        pixels.record_stream(computing)  # keeps its memory until the step is done
         yield batch, pixels
 
 
 def default_workers(device: torch.device) -> int:
-    """Beside a GPU this process's part of the cores it may use, 1 to 16; none on a CPU, whose cores
-    the networks need."""
+    """With a GPU, this process's share of the usable cores, 1 to 16.
+
+    0 on a CPU, because the networks need its cores.
+    """
     if device.type != "cuda":
         return 0
     return max(1, min(16, usable_cores() // processes_here()))
 
 
 def usable_cores() -> int:
-    """Those that this process may run on: a scheduler or a container may have taken some away."""
+    """The number of cores that a scheduler or container lets this process run on."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processes_here() -> int:
-    """How many processes of this run torchrun started on this machine; 1 without it."""
+    """The number of processes of this run that torchrun started on this machine; 1 without it."""
     found = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if not found.isdecimal() or int(found) < 1:
         raise InputError(f"LOCAL_WORLD_SIZE must be 1 or more: got {found}; start with torchrun")

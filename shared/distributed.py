@@ -1,7 +1,8 @@
-"""Everything that knows of more than one process. One process is a world of 1, not a branch.
+"""Communication between the processes of a run. A single process is a world of size 1.
 
-torchrun hands out RANK, WORLD_SIZE and LOCAL_RANK. precompute needs no more than these: its
-processes share nothing. Training also talks: gradients (DistributedDataParallel), sums, buffers.
+torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. precompute needs only these, because its processes
+share nothing. The processes of a training run exchange gradients (DistributedDataParallel), sums
+and buffers.
 """
 
 import os
@@ -24,16 +25,16 @@ Made = TypeVar("Made")
 class World:
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # position on this machine: which GPU
+    local_rank: int = 0  # number of this process on its machine, which chooses the GPU
 
     @property
     def is_first(self) -> bool:
-        """The one process that writes and prints."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
 
 def read_world() -> World:
-    """From RANK, WORLD_SIZE and LOCAL_RANK. InputError where they are not ranks."""
+    """The World in RANK, WORLD_SIZE and LOCAL_RANK. Raises InputError if they are invalid."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     found = [os.environ.get(name) for name in names]
     if found[1] is None:
@@ -51,15 +52,15 @@ def read_world() -> World:
 
 
 def connect(world: World, device: torch.device) -> None:
-    """Joins the processes of one run: NCCL between GPUs, gloo between CPUs.
+    """Connects the processes of a run, by NCCL between GPUs and gloo between CPUs.
 
-    InputError where two of them are on one GPU, which NCCL does not take.
+    Raises InputError if two processes are on one GPU, which NCCL does not support.
     """
     if world.size > 1:
         if device.type != "cuda":
             distributed.init_process_group("gloo")
             return
-        try:  # told which GPU, NCCL does not guess it from the rank, and connects at once
+        try:  # with device_id, NCCL connects at once and does not guess the GPU from the rank
             distributed.init_process_group("nccl", device_id=device)
         except RuntimeError as error:
             if "Duplicate GPU" not in str(error):
@@ -76,7 +77,7 @@ def disconnect(world: World) -> None:
 
 
 def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """`model`, its gradients averaged over the processes at every backward."""
+    """`model`, wrapped so that backward passes average gradients over the processes."""
     if world.size == 1:
         return model
     for parameter in model.parameters():
@@ -87,11 +88,12 @@ def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
 
 
 def _laid_out_as(strides: tuple[int, ...], gradient: Tensor) -> Tensor:
-    """The same numbers in the same memory, with other strides for the dimensions of size 1.
+    """A view of the gradient of a 1x1 kernel with the parameter's strides.
 
-    For a 1x1 kernel channels first and channels last are one order, and a backend writes down the
-    strides of either. DistributedDataParallel compares strides with those of its buckets, which
-    are the parameter's, warns of a difference in every process and copies element by element.
+    For 1x1 kernels, channels first and channels last are the same order in memory, and a backend
+    may return the strides of either. If they differ from the parameter's, which
+    DistributedDataParallel's buckets have, every process prints a warning and copies the gradient
+    element by element.
     """
     if gradient.stride() != strides and gradient.is_contiguous():
         return gradient.as_strided(gradient.shape, strides)
@@ -99,21 +101,21 @@ def _laid_out_as(strides: tuple[int, ...], gradient: Tensor) -> Tensor:
 
 
 def without_exchange(model: nn.Module) -> AbstractContextManager[None]:
-    """Backward passes inside add to this process's gradients and leave the others alone."""
+    """A context in which backward passes accumulate gradients locally, without communication."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
 
 
 def any_of(flag: bool, world: World, device: torch.device) -> bool:
-    """Whether it is true in any process; every process must ask. Waits for the device."""
+    """Whether `flag` is true in any process. All processes must call it. Waits for the device."""
     return (
         bool(sum_over(torch.tensor(float(flag), device=device), world)) if world.size > 1 else flag
     )
 
 
 def sum_over(tensor: Tensor, world: World) -> Tensor:
-    """The sum of every process's tensor, in all of them."""
+    """The sum of the tensors of all processes, returned in each of them."""
     if world.size > 1:
         tensor = tensor.clone()
         distributed.all_reduce(tensor)
@@ -121,9 +123,9 @@ def sum_over(tensor: Tensor, world: World) -> Tensor:
 
 
 def from_first(make: Callable[[], Made], world: World) -> Made:
-    """What `make` returns in the first process, in all of them; it runs in no other.
+    """Calls `make` in the first process only, and returns its result in all processes.
 
-    An InputError or StorageError there is raised everywhere, so that all end with the same line.
+    If it raises InputError or StorageError, all processes raise it, and end with the same line.
     """
     if world.size == 1:
         return make()
@@ -141,9 +143,9 @@ def from_first(make: Callable[[], Made], world: World) -> Made:
 
 
 def share_buffers(model: nn.Module, world: World, device: torch.device) -> None:
-    """BatchNorm's running statistics of the first process to all: those that are saved."""
+    """Sends the first process's BatchNorm statistics, which are the ones saved, to all others."""
     for name, buffer in model.named_buffers():
-        # NCCL sends nothing that lies elsewhere, and gloo would hide it.
+        # NCCL cannot send tensors on another device; gloo can, and would hide the mistake.
         assert buffer.device == device, f"{name} is on {buffer.device}, the run on {device}"
         if world.size > 1:
             distributed.broadcast(buffer, 0)

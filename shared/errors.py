@@ -1,8 +1,10 @@
-"""The one kind of error that a user can cause, and how a command ends on it.
+"""Errors that are not bugs, and how a command ends on them.
 
-Its text gives the problem, what was found and what to do: one line on stderr, exit code 2, no
-traceback. The same goes for what the machine refuses (limits.py). Everything else is our own
-mistake and keeps its traceback. Asked to stop (stop.py), a command ends in one line too.
+InputError is for mistakes of the user. Its text says what is wrong, what was found and what to do.
+The command prints it as one line on stderr, without a traceback, and ends with exit code 2. It does
+the same if the storage fails, or if the machine runs out of memory, disk or processes (limits.py).
+A command that is asked to stop (stop.py) also ends with one line. All other exceptions are bugs and
+keep their traceback.
 """
 
 import io
@@ -18,37 +20,46 @@ from shared.stop import SIGNALS, Stopped, obey_signals
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used; one line: problem, got, what to do."""
+    """The user's input cannot be used; one line: what is wrong, what was found, what to do."""
 
 
 class StorageError(Exception):
-    """The storage failed; one line. Not an InputError, which callers may take for a damaged block:
-    an outage says nothing about what is stored."""
+    """The storage failed; one line.
+
+    It is not an InputError, because callers treat that as a damaged block. An outage does not mean
+    that a block is damaged.
+    """
 
 
 class BadImage(ValueError):
-    """Bytes that do not decode to an image. The message is one line: what is wrong with them."""
+    """Bytes that do not decode to an image; the message says in one line what is wrong."""
 
 
 def printable(text: str) -> str:
-    """In one line that a terminal shows as it is: names may hold control characters, newlines and
-    bytes that are not UTF-8. Those become \\n, \\x1b, \\udcff."""
+    """`text` as one line that is safe to print.
+
+    Names may contain newlines, control characters and bytes that are not UTF-8. These are escaped:
+    \\n, \\x1b, \\udcff.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def note(text: str) -> None:
-    """One line on stderr: what a user should know, though nothing fails."""
+    """Prints a note on stderr: one line that a user should know, though nothing failed."""
     print(f"NOTE: {printable(text)}", file=sys.stderr)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Ends the process with main's exit code; 2 and one line on bad input or where the machine
-    refuses something; 128 + signal and one line where it was asked to stop."""
+    """Runs `main` and ends the process with its exit code.
+
+    After bad input, or if the machine or storage fails, it prints one line and exits with 2. If
+    asked to stop by a signal, it prints one line and exits with 128 + signal.
+    """
     obey_signals()
     threading.excepthook = _told_by_main_thread
     sys.unraisablehook = _told_once
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that is not UTF-8 must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # printing a name that is not UTF-8 must not fail
             stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     _end_with(code)
@@ -56,15 +67,18 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 
 def _told_by_main_thread(failure: threading.ExceptHookArgs) -> None:
-    """What ends torch's pinning thread together with a worker is raised in the main thread, too."""
+    """Hides errors of torch's pinning thread when a worker ends: the main thread raises one too."""
     name = failure.thread.name if failure.thread else ""
     if not (PINNING in name and isinstance(failure.exc_value, CUT_OFF)):
         threading.__excepthook__(failure)
 
 
 def _told_once(unraisable: "sys.UnraisableHookArgs") -> None:
-    """torch tells that a loader worker has died by an error out of a signal handler: where that
-    comes up in a destructor, it would be a traceback. The loss itself is reported anyway."""
+    """Hides errors that report a limit of the machine or a lost worker.
+
+    torch reports the death of a loader worker by raising an error in a signal handler. In a
+    destructor it would print a traceback, although the lost worker is reported anyway.
+    """
     if unraisable.exc_value is None or limit_line(unraisable.exc_value) is None:
         sys.__unraisablehook__(unraisable)
 
@@ -82,15 +96,15 @@ def _run(main: Callable[[], int]) -> int:
         if found is None:
             raise
         line = found
-        # Whatever else goes wrong on the way out for the same reason is not reported.
+        # The same lack may cause more errors while the process ends; do not report them.
         sys.unraisablehook = lambda unraisable: None
     print(f"error: {printable(line)}", file=sys.stderr)
     return 2
 
 
 def _end_with(code: int) -> None:
-    """The way out takes a moment: a signal in it cuts it short and changes nothing else."""
-    # Loader workers that still run are ended at exit; torch's handler would call that a failure.
+    """Prepares for exit, which takes a moment: a signal during it only ends the process sooner."""
+    # At exit, running loader workers are ended; torch's handler would report that as a failure.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,8 +1,8 @@
-"""What a machine refuses (memory, processes, open files, disk), told in one line each.
+"""Recognises errors caused by limits of the machine: memory, processes, open files, disk.
 
-The same lack comes up in many ways: as MemoryError, as an OSError with its number, as a
-RuntimeError or ImportError of torch, or as a loader worker that the kernel has killed or that ended
-itself, its exit code being the number (shared/loaders/worker.py).
+The same limit can appear as a MemoryError, as an OSError with a number, as a RuntimeError or
+ImportError from torch, or as a lost loader worker. The kernel killed the worker, or the worker
+ended itself with the number as its exit code (shared/loaders/worker.py).
 """
 
 import errno
@@ -20,18 +20,19 @@ SHM_FULL = (
     f"it more with --shm-size"
 )
 
-# Beside a GPU one of torch's threads takes what workers hand over, and ends if a worker ends then.
-PINNING = "_pin_memory_loop"  # in its name
-CUT_OFF = (EOFError, ConnectionError, FileNotFoundError)  # a worker ended while it handed over
+# With a GPU, one of torch's threads receives the batches of the workers. It fails with one of
+# CUT_OFF if a worker ends while it sends a batch.
+PINNING = "_pin_memory_loop"  # part of the thread's name
+CUT_OFF = (EOFError, ConnectionError, FileNotFoundError)
 WORKER = re.compile(
     r"DataLoader worker \(pid.*?(killed by signal|exited unexpectedly)|Pin memory thread exited",
     re.S,
 )
 EXIT_CODE = re.compile(r"exited unexpectedly with exit code (\d+)")
-TEXTS = {  # of torch and the linker, which have no number
+TEXTS = {  # messages of torch and the linker, whose errors have no number
     errno.ENOMEM: re.compile(
         r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory"
-        # oneDNN's, for a convolution whose machine code or scratch memory found no room
+        # from oneDNN: no memory for a convolution's machine code or scratch space
         r"|could not create a primitive$",
         re.IGNORECASE,
     ),
@@ -44,7 +45,7 @@ SAME = {errno.ENFILE: errno.EMFILE, errno.EDQUOT: errno.ENOSPC, errno.EFBIG: err
 
 
 def limit_line(error: BaseException) -> str | None:
-    """What was lacking and what to do; None where the error is about something else."""
+    """One line with the limit and what to do; None if the error has another cause."""
     for each in _chain(error):
         if (line := _line(each)) is not None:
             return line
@@ -52,7 +53,7 @@ def limit_line(error: BaseException) -> str | None:
 
 
 def limit_number(error: BaseException) -> int | None:
-    """ENOMEM, EMFILE, EAGAIN, ENOSPC or EROFS; None where the error is about something else."""
+    """ENOMEM, EMFILE, EAGAIN, ENOSPC or EROFS; None if the error has another cause."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     if isinstance(error, OSError) and error.errno is not None:
@@ -93,7 +94,7 @@ def _line(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """It and what it was raised from or beside: libraries wrap a MemoryError in what they like."""
+    """The error, its causes and contexts: libraries may wrap a MemoryError in other errors."""
     seen: set[int] = set()
     each: BaseException | None = error
     while each is not None and id(each) not in seen:

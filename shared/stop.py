@@ -1,14 +1,14 @@
-"""A polite end: what SIGTERM, SIGHUP and SIGINT (Ctrl-C) do to a command and to its workers.
+"""How commands and their workers react to SIGTERM, SIGHUP and SIGINT (Ctrl-C).
 
-Schedulers send them to every process of a group, at any moment, and some send them twice.
+Schedulers send these to every process in a group, at any moment, and some send them twice.
 
-    command   ends at once: one line, exit code 128 + signal. Everything is written so that this
-              loses nothing that was finished.
-    loop that has something to lose   (StopRequest) notes the signal and ends soon, by itself; a
-              second Ctrl-C ends it at once, every other repetition changes nothing
-    worker    does not heed them: its parent ends it (shared/loaders/worker.py)
+    command   ends at once with one line and exit code 128 + signal. Nothing that was finished is
+              lost, because of the way in which files are written.
+    StopRequest   a loop with unsaved work notes the signal, and stops at its next check. A second
+              Ctrl-C ends the process at once; any other repetition has no effect.
+    worker    ignores the signals; its parent ends it (shared/loaders/worker.py)
 
-A signal that was ignored when the command started stays ignored, as nohup wants it.
+A signal that was ignored when the command started stays ignored, as nohup requires.
 """
 
 import contextlib
@@ -21,8 +21,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """Raised where a command was asked to stop. Not an Exception, so that no handler takes it for
-    one."""
+    """A command was asked to stop by a signal.
+
+    It is not an Exception, so that handlers of exceptions do not catch it.
+    """
 
     def __init__(self, number: int, note: str = "") -> None:
         super().__init__(number, note)
@@ -34,40 +36,43 @@ class Stopped(BaseException):
 
 
 def told(number: int, note: str = "") -> str:
-    """One line for the user."""
+    """The line that is printed when a signal ends a command."""
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     return f"stopped by {name}: {note and f'{note}; '}the same command resumes where it stopped"
 
 
 def obey_signals() -> None:
-    """From now on they end this process, with one line."""
+    """From now on the signals end this process with one line, unless they are ignored."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end_at_once)
 
 
 def end_at_once(number: int, frame: FrameType | None = None) -> None:
-    """From inside a signal handler: an exception might come up where it is swallowed or told as a
-    traceback, in an import, a destructor, a callback."""
-    with contextlib.suppress(Exception):  # the signal may have come in the middle of a print
+    """A signal handler that prints one line and ends the process.
+
+    It raises no exception, which might be swallowed or printed as a traceback if the signal comes
+    during an import, a destructor or a callback.
+    """
+    with contextlib.suppress(Exception):  # the signal may have interrupted a print
         sys.stdout.flush()
     with contextlib.suppress(Exception):
-        line_end = "\n" if sys.stderr.isatty() else ""  # leaves a progress bar where it is
+        line_end = "\n" if sys.stderr.isatty() else ""  # keeps a progress bar visible
         os.write(sys.stderr.fileno(), f"{line_end}{told(number)}\n".encode())
     os._exit(128 + number)
 
 
 class StopRequest:
-    """While it is open, in the main thread, a signal is a request that `check` obeys.
+    """While open, it notes signals, and `check` then raises Stopped. For the main thread only.
 
     with StopRequest() as stop:
         for batch in batches:
-            stop.check()  # or check(), where `stop` is not at hand
+            stop.check()  # or check() of this module, without `stop`
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None  # the first that came, if one did
-        self.unsaved = True  # False: nothing would be lost now, and a signal ends the process
+        self.signal: int | None = None  # the first signal received, if any
+        self.unsaved = True  # if False, nothing would be lost: a signal ends the process at once
         self._interrupts = 0
         self._before: dict[int, object] = {}
 
@@ -89,12 +94,12 @@ class StopRequest:
         global _open
         _open = None
         if self.signal is not None:
-            return  # the process is on its way out, and a repeated signal still changes nothing
+            return  # the process is ending; a repeated signal must still have no effect
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
 
     def check(self, note: str = "") -> None:
-        """Raises: Stopped, where a signal came. `note` tells what is kept or lost."""
+        """Raises Stopped if a signal was received. `note` tells the user what is kept or lost."""
         if self.signal is not None:
             raise Stopped(self.signal, note)
 
@@ -105,10 +110,10 @@ class StopRequest:
         self.signal = self.signal or number
 
 
-_open: StopRequest | None = None  # signals belong to the process, and so does this
+_open: StopRequest | None = None  # one per process, as for signal handlers
 
 
 def check(note: str = "") -> None:
-    """Raises: Stopped, where a signal came and a StopRequest is open."""
+    """Raises Stopped if a StopRequest is open and has received a signal."""
     if _open is not None:
         _open.check(note)

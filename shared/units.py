@@ -1,15 +1,15 @@
-"""Sizes and times as a person reads them."""
+"""Formats numbers, durations and sizes for people."""
 
 
 def digits(number: float, count: int = 2) -> str:
-    """`count` digits, or all before the point if those are more: 0.0123 -> 0.012, 1234 -> 1,234."""
+    """`count` significant digits, or all before the point: 0.0123 -> 0.012, 1234 -> 1,234."""
     return f"{number:.{count}g}" if number < 10**count - 0.5 else f"{number:,.0f}"
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit up to hours of which there are 1 or more: 5400 -> 1.5 h, 0.36 -> 360 ms.
+    """A time in the largest unit that gives 1 or more: 5400 -> 1.5 h, 0.36 -> 360 ms.
 
-    No days: machines are booked by the hour.
+    Hours are the largest unit, because machines are booked by the hour.
     """
     for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= length:
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Three digits and a decimal unit: 1234567 -> 1.23 MB."""
+    """A size with three digits and a decimal unit: 1234567 -> 1.23 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 999.5:
             return f"{num_bytes:.3g} {unit}"

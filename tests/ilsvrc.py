@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from shared.images.source import open_source
-from tests.test_images import write
+from tests.image_trees import write
 
 WNIDS = ["n01440764", "n01443537", "n02084071"]
 TRAIN = {

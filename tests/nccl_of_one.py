@@ -4,7 +4,7 @@
 
 One GPU takes one process of NCCL, and a world of 1 never asks for it. Here its size is still 1, so
 that all numbers are those of one process, but it does not pass for 1 where the code looks whether
-there are others. For tests/test_cuda.py.
+there are others. For tests/test_cuda_runs.py.
 """
 
 import sys

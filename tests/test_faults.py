@@ -61,7 +61,7 @@ def start_all(processes: int, *flags: object) -> list[Started]:
     ]
 
 
-@pytest.mark.parametrize("store", FORMATS)
+@pytest.mark.parametrize("store", ["zarr", pytest.param("webdataset", marks=pytest.mark.slow)])
 def test_bytes_do_not_depend_on_the_number_of_processes(
     tmp_path: Path, inputs: tuple[object, ...], store: str
 ) -> None:
@@ -113,7 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("store", FORMATS)
+@pytest.mark.parametrize("store", ["zarr", pytest.param("webdataset", marks=pytest.mark.slow)])
 def test_a_disk_that_fills_up(
     tmp_path: Path, inputs: tuple[object, ...], small_disk: Path, store: str
 ) -> None:

@@ -18,7 +18,7 @@ from tests.ilsvrc import (
     unpacked,
     write_devkit,
 )
-from tests.test_images import write
+from tests.image_trees import write
 
 __all__ = ["unpacked"]  # fixtures of the tests below
 

@@ -26,7 +26,7 @@ def test_a_kind_that_is_added_touches_nothing_and_has_the_bytes_of_one_from_the_
     world.make(tmp_path, *flags)
     before = snapshot(tmp_path)
     done = world.make(tmp_path, *flags, "--targets", "attention3")
-    assert f"{VIEWS * BLOCKS} to make" in done.stdout
+    assert f"blocks are there, attention3 to add to {VIEWS * BLOCKS}," in done.stdout
     between = snapshot(tmp_path)
     changed = {path for path, data in before.items() if between[path] != data}
     assert changed == {"train/manifest.json"}

@@ -14,7 +14,7 @@ from shared.images import source as images
 from shared.images.kept_listing import Stamps
 from shared.images.listing import Listing
 from shared.images.source import ImageSource, open_source
-from tests.test_images import write
+from tests.image_trees import write
 
 FILES = {f"train/{name}/{i}.jpg": b"x" * (i + 1) for name in ("ant", "bee") for i in range(5)}
 

@@ -59,7 +59,7 @@ def run_on_s3(proxy: FaultProxy, script: str, *flags: object, check: bool = True
     return run("tests/impatient.py", script, *flags, check=check, **environment(proxy.url))
 
 
-@pytest.mark.parametrize("store", FORMATS)
+@pytest.mark.parametrize("store", ["zarr", pytest.param("webdataset", marks=pytest.mark.slow)])
 def test_the_commands_do_on_s3_what_they_do_on_disk(
     proxy: FaultProxy,
     server: int,

@@ -20,7 +20,6 @@ from tests.helpers import (
 from tests.processes import start_halting
 from tests.runs import load, metrics, require_same_run
 
-STORES = ("zarr", "webdataset")
 EPOCHS = 3  # the third has view 0 of 2, but view 2 of 4
 
 
@@ -47,7 +46,7 @@ def flags(cache: Path, out: Path) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", ["zarr", pytest.param("webdataset", marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_the_views_it_began_with(made: Path, tmp_path: Path, store: str) -> None:
     cache, out = tmp_path / "cache", tmp_path / "run"
     precompute(made, cache, store, views=2)

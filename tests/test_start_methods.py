@@ -82,9 +82,9 @@ def test_the_shard_loader(made: Path, method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "store"),
     [
-        ("spawn", "webdataset"),
+        pytest.param("spawn", "webdataset", marks=pytest.mark.slow),
         pytest.param("spawn", "zarr", marks=pytest.mark.slow),
-        pytest.param("forkserver", "webdataset", marks=pytest.mark.slow),
+        ("forkserver", "webdataset"),
     ],
 )
 def test_a_training_run(made: Path, tmp_path: Path, method: str, store: str) -> None:

@@ -1,4 +1,7 @@
-"""Top-1 and top-5 of a model over the val split. B samples, C classes."""
+"""Measures top-1 and top-5 of a model on the val split.
+
+Shapes: B samples, C classes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from train.step import autocast
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2,) float32 on the device: how many of B are right in the first 1 and the first 5 places."""
+    """(2,) float32 on the device: how many of B are right in the top 1 and in the top 5."""
     places = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits = places == labels[:, None]
     return torch.stack([hits[:, 0].sum(), hits.sum()]).float()
@@ -32,12 +35,11 @@ def image_batches(
     world: World | None = None,
     policy: str = VAL_POLICY,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pixels, labels) of centre views, in order; `position` among the loader's sources.
+    """(pixels, labels) of the centre views of `source`, number `position` of the loader's sources.
 
-    In a `world` of several processes every one gets its share of the batches. The `policy` has one
-    view an image; the default one gives the pixels of torchvision's evaluation transform.
-
-    The label of an image that does not decode is -1: it counts as wrong.
+    Batches are in order; with several processes in `world` each gets a share of them. `policy` must
+    have one view per image; the default gives the pixels of torchvision's evaluation transform. An
+    image that does not decode has label -1 and so counts as wrong.
     """
     labels = torch.from_numpy(source.labels)
 
@@ -55,19 +57,19 @@ def image_batches(
 
 
 def shard_batches(loader: ShardLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pixels, labels) of a cached val split of view shards."""
+    """(pixels, labels) of a cached val split with view shards."""
     for batch in loader.batches(epoch=0):
         yield batch.pixels, batch.label
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of all samples in the batches of every process."""
+    """The result over all samples of all processes."""
 
     top1: float  # percent
     top5: float
     samples: int
-    undecodable: int  # of them; they count as wrong
+    undecodable: int  # samples that do not decode, which count as wrong
 
     def note(self) -> str:
         return (
@@ -85,10 +87,10 @@ def evaluate(
     world: World | None = None,
     precision: str = "fp32",
 ) -> Accuracy:
-    """In eval mode, at the precision that the model is trained in."""
+    """Evaluates `model` in eval mode, at the precision it is trained in; restores its mode."""
     was_training = model.training
     model.eval()
-    sums = torch.zeros(4, device=device)  # right in 1, right in 5, samples, undecodable
+    sums = torch.zeros(4, device=device)  # right in top 1, in top 5, samples, undecodable
     for pixels, labels in batches:
         x = normalisation(pixels.to(device, non_blocking=True))
         with autocast(device, precision):

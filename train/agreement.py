@@ -1,14 +1,15 @@
-"""What train/eval.py tells: a student's top-1 and top-5, and how far it agrees with its teacher.
+"""Evaluates a student for train/eval.py: top-1, top-5, and agreement with its teacher.
 
-What the network is, and on which images it was trained, stands in the run.json beside the
-checkpoint. Agreement (share of images where student and teacher have the same top-1, and the mean
-KL(teacher || student) in nats) needs a cached val split: precompute/run.py --split val.
+The run.json beside the checkpoint says what the network is and on which images it was trained.
+Agreement needs a cached val split (precompute/run.py --split val). It is the share of images where
+student and teacher have the same top-1, and the mean KL(teacher || student) in nats.
 
-An image that does not decode counts as wrong, and not at all for agreement. View shards hold no
-such image: those that precompute left out are reported, not counted. A teacher that used the
-statistics of batches said what it said of an image beside its batch-mates in the cache, which are a
-random draw of the split: agreement is with that, and a note says so.
-Shapes: B samples of a batch, S pixels, C classes.
+An image that does not decode counts as wrong for accuracy, and is left out of agreement. View
+shards do not contain such images: those that precompute skipped are reported but not counted. If
+the teacher used batch statistics, its outputs depend on the batches in the cache, which are random
+samples of the split. Agreement is with those outputs, and a note says so.
+
+Shapes: B samples in a batch, images of S x S pixels, C classes.
 """
 
 import argparse
@@ -41,12 +42,12 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Answers:
-    """What is right, and what the teacher said."""
+    """A batch with the right answers and the teacher's."""
 
     pixels: Tensor  # (B, 3, S, S) uint8
     labels: Tensor  # (B,) int64; -1: the image does not decode
-    logits: Tensor | None = None  # (B, C) float32: the teacher's, from the cache
-    pred: Tensor | None = None  # (B,) int64: its top-1; -1: precompute skipped the image
+    logits: Tensor | None = None  # (B, C) float32: the cached logits of the teacher
+    pred: Tensor | None = None  # (B,) int64: the teacher's top-1; -1: precompute skipped the image
 
 
 def evaluate_checkpoint(flags: argparse.Namespace) -> int:
@@ -75,7 +76,7 @@ def evaluate_with_teacher(
     device: torch.device,
     precision: str = "fp32",
 ) -> str:
-    """One line: top-1, top-5, and where the batches tell what the teacher said, agreement."""
+    """One line with top-1, top-5 and, if the batches have the teacher's outputs, agreement."""
     right = torch.zeros(2, device=device)
     agree = divergence = torch.zeros((), device=device)
     seen = bad = judged = 0
@@ -100,7 +101,7 @@ def evaluate_with_teacher(
     if bad:
         text += f" (undecodable, counted as wrong: {bad:,})"
     if judged:
-        mean = max(0.0, divergence.item() / judged)  # below 0 by rounding alone
+        mean = max(0.0, divergence.item() / judged)  # only rounding can make it negative
         text += (
             f"; agrees with the teacher's top-1 on {100 * agree.item() / judged:.2f}% of "
             f"{judged:,}, KL(teacher || student) {mean:.4f} nats"
@@ -109,7 +110,7 @@ def evaluate_with_teacher(
 
 
 def _images_of(run: dict[str, Any]) -> str:
-    """The source that a run trained on."""
+    """The source that a run was trained on."""
     images, cache = (str(run["flags"].get(name)) for name in ("images", "cache"))
     if images != "None":
         return images
@@ -184,11 +185,11 @@ def _from_shards(cache: Cache, workers: int) -> Iterator[Answers]:
 
 
 def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[Answers]:
-    """Centre views are the policy's only ones, so those drawn here are those of the cache."""
+    """The policy has one view per image, so the views drawn here equal those of the cache."""
     encoding, head = cache.manifest.encoding, cache.head()
     needed = encoding.needed({"logits"})
     loader = PixelLoader((source,), cache.manifest.size, workers, pin_memory=False)
-    loader.start()  # before a view is in memory, whose pages workers would keep
+    loader.start()  # before the arrays are loaded, which workers would inherit
     arrays = cache.read_view(0, [*needed, "pred"])
     start = 0
     for pixels, labels in image_batches(loader, 0, source, BATCH, policy=cache.manifest.policy):

@@ -1,8 +1,8 @@
-"""Averaged weights: a <- decay * a + (1 - decay) * w after every step, judged in place of w.
+"""Averaged weights (EMA), evaluated instead of w: a <- decay * a + (1 - decay) * w at every step.
 
-Parameters and floating-point buffers (BatchNorm's statistics) are averaged, whole numbers (its
-counters) are copied. The first update copies everything. All of it lies on the model's device:
-there is no counter on the CPU, which no NCCL collective could send.
+Parameters and floating-point buffers (BatchNorm's statistics) are averaged; integer buffers (its
+counters) are copied. The first update copies everything. All state is on the model's device: a
+counter on the CPU could not be sent by NCCL.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: StagedModel) -> None:
-        """One kernel launch over all tensors on a GPU; the bits of torch's own EMA."""
+        """Gives the same bits as torch's own EMA, in one kernel launch for all tensors on a GPU."""
         averages, values = self.module.state_dict(), model.state_dict()
         floats = [name for name, value in values.items() if value.is_floating_point()]
         for name in values if self._is_empty else values.keys() - set(floats):
@@ -37,7 +37,7 @@ class WeightAverage:
         self._is_empty = False
 
     def state_dict(self) -> dict[str, Tensor] | None:
-        """None before the first update: there is nothing to keep."""
+        """The averaged state dict; None before the first update."""
         return None if self._is_empty else dict(self.module.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
@@ -47,8 +47,9 @@ class WeightAverage:
 
 
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Of an average as a checkpoint holds it: earlier ones have torch's AveragedModel in them, with
-    a prefix before every name and a counter; None where it had counted nothing."""
+    """The state dict of an average in a checkpoint, without traces of torch's AveragedModel.
+
+    Earlier versions saved one of those, with prefixed names and a counter. None if it was empty."""
     if "n_averaged" not in state:
         return dict(state)
     if not state["n_averaged"].any():

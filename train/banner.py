@@ -1,4 +1,4 @@
-"""What a run is about to do, before its first step; and how much time it still needs."""
+"""The text that a run prints before its first step, and the estimate of the time left."""
 
 from statistics import median
 from typing import Any
@@ -10,11 +10,11 @@ from train.recipe import Recipe, Term
 from train.schedule import Constant, Schedule, Steps, SwitchedOn
 from train.setup import Setup
 
-RECENT = 5  # epochs; a machine may have been busier before
+RECENT = 5  # epochs used for the estimate: the machine may have been busier before
 
 
 def banner(setup: Setup, feed: Input) -> str:
-    """Lines of text. What, from where, to where, on what, how much."""
+    """The lines that describe a run: recipe, student, data, folder, device, size."""
     recipe, world = setup.recipe, setup.world
     steps, backbone = feed.steps(0), setup.student.backbone
     parameters = sum(value.numel() for value in backbone.parameters())
@@ -40,14 +40,14 @@ def banner(setup: Setup, feed: Input) -> str:
 
 
 def leaves_chance(recipe: Recipe) -> int:
-    """The first epoch in which a loss on the logits, which trains the classifier, has a weight."""
+    """The first epoch in which a loss on the logits, which trains the classifier, is not 0."""
     on_logits = [term for term in recipe.terms if "channels" not in term.loss.needs]
     epochs = range(recipe.epochs)
     return next((e for e in epochs if any(term.weight(e) for term in on_logits)), recipe.epochs)
 
 
 def time_left(records: list[dict[str, Any]], epochs: int) -> str:
-    """ ", about 3.2 h left" from the records of the epochs so far; "" after the last one."""
+    """Like ", about 3.2 h left", from the records of the epochs so far; "" after the last one."""
     by_epoch: dict[int, float] = {}
     for record in records:
         by_epoch[record["epoch"]] = by_epoch.get(record["epoch"], 0.0) + record["seconds"]

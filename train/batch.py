@@ -1,6 +1,6 @@
-"""What a loss sees: the student's outputs and the batch that they answer.
+"""The inputs of a loss: the student's outputs, and the batch with labels and the teacher's targets.
 
-Shapes: B samples on this process, C classes, C_s channels of the teacher's stage s.
+Shapes: B samples on this process, C classes, C_s channels in the teacher's stage s.
 """
 
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ from shared.targets.targets import Targets
 @dataclass(frozen=True)
 class StudentOutputs:
     logits: Tensor  # (B, C)
-    channels: tuple[Tensor, ...]  # (B, C_s) a stage: spatial means of the connectors; () if none
+    channels: tuple[Tensor, ...]  # (B, C_s) per stage: spatial means of the connectors; () if none
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Labels and teacher's targets of B samples, and the numbers that a mean over them divides by.
+    """Labels and the teacher's targets for B samples, and the counts by which means divide.
 
-    The two counts are those of the whole optimizer step divided by the number of its parts
-    (processes), so that the parts' averaged gradients equal those of one large batch. With one
-    part they are B and guided.sum(). A count that only the device knows is a 0-dim tensor there:
-    to read it would make the host wait.
+    The counts are those of the whole optimizer step divided by the number of processes, so that the
+    averaged gradients equal those of one large batch. With one process they are B and guided.sum().
+    A count that is computed on the device is a 0-dim tensor there, as reading it would make the
+    host wait.
     """
 
     labels: Tensor  # (B,) int64
-    targets: Targets | None  # None where the recipe needs nothing from a teacher
-    guided: Tensor | None  # (B,) bool: the teacher is right here, so its logits may guide
+    targets: Targets | None  # None if the recipe needs nothing from a teacher
+    guided: Tensor | None  # (B,) bool: whether the teacher's logits may guide (train/guide.py)
     count: float | Tensor
     guided_count: float | Tensor
-    # Of the teacher's channels over the whole split, (C_s,) a stage; None where no loss needs it.
+    # Spread of the teacher's channels over the split, (C_s,) per stage; None if no loss needs it.
     spread: tuple[Tensor, ...] | None = None
 
     def divisor(self, needs: frozenset[str]) -> float | Tensor:
-        """What a loss with these `needs` is a mean over: the guided samples, or all of them."""
+        """The number of samples in the mean of a loss with these `needs`: guided, or all."""
         return self.guided_count if "guided" in needs else self.count
 
     def split(self, parts: int) -> "list[Batch]":
-        """Up to `parts` batches of about B / parts samples, each dividing by the whole's counts."""
+        """Up to `parts` batches of about B / parts samples, each with the counts of the whole."""
         sizes = [len(labels) for labels in self.labels.tensor_split(parts) if len(labels)]
         targets: list[Targets | None] = [None] * len(sizes)
         if self.targets is not None:

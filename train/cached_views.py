@@ -1,12 +1,14 @@
-"""Targets to the training loop: a view's arrays in host memory, the next view's on their way.
+"""Serves cached targets to the training loop: loads one view at a time, and prefetches the next.
 
     cache --whole shards, background thread--> arrays of one view (stored dtype), on the GPU if
           there is one and two views fit into a quarter of its memory, else in host memory
           --index_select by sample--> fields of a batch on the device --codec.decode--> Targets
 
-Nothing is read row by row, zarr is never touched in a loader worker, and no step waits for the
-device. The guided mask is made here, once a view, from the stored argmax and the label.
-Shapes: N samples, B of a batch.
+Shards are read whole, not row by row. Loader workers do not use zarr, and no step makes the host
+wait for the device. The guided mask is computed once per view, from the stored argmax and the
+label.
+
+Shapes: N samples in the split, n in a LoadedView, B in a batch.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,22 +32,22 @@ from train.view_home import home_of_views, moved_aside
 from train.whole_batch import moved
 from train.windows import MOST_BYTES
 
-GUIDE_ROWS = 8192  # samples whose mask is made at once
-Blocks = tuple[int, ...] | None  # None: a whole view
+GUIDE_ROWS = 8192  # samples per call when the guided mask is computed
+Blocks = tuple[int, ...] | None  # None: the whole view
 
 
 @dataclass(frozen=True)
 class LoadedView:
-    """A view, or some blocks of it; n samples."""
+    """The data of a view, or of some of its blocks; n samples."""
 
     box: NDArray[np.int32]  # (n, 4)
     flip: NDArray[np.bool_]  # (n,)
-    rows: dict[str, Tensor]  # (n, ...) each: labels, guided and the fields that the recipe needs
+    rows: dict[str, Tensor]  # (n, ...) each: labels, guided and the recipe's fields
     guided: Tensor | None  # (n,) bool, in host memory
-    place: NDArray[np.int64] | None = None  # (N,) row of a sample; None: all, in source order
+    place: NDArray[np.int64] | None = None  # (N,) sample -> row; None: row i is sample i
 
     def at(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of some samples."""
+        """The rows of the given samples."""
         return index if self.place is None else self.place[index]
 
 
@@ -59,8 +61,11 @@ class CachedViews:
         device: torch.device,
         spread: tuple[Tensor, ...] | None = None,
     ) -> None:
-        """Without `use_targets` only boxes are read: for a live teacher or none. `spread`: of the
-        teacher's channels, for losses that need it, on the device."""
+        """Without `use_targets` it reads only boxes and flips: for a live teacher, or none.
+
+        `spread`: of the teacher's channels, (C_s,) per stage on the device, for losses that need
+        it.
+        """
         self._device = device
         self._cache = cache
         self._recipe = recipe
@@ -70,27 +75,29 @@ class CachedViews:
         self._fields = self._encoding.needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
-        self._home = home_of_views(device, self._num_bytes())  # where a view's rows lie
-        # A new thread's current GPU is the first one, whatever its parent's: every process would
-        # take memory there.
+        self._home = home_of_views(device, self._num_bytes())  # device that stores the rows
+        # The current GPU of a new thread is the first one, not that of the thread that starts it.
+        # Without this, every process would take memory on the first GPU.
         prepare = partial(make_current, device)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="views", initializer=prepare)
         self._loaded: dict[tuple[int, Blocks], Future[LoadedView]] = {}
 
     @property
     def row_bytes(self) -> int:
-        """Of the targets that the recipe uses of a sample; the same with a live teacher, so that
-        both see the same batches."""
+        """Stored bytes per sample of the targets that the recipe uses.
+
+        With a live teacher the value is the same, so that both are trained on the same batches.
+        """
         fields = self._encoding.fields()
         used = self._encoding.needed(self._recipe.needs)
         return num_bytes({name: fields[name] for name in used})
 
     def load(self, epoch: int, blocks: Blocks = None) -> LoadedView:
-        """The view of an epoch (epoch mod K), or some blocks of it; waits until it is in memory."""
+        """The view of an epoch (epoch mod K), or some of its blocks. Waits until it is loaded."""
         return self.prefetch(epoch, blocks).result()
 
     def prefetch(self, epoch: int, blocks: Blocks = None) -> Future[LoadedView]:
-        """Starts reading an epoch's view; keeps at most it and the one asked for before."""
+        """Starts loading an epoch's view. Keeps this one and the one requested before it."""
         wanted = epoch % self._cache.manifest.views, blocks
         if wanted not in self._loaded:
             self._loaded = dict(list(self._loaded.items())[-1:])
@@ -130,7 +137,10 @@ class CachedViews:
     def _mask(
         self, guide: Guide, pred: Tensor, fields: dict[str, Tensor], labels: Tensor
     ) -> Tensor:
-        """(N,) bool; in pieces, as derived logits of a whole view may take gigabytes."""
+        """(n,) bool: the guided mask.
+
+        Computed in parts, because the derived logits of a whole view may take gigabytes.
+        """
         masks = []
         for start in range(0, len(pred), GUIDE_ROWS):
             part = slice(start, start + GUIDE_ROWS)
@@ -142,7 +152,7 @@ class CachedViews:
         return self._decode(fields)["logits"]
 
     def _num_bytes(self) -> int:
-        """Of one view's rows."""
+        """Bytes that the rows of one view, or of one window, take in memory."""
         samples = min(self._cache.manifest.samples, MOST_BYTES // (self.row_bytes + 9))
         return samples * (self.row_bytes + 9)  # label and mask
 
@@ -154,10 +164,10 @@ class CachedViews:
         return self._encoding.decode(fields, self._heads[device])
 
     def batch(self, view: LoadedView, index: Tensor, whole: Tensor, world: World) -> Batch:
-        """Labels, Targets and mask of B samples, on the device.
+        """The batch of the B samples `index`, on the device.
 
-        `whole` are the samples of all processes in this step: what the means divide by follows from
-        the mask in host memory, and no process need ask another.
+        `whole` are the samples of all processes in this step. They give the counts by which means
+        divide: guided samples are counted in the mask in host memory, without communication.
         """
         places = moved(torch.from_numpy(view.at(index.numpy())), self._home)
         rows = {

@@ -1,4 +1,4 @@
-"""A trained student from a run's folder: what it is, and its weights."""
+"""Loads a trained student from a run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from train.state import require_fits
 
 
 def run_of(checkpoint: Path) -> dict[str, Any]:
-    """The run.json beside a checkpoint. InputError where one of the two is missing."""
+    """The run.json beside a checkpoint. Raises InputError if either is missing."""
     if not checkpoint.is_file():
         found = "is not a file" if checkpoint.exists() else "does not exist"
         raise InputError(
@@ -30,9 +30,9 @@ def run_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
-    """A plain state dict; of last.pt the network that its run evaluates. `facts`: run.json's model.
+    """The network in a plain state dict (best.pt), or the one that last.pt's run evaluates.
 
-    InputError where the file holds no such network.
+    `facts` is "model" of run.json. Raises InputError if the weights do not fit it.
     """
     model = build_model(facts["architecture"], facts["classes"], facts["stem"])
     if checkpoint.name != "last.pt":
@@ -40,7 +40,7 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
         return model
     saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
     assert saved is not None
-    # Averaged weights, where the run keeps some, are what it evaluates.
+    # A run with averaged weights evaluates those.
     weights = plain_names(saved["average"]) if saved.get("average") else None
     if weights is None:
         weights = {

@@ -1,4 +1,4 @@
-"""Which rows of a report stand beside each other without being comparable, and why."""
+"""Finds rows in a report that are not comparable with the others, and says why."""
 
 from collections import Counter
 from typing import Any
@@ -13,10 +13,10 @@ WHAT = (
 
 
 def not_comparable(runs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """(a mark a run, the footnotes), from what read_run gave.
+    """(one mark per run, footnotes), from the results of read_run.
 
-    A run is marked by what differs from most of the runs. A fact that is missing from a run.json,
-    as val images are from those of earlier versions, marks nothing.
+    A run gets a mark for each fact that differs from the most common value. A fact that is missing
+    from a run.json gives no mark (earlier versions did not record the val images).
     """
     marks = [""] * len(runs)
     footnotes = []

@@ -1,9 +1,9 @@
-"""What differs between two recipes, field by field, from the texts that run.json keeps.
+"""Describes how two recipes differ, field by field, from their texts in run.json.
 
     >>> difference("Recipe(epochs=3, ema=None)", "Recipe(epochs=5, ema=None)")
     'epochs 3 -> 5'
 
-The texts are parsed, never evaluated: a run.json may hold anything.
+The texts are parsed but never evaluated, because a run.json may contain anything.
 """
 
 import ast
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from train.schema import printable
 
-LONGEST = 40  # characters of a value
-MOST = 6  # fields that are shown
+LONGEST = 40  # characters shown of a value
+MOST = 6  # fields shown
 
 
 def difference(old: str, new: str) -> str:
-    """Names of the fields, old and new values; the shortened texts where they are not recipes."""
+    """The fields that differ, with old and new values; if not recipes, the shortened texts."""
     before, after = _parsed(old), _parsed(new)
     if not isinstance(before, ast.Call) or not isinstance(after, ast.Call):
         return f"{_short(old)} -> {_short(new)}"
@@ -30,7 +30,7 @@ def difference(old: str, new: str) -> str:
 
 
 def needs_teacher(recipe: str) -> bool:
-    """False for the text of a recipe that says that no term needs one."""
+    """False if the text is a recipe with teacher=None, else True."""
     parsed = _parsed(recipe)
     teacher = _fields(parsed).get("teacher") if isinstance(parsed, ast.Call) else None
     return not (isinstance(teacher, ast.Constant) and teacher.value is None)
@@ -38,7 +38,7 @@ def needs_teacher(recipe: str) -> bool:
 
 def _parsed(text: str) -> ast.expr | None:
     try:
-        with warnings.catch_warnings(action="ignore"):  # about odd escapes in strings
+        with warnings.catch_warnings(action="ignore"):  # about invalid escapes in strings
             return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -77,7 +77,7 @@ def _fields(call: ast.Call) -> dict[str, ast.expr]:
 
 
 def _items(node: ast.Tuple) -> dict[str, ast.expr] | None:
-    """By their names, where all of them are calls that have one, as the terms of a recipe are."""
+    """Name -> item, if every item is a call with a name, like the terms of a recipe; else None."""
     named = {}
     for item in node.elts:
         fields = _fields(item) if isinstance(item, ast.Call) else {}

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: weights by epoch, the cache, the steps, the time."""
+"""Describes what a run would do (--dry-run): weights by epoch, the cache, the steps, the time."""
 
 import time
 from itertools import groupby, islice
@@ -8,11 +8,11 @@ from train.input import Input
 from train.setup import Setup
 from train.step import train_step
 
-STEPS = 4  # that are really taken, on the real input; the first is not timed
+STEPS = 4  # steps that are run on the real input; the first is not timed
 
 
 def describe(setup: Setup, feed: Input) -> str:
-    """A few lines of text. Takes a few steps with the student, and writes nothing."""
+    """A few lines of text. Runs STEPS steps with the student; writes no files."""
     recipe = setup.recipe
     steps = feed.steps(0)
     seconds = _step_seconds(setup, feed)
@@ -30,7 +30,7 @@ def describe(setup: Setup, feed: Input) -> str:
 
 
 def _weights(setup: Setup) -> list[str]:
-    """A Markdown table with a row for each run of epochs in which nothing changes."""
+    """A Markdown table with a row for each range of epochs with the same weights."""
     recipe = setup.recipe
     names = ["lr", *(term.name for term in recipe.terms)]
     rows = [names, ["---:" for _ in names]]
@@ -62,7 +62,7 @@ def _cache(setup: Setup) -> str:
 
 
 def _step_seconds(setup: Setup, feed: Input) -> float:
-    """Seconds a step, loading included; of the later ones where there are several."""
+    """Mean seconds per step with loading, without the first step if there are several."""
     weights = setup.recipe.weights(0)
     setup.student.train()
     marks = [time.perf_counter()]

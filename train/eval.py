@@ -1,9 +1,9 @@
-"""Top-1 and top-5 of any student on the val split, and how far it agrees with its teacher.
+"""Evaluates a student on the val split: top-1, top-5 and agreement with its teacher.
 
     python train/eval.py --checkpoint runs/X/best.pt
     python train/eval.py --checkpoint runs/X/best.pt --cache data/teacher_cache
 
-What is counted and how: train/agreement.py.
+Definitions: train/agreement.py.
 """
 
 import sys

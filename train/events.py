@@ -1,4 +1,4 @@
-"""Events for TensorBoard, beside metrics.jsonl and with the same numbers."""
+"""Writes events for TensorBoard, with the same numbers as metrics.jsonl."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from shared.errors import InputError
 
 class Events(Protocol):
     def write(self, train: dict[str, Any], val: dict[str, Any]) -> None:
-        """The two records of an epoch."""
+        """Writes the two records of an epoch."""
         ...
 
     def close(self) -> None: ...
@@ -48,5 +48,5 @@ class _TensorBoard:
 
 
 def open_events(wanted: bool, folder: Path) -> Events:
-    """InputError where the package is missing. An epoch that is run again is written again."""
+    """Raises InputError if the package is missing. A repeated epoch is written again."""
     return _TensorBoard(folder / "tensorboard") if wanted else _Nothing()

@@ -1,4 +1,4 @@
-"""The flags of train/run.py. Imports nothing that takes time."""
+"""The flags of train/run.py. Has no slow imports, for --help."""
 
 import argparse
 from pathlib import Path

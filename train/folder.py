@@ -1,9 +1,9 @@
-"""A run's folder: what it is, what it measured, where it stands. Every file is written atomically.
+"""The folder of a run: its identity, metrics and checkpoints. Every file is written atomically.
 
-run.json        identity (what changes the numbers), flags, versions, facts of the cache
-metrics.jsonl   one JSON object a line, see `Metrics`
-last.pt         all that resuming needs
-best.pt         the best student so far: a state dict that a plain torchvision ResNet loads
+run.json        identity (what changes the numbers), flags, versions, facts about the cache
+metrics.jsonl   one JSON object per line, see run_files.read_metrics
+last.pt         everything that is needed to resume
+best.pt         the best student so far: a state dict that a plain torchvision ResNet can load
 curves.png      top-1 and every loss over the epochs
 done            written when the last epoch is finished
 """
@@ -40,7 +40,7 @@ class RunFolder:
         self._files = LocalFiles(path)
 
     def open(self, identity: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Starts or goes on with a run. InputError where the folder holds another run."""
+        """Starts or resumes a run. Raises InputError if the folder has another run."""
         self._files.remove_stale()
         run = {"identity": identity, **facts, "code": _code_version(), "versions": _versions()}
         if self._files.write_new(RUN_FILE, _json(run)):
@@ -57,7 +57,7 @@ class RunFolder:
                     f"flags to go on with it, or another --out"
                 )
         policy = identity.get("val_policy", "center")
-        earlier = "val_policy" not in there["identity"]  # that code knew `center` alone
+        earlier = "val_policy" not in there["identity"]  # earlier versions always used `center`
         if earlier and policy != "center" and facts["model"]["size"] > WHOLE:
             note(
                 f"{self.path} was begun with an earlier version, which judged on the val pixels of "
@@ -72,17 +72,17 @@ class RunFolder:
             )
 
     def load_checkpoint(self, *needed: str) -> dict[str, Any] | None:
-        """last.pt, on the CPU, with at least the `needed` of its fields (default: all of them);
-        None where the run has not saved yet. InputError where it is not a checkpoint of this
-        code."""
+        """last.pt, on the CPU, with at least the `needed` fields (default: all); None if not saved.
+
+        Raises InputError if it is damaged or not a checkpoint of this code."""
         path = self.path / "last.pt"
         if (file := open_regular(path, CHECKPOINT_BYTES)) is None:
             return None
         try:
-            # torch.load does not look at the zip file's checksums: a flipped bit would go on.
+            # torch.load does not check the checksums in the zip file, so check them here.
             with file, ZipFile(file) as archive:
                 if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
-                    raise BadZipFile("it is compressed")  # a small file could fill the memory
+                    raise BadZipFile("it is compressed")  # could be a zip bomb
                 if (damaged := archive.testzip()) is not None:
                     raise BadZipFile(f"bad checksum of {damaged}")
                 file.seek(0)
@@ -90,7 +90,7 @@ class RunFolder:
             pattern = {name: CHECKPOINT[name] for name in needed or CHECKPOINT}
             if (problem := mismatch(state, pattern)) is not None:
                 raise ValueError(problem)
-        except Exception as error:  # on damaged bytes torch raises whatever it stumbles over
+        except Exception as error:  # torch may raise anything for damaged data
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"{path} is not a checkpoint of this code ({type(error).__name__}: {reason}); "
@@ -99,7 +99,7 @@ class RunFolder:
         return state
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Everything in it as CPU tensors, so that a machine without a GPU loads it, too."""
+        """Saves `state` with all tensors on the CPU, so that machines without a GPU can load it."""
         buffer = io.BytesIO()
         torch.save(on_cpu(state), buffer)
         self._files.write(name, buffer.getvalue())
@@ -118,7 +118,7 @@ class RunFolder:
 
 
 def on_cpu(value: Any) -> Any:
-    """Dicts, lists, tuples, tensors and plain values; every tensor in them on the CPU."""
+    """A copy of nested dicts, lists and tuples with every tensor on the CPU."""
     if isinstance(value, Tensor):
         there = value.detach().cpu()
         assert there.device.type == "cpu", f"a tensor on {there.device} would be saved"
@@ -136,7 +136,7 @@ def _json(value: Any) -> bytes:
 
 
 def _code_version() -> str:
-    """Commit of the checkout, with + where it was changed since; "unknown" outside git."""
+    """The commit of the checkout, with "+" if it has changes; "unknown" outside git."""
     try:
         command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,14 +1,13 @@
-"""Which samples the teacher's logits may guide: the mask of guided distillation (arXiv 2006.01683).
+"""Guides choose the samples for guided distillation (arXiv 2006.01683), as a mask over the batch.
 
-Made at load time from what the cache holds, and carried by the batch as a bool per sample
-(`Batch.guided`), so that the loss itself never asks who is right. A guide is called with
+The mask is made when targets are loaded, and passed to the loss as `Batch.guided`. A guide takes
 
     pred    (B,) integer: argmax of the live teacher's logits, -1 for a skipped image;
-    logits  a function that returns the teacher's logits, (B, C): they may be costly to decode, so
-            only a guide that looks at them calls it;
+    logits  a function that returns the teacher's logits, (B, C), which may be costly to decode;
+            only a guide that needs them calls it;
     labels  (B,) int64
 
-and returns a (B,) bool. A skipped image (pred -1) is never guided, whatever its logits hold.
+and returns a (B,) bool. A skipped image (pred -1) is never guided, whatever its logits are.
 """
 
 from collections.abc import Callable
@@ -21,9 +20,9 @@ from torch.nn.functional import cross_entropy
 
 @dataclass(frozen=True)
 class TeacherCorrect:
-    """Guided where pred_i == label_i: the paper's rule.
+    """Guided if pred_i == label_i: the paper's rule.
 
-    It compares the stored argmax, not that of decoded logits, and so is exact under any codec.
+    It uses the stored argmax, not that of decoded logits, so it is exact with any codec.
     """
 
     def __call__(self, pred: Tensor, logits: Callable[[], Tensor], labels: Tensor) -> Tensor:
@@ -32,9 +31,10 @@ class TeacherCorrect:
 
 @dataclass(frozen=True)
 class TeacherLossBelow:
-    """Guided where -log softmax(t_i)[label_i] < threshold (in nats, float32; t_i: teacher logits).
+    """Guided if -log softmax(t_i)[label_i] < threshold (in nats, float32; t_i: teacher logits).
 
-    Teacher and label need not agree fully: log(C) is the loss of a teacher that knows nothing.
+    This also admits samples where the label is not the teacher's argmax. For comparison, log(C) is
+    the loss of a uniform prediction.
     """
 
     threshold: float

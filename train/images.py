@@ -1,5 +1,7 @@
-"""The images of both splits that training and evaluation look at: of a source, or in view shards;
-and what is wrong where one is missing."""
+"""Opens the train and val images of a run, from a source or from view shards.
+
+Its error messages say which split is missing and how to add it.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -17,15 +19,15 @@ NEITHER = ("train", "val")
 
 @dataclass(frozen=True)
 class RunImages:
-    train: ImageSource | None  # None where the cache holds the views themselves
-    val: ImageSource | Cache  # images, or the cached val split of view shards
+    train: ImageSource | None  # None if the cache stores the views' pixels
+    val: ImageSource | Cache  # images, or a cached val split with view shards
     classes: int
     policy: str  # of the training views
-    size: int  # pixels a side
+    size: int  # side in pixels
 
 
 def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | None) -> RunImages:
-    """InputError where the two splits, or images and cache, do not go together."""
+    """Raises InputError if the two splits, or images and cache, do not go together."""
     if cache is None:
         spec = flags.images or default_source()
         train = open_images(spec, "train")
@@ -64,7 +66,7 @@ def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:
 
 
 def open_images(spec: str, split: str, limit: int | None = None) -> ImageSource:
-    """open_source, whose message speaks of precompute's --split, which these commands lack."""
+    """open_source, with messages that do not mention --split, which train/ commands do not have."""
     root = Path(spec).expanduser()
     if root.is_dir() and not any((root / name).is_dir() for name in NEITHER):
         folders = sorted(path.name for path in root.iterdir() if path.is_dir())

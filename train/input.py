@@ -1,12 +1,12 @@
-"""What an epoch is made of: (pixels, Batch) pairs on the device, one an optimizer step.
+"""The input of training: (pixels, Batch) pairs on the device, one per optimizer step.
 
     Replayed   boxes of a zarr cache (or drawn views, without a cache) on the source's images;
                targets from the cache, from a live teacher, or none
-    Streamed   view shards: pixels, labels and targets from one sequential stream
+    Streamed   view shards: pixels, labels and targets in one sequential stream
 
-Both give every sample once an epoch. Replayed: in an order that depends on nothing but seed and
-epoch, each step's batch cut into one part a process. Streamed: each process and worker has shards
-of its own, so that the order depends on their number too.
+Both yield every sample once per epoch. In Replayed the order depends on seed and epoch only (with
+windows also on the cache, see windows.py), and each step's batch is cut into one part per process.
+In Streamed each process and worker has its own shards, so the order also depends on their number.
 """
 
 from collections.abc import Iterator
@@ -26,16 +26,16 @@ class Input(Protocol):
     def steps(self, epoch: int) -> int: ...
 
     def smallest_part(self, epoch: int) -> int:
-        """Samples of the smallest batch that any process gets in any step of an epoch."""
+        """Samples in the smallest batch that any process gets in any step of an epoch."""
         ...
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
-        """(B, 3, S, S) uint8 pixels and their Batch, on the device, from step `first` on."""
+        """(B, 3, S, S) uint8 pixels and their Batch on the device, starting at step `first`."""
         ...
 
-    layout: list[int]  # what else than (seed, epoch) the order of an epoch depends on
+    layout: list[int]  # what the order of an epoch depends on besides (seed, epoch)
 
-    val_world: World  # whose processes' val_batches together are the val split
+    val_world: World  # the val_batches of its processes together are the val split
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(B, 3, S, S) uint8 pixels and (B,) labels of the val split, on the CPU."""
@@ -45,7 +45,7 @@ class Input(Protocol):
 
 
 def open_input(setup: Setup) -> Input:
-    """InputError where its steps cannot be cut as the flags ask for."""
+    """Raises InputError if its batches cannot be cut as the flags require."""
     shards = setup.targets.cache is not None and setup.targets.cache.manifest.holds_pixels
     feed: Input = Streamed(setup) if shards else Replayed(setup)
     require_pieces(

@@ -1,8 +1,8 @@
 """The training loop of train/run.py.
 
-Each epoch: the view e mod K is loaded, its boxes are replayed on the images in loader workers, its
-targets gathered by sample index; forward, losses, step; then the val split, a line of metrics, a
-checkpoint. Between two steps it looks for a request to stop, saves and leaves.
+Each epoch e loads view e mod K, replays its boxes on the images in loader workers, and gathers its
+targets by sample index; then forward, losses, step. After the steps it evaluates on the val split,
+writes metrics and saves a checkpoint. A request to stop is handled between two steps: save and end.
 """
 
 import argparse
@@ -71,13 +71,13 @@ def train(
         state.compile()
     network = parallel(student, world, device)
 
-    told_bad = False  # of images that do not decode, once
+    told_bad = False  # whether the note about images that do not decode was printed
 
     def save() -> None:
         saved = state.save(at)
         if world.is_first:
             folder.save("last.pt", saved)
-        stop.unsaved = world.size > 1  # alone it may end at once then, as in a val split
+        stop.unsaved = world.size > 1  # a single process may now end at once
 
     stop.unsaved = world.size > 1
     while at.epoch < recipe.epochs:
@@ -106,7 +106,7 @@ def train(
                 at.seconds = before + time.perf_counter() - started
                 saves = at.step % flags.checkpoint_every == 0 or at.step == steps
                 alone = world.size == 1 and stop.signal is not None
-                # Only here does the host wait for the device, and do processes agree to stop.
+                # Only here does the host wait for the device and do processes agree to stop.
                 if saves or alone or at.step % flags.log_every == 0:
                     log = means(at.sums, recipe, at.epoch, world)
                     _require_finite(log, at.epoch, at.step)

@@ -1,15 +1,13 @@
-"""The four losses of arXiv 2006.01683, hardened for targets that come from a cache, and a fifth for
-teachers whose channel means have heavy tails.
+"""The losses: the four of arXiv 2006.01683, and one for channel means with heavy tails.
 
-A loss is a pure function of (student outputs, batch). It computes in float32 whatever dtype comes
-in, and returns a 0-dim float32 tensor: a sum over the samples of this process divided by the
-batch's count, so that one piece of code serves one process and many (see train/batch.py). Each
-class says in `needs` what it takes from a teacher: "logits", "channels", "spread" for the spread of
-every channel over the split (shared/targets/tails.py), and "guided" for the bool per sample that
-train/guide.py makes. One that needs "guided" is a mean over the guided samples and
-divides by their count: that is how the log adds it up, too.
+A loss is a pure function of (student outputs, batch). It computes in float32 whatever the input
+dtype, and returns a 0-dim float32 tensor: the sum over this process's samples divided by the
+batch's count, so that the same code works for one process and for many (train/batch.py). `needs`
+declares what a loss takes from the teacher: "logits", "channels", "spread" (of every channel over
+the split, shared/targets/tails.py) and "guided" (the mask of train/guide.py). A loss that needs
+"guided" is a mean over the guided samples; the log averages it in the same way.
 
-Shapes: B samples, C classes, C_s channels of the teacher's stage s.
+Shapes: B samples, C classes, C_s channels in the teacher's stage s.
 """
 
 from dataclasses import dataclass
@@ -40,7 +38,7 @@ class KD:
     """Knowledge distillation: T^2 sum_i KL(softmax(t_i / T) || softmax(s_i / T)) / count.
 
     s_i, t_i: logits of student and teacher for sample i, (C,). Hinton et al., arXiv 1503.02531.
-    Raises ValueError where the two shapes differ.
+    Raises ValueError if the two shapes differ.
     """
 
     temperature: float = 1.0
@@ -53,10 +51,10 @@ class KD:
 
 @dataclass(frozen=True)
 class GuidedKD:
-    """KD over the guided samples alone, where the teacher is right.
+    """KD over the guided samples only, where the teacher is right (train/guide.py).
 
-    T^2 sum_{i guided} KL(softmax(t_i / T) || softmax(s_i / T)) / guided_count, and 0 (still in the
-    graph, with zero gradients) where guided_count is 0. Raises ValueError where shapes differ.
+    T^2 sum_{i guided} KL(softmax(t_i / T) || softmax(s_i / T)) / guided_count, or 0 (in the graph,
+    with zero gradients) if guided_count is 0. Raises ValueError if shapes differ.
     """
 
     temperature: float = 1.0
@@ -65,15 +63,15 @@ class GuidedKD:
     def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
         assert batch.targets is not None and batch.guided is not None
         rows = batch.guided[:, None]  # (B, 1)
-        # The inputs are masked, not the result: a mask on the result would still send NaN * 0 = NaN
-        # back through an unguided row that is not finite. A row of zeros on both sides has KL 0.
+        # Mask the inputs, not the result: with a masked result, an unguided row that is not finite
+        # would still give NaN * 0 = NaN in the backward pass. Two rows of zeros have KL 0.
         total = _kl(
             torch.where(rows, student.logits, 0.0),
             torch.where(rows, batch.targets["logits"], 0.0),
             self.temperature,
         )
-        count = total.new_zeros(()) + batch.guided_count  # to the device without a copy
-        # Without a guided sample: 0 / infinity, and gradients that are 0 as well.
+        count = total.new_zeros(()) + batch.guided_count  # on the device, without a copy
+        # Without guided samples this is 0 / infinity, with gradients 0.
         return total / torch.where(count > 0, count, torch.inf)
 
 
@@ -82,7 +80,7 @@ class ChannelDistillation:
     """sum_s sum_i |a_is - b_is|^2 / (C_s count): mean squared difference, summed over the stages.
 
     a_is, b_is: spatial means of the connector's output and of the teacher's stage s for sample i,
-    (C_s,). Raises ValueError where stages or widths differ.
+    (C_s,). Raises ValueError if stages or widths differ.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"channels"})
@@ -96,15 +94,15 @@ class ChannelDistillation:
 
 @dataclass(frozen=True)
 class RobustChannelDistillation:
-    """Channel distillation that neither a few odd images nor a few loud channels take over.
+    """Channel distillation that a few outlying images or high-variance channels do not dominate.
 
     sum_s sum_i h((a_is - b_is) / d_s) / (C_s count), where d_s, (C_s,), is the spread of every
-    channel over the split (shared/targets/tails.py) and h is Huber's function: x^2 up to
-    |x| = beta, beyond it the line that continues the square. a_is, b_is: as in ChannelDistillation.
+    channel over the split (shared/targets/tails.py), and h is the Huber function: x^2 up to
+    |x| = beta, then its tangent. a_is, b_is: as in ChannelDistillation.
 
-    An eval-mode teacher's means have heavy tails, which dominate a squared error; and a channel
-    that varies little counts for nothing beside one that varies much. tests/bench/tails.py measures
-    what both cost. Raises ValueError where stages or widths differ.
+    The means of an eval-mode teacher have heavy tails, which dominate a squared error, and channels
+    that vary little count for almost nothing beside those that vary much. tests/bench/tails.py
+    measures the cost of both. Raises ValueError if stages or widths differ.
     """
 
     beta: float = 1.0
@@ -113,7 +111,7 @@ class RobustChannelDistillation:
     def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
         assert batch.spread is not None
         stages = [
-            # Torch's has half the square.
+            # torch's Huber loss is x^2 / 2 near 0
             2 * huber_loss(a / spread, b / spread, reduction="sum", delta=self.beta)
             / (a.shape[1] * batch.count)
             for (a, b), spread in zip(_pairs(student, batch), batch.spread, strict=True)
@@ -122,7 +120,7 @@ class RobustChannelDistillation:
 
 
 class Loss(Protocol):
-    """What every loss here is; one of your own needs no other line."""
+    """The interface of a loss; a loss of your own needs nothing else."""
 
     needs: ClassVar[frozenset[str]]
 
@@ -138,18 +136,18 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
             f"build the student for the classes of this teacher"
         )
     log_q = log_softmax(student.float() / temperature, dim=1)
-    # In logarithms on both sides: a probability that underflows to 0 then adds 0 * finite = 0,
-    # where log(0) would be infinite.
+    # Logarithms on both sides, so that a probability that underflows to 0 adds 0 * finite = 0
+    # instead of 0 * log(0).
     log_p = log_softmax(teacher.float() / temperature, dim=1)
     return kl_div(log_q, log_p, reduction="sum", log_target=True) * temperature**2
 
 
 def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """float32 means (B, C_s) of the student's connectors and of the teacher, stage by stage."""
+    """Per stage, the float32 means (B, C_s) of the student's connector and of the teacher."""
     assert batch.targets is not None
     ours, theirs = student.channels, batch.targets.get("channels")
     widths = [stage.shape[1] for stage in ours]
-    # Broadcasting would hide a mismatch and train on something else.
+    # Broadcasting would hide a mismatch.
     if theirs is None or not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
         said = "nothing" if theirs is None else f"{tuple(theirs.shape)}, stages side by side,"
         raise ValueError(

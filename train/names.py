@@ -1,6 +1,8 @@
-"""The recipes' names with their losses in one line, and the published ImageNet or CIFAR-100 top-1
-error. For `--help` and mistyped names; train/recipes.py says what each is made of, and
-tests/test_flags.py compares the two."""
+"""The recipes' names for --help, with a one-line description and the published top-1 error.
+
+It is separate from train/recipes.py, which defines the recipes, so that --help need not import
+torch. tests/test_flags.py compares the two. The errors are for ImageNet or CIFAR-100.
+"""
 
 from shared.commandline import did_you_mean
 from shared.errors import InputError

@@ -1,7 +1,7 @@
-"""Whether every step of a run can be cut as --accumulate and the number of processes ask for.
+"""Checks that every step's batch can be cut into pieces for --accumulate and the processes.
 
-Every process knows the sizes of all parts of all steps, so that all of them end with the same line
-before the first step, and none waits for another forever.
+Every process knows the sizes of all parts of all steps. So if the check fails, all of them end with
+the same message before the first step, and no process waits for another for ever.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +17,12 @@ def require_pieces(
     stride: int,
     size: int,
 ) -> None:
-    """`smallest_part`: of an epoch, samples of the smallest batch that any process gets; `stride`:
-    of the student, pixels of the input a pixel of the last stage.
+    """Raises InputError if a step cannot be cut into `accumulate` pieces in every process.
 
-    InputError where a process would cut its part into fewer pieces than the others do, as they may
-    meet in every piece (SyncBatchNorm); or where a piece is too small for BatchNorm.
+    `smallest_part(epoch)` is the size of the smallest batch that any process gets; `stride` is the
+    student's, from the input to the last stage. It is an error if a process would have fewer pieces
+    than the others, which may synchronise in every piece (SyncBatchNorm), or if a piece is too
+    small for BatchNorm.
     """
     one_pixel = size <= stride
     if (processes == 1 or accumulate == 1) and not one_pixel:

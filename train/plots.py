@@ -1,4 +1,4 @@
-"""The pictures that people look at: top-1, loss terms, their weights and the speed, by epoch."""
+"""Draws the curves of runs: top-1, loss terms, their weights and the speed, by epoch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +14,18 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
-    """One PNG with four panels; a line a run, in one colour for the runs of a kind.
+    """Writes a PNG with four panels. Each run is a line, and runs of a kind share a colour.
 
-    In the panels of terms a line style tells the term.
+    In the panels of loss terms the line style shows the term.
     """
     figure = Figure(figsize=(13, 8))
-    # Fixed margins: to find them by layout="constrained" draws everything twice.
+    # Fixed margins, because layout="constrained" draws everything twice to find them.
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.07, top=0.95, wspace=0.14, hspace=0.28)
     (accuracy, loss), (speed, weight) = figure.subplots(2, 2)
     styles: dict[str, str] = {}
     for number, (kind, runs) in enumerate(kinds.items()):
         colour = f"C{number}"
-        kind = printable(kind).replace("$", r"\$")  # else it is taken for a formula
+        kind = printable(kind).replace("$", r"\$")  # an unescaped $ starts a formula
         for position, run in enumerate(runs):
             label = kind if position == 0 else None
             records = read_metrics(run)

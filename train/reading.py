@@ -1,7 +1,7 @@
-"""Files of a run folder are read here: regular files only, of a size that such a file can have.
+"""Reads files of a run folder, if they are regular files of a plausible size.
 
-Anything may lie there under their names: a folder, a FIFO that would block forever, a link to a
-device that never ends (shared/files/regular.py).
+Their names may belong to something else: a folder, a FIFO that would block for ever, a link to an
+endless device (shared/files/regular.py).
 """
 
 import os
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 
 def read_regular(path: Path, most: int) -> bytes | None:
-    """All of `path`; None where nothing has that name. InputError as for `open_regular`."""
+    """The bytes of `path`; None if it does not exist. Raises InputError like `open_regular`."""
     return _told(path, lambda: regular.read_regular(path, most))
 
 
 def open_regular(path: Path, most: int) -> BinaryIO | None:
-    """`path`, opened; None where nothing has that name.
+    """Opens `path`; None if it does not exist.
 
-    InputError where it is not a regular file, cannot be read, or has more than `most` bytes.
+    Raises InputError if it is not a regular file, cannot be read, or has more than `most` bytes.
     """
 
     def opened() -> BinaryIO:
@@ -45,6 +45,6 @@ def _told(path: Path, act: Callable[[], T]) -> T | None:
         return act()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:  # ValueError: a null character in its name
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read {path}: {reason}; {ADVICE}") from error

@@ -1,4 +1,4 @@
-"""What a recipe is: terms (loss and weight) and every hyper-parameter that changes the numbers."""
+"""The Recipe type: loss terms with weights, and all hyper-parameters that change the numbers."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,39 +25,38 @@ class Term:
 class Recipe:
     name: str
     terms: tuple[Term, ...]
-    guide: Guide | None  # None where no term is guided
+    guide: Guide | None  # None if no term is guided
     epochs: int
-    batch_size: int  # of the whole optimizer step, over all processes
+    batch_size: int  # per optimizer step, over all processes
     learning_rate: Constant | Steps
     momentum: float
     weight_decay: float
     stem: Literal["imagenet", "cifar"]
     policy: Literal["random-resized-crop", "pad-crop"]  # how views are drawn without a cache
-    size: int  # pixels a side, without a cache
-    teacher: str | None  # architecture; None where no term needs a teacher
+    size: int  # side of the input in pixels, without a cache
+    teacher: str | None  # architecture; None if no term needs a teacher
     student: str
-    paper_top1_error: float | None  # percent; None where the paper has no such run
-    ema: float | None = None  # decay a step of the averaged weights that are judged; None: off
+    paper_top1_error: float | None  # percent; None if the paper does not have this run
+    ema: float | None = None  # decay per step of averaged weights, which are evaluated; None: off
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms take from a cache: kinds of targets (shared/targets/kinds.py), "guided"
-        and "spread".
+        """What the terms need: kinds of targets (shared/targets/kinds.py), "guided", "spread".
 
-        "guided" stands for the cache's `pred`, and `logits`, from which the guide makes its mask.
+        "guided" stands for the mask that the guide makes from the cache's `pred` and `logits`.
         """
         return frozenset[str]().union(*(term.loss.needs for term in self.terms))
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of targets among them."""
+        """The kinds of targets among `needs`."""
         return self.needs - OF_THE_RUN
 
     def weights(self, epoch: int) -> dict[str, float]:
         return {term.name: term.weight(epoch) for term in self.terms}
 
     def scaled(self, epochs: int) -> "Recipe":
-        """The same recipe for a run of `epochs` epochs, every milestone moved in proportion."""
+        """The recipe for a run of `epochs` epochs, with all milestones moved in proportion."""
         if epochs < 1:
             raise InputError(f"--epochs must be 1 or more: got {epochs}")
         terms = tuple(replace(t, weight=t.weight.scaled(epochs, self.epochs)) for t in self.terms)

@@ -1,4 +1,4 @@
-"""Recipes: which losses, with which weights, and every hyper-parameter that changes the numbers.
+"""The recipes: losses, their weights, and all hyper-parameters that change the numbers.
 
     python train/run.py --cache data/teacher_cache --recipe s_resnet18.t_resnet34.cd.kdv2.lrdv2
 
@@ -6,17 +6,17 @@ Names, losses and schedules are those of the paper's code (arXiv 2006.01683,
 github.com/zhouzaida/channel-distillation at 2464d30): cd = channel distillation, kdv2 = guided KD
 (term "gkd"), lrdv2 = Early Decay Teacher. `repr(recipe)` is complete; run.json keeps it.
 
-rcd is not the paper's: it is channel distillation for teachers whose channel means have heavy
-tails, as those of an eval-mode teacher may have (train/losses.py, shared/targets/tails.py). Its
-weight of 5 was found on CIFAR-10 and -100 with tests/bench/tails.py.
+rcd is not from the paper. It is channel distillation for teachers whose channel means have heavy
+tails, which happens with eval-mode teachers (train/losses.py, shared/targets/tails.py). Its weight
+of 5 was found on CIFAR-10 and -100 with tests/bench/tails.py.
 
 With lrdv2, CE and KD have weight 0 through epoch 29 (CIFAR: 59), so **top-1 stays at chance for
 the first 30 epochs by design**: the features learn, the classifier does not. metrics.jsonl shows
-it as `"weight": {"ce": 0.0, ...}`. From epoch 30 on top-1 rises as usual.
+this as `"weight": {"ce": 0.0, ...}`. From epoch 30 on top-1 rises as usual.
 
-That code counts epochs from 1 for the weights and from 0 for the learning rate. Here both count
-from 0, so its weight steps at 30, 60, 90 stand at 29, 59, 89, one epoch before the learning rate's;
-its CE and KD are 0 while epoch <= 30, which is through 29 here.
+The paper's code counts epochs from 1 for the weights and from 0 for the learning rate. Here both
+count from 0, so its weight steps at 30, 60, 90 are at 29, 59, 89, one epoch before those of the
+learning rate. Its CE and KD are 0 while epoch <= 30, which is through epoch 29 here.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ from train.schedule import Constant, Steps, SwitchedOn
 
 
 def get_recipe(name: str) -> Recipe:
-    """InputError for a name that is not in RECIPES."""
+    """The recipe called `name`. Raises InputError if there is none."""
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
@@ -89,7 +89,7 @@ _CE_LATE = replace(_CE, weight=SwitchedOn(Constant(1.0), start=30))
 _KD_LATE = replace(_KD, weight=SwitchedOn(Constant(1.0), start=30))
 _GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(1.0), start=30))
 
-# CIFAR-100: lrdv1 leaves every weight constant, and guided or not, KD weighs 0.1.
+# CIFAR-100: lrdv1 keeps every weight constant. KD has weight 0.1, guided or not.
 _CIFAR_KD = replace(_KD, weight=Constant(0.1))
 _CIFAR_GKD = replace(_GKD, weight=Constant(0.1))
 _CIFAR_CD_DECAYING = replace(_CD, weight=Steps(6.0, factor=0.9, milestones=(59, 159)))
@@ -99,15 +99,15 @@ _CIFAR_GKD_LATE = replace(_GKD, weight=SwitchedOn(Constant(0.1), start=60))
 
 RECIPES = (
     # ImageNet, ResNet-34 (top-1 error 26.73) -> ResNet-18. The number after a name is the published
-    # top-1 error in percent, of one run; the later README differs in two: 28.53 for cd.ce, 27.61
-    # for the default. All with the teacher in train mode, which no cache can hold.
-    # A second run of the authors is public for three recipes. The README of their repository at
-    # 90a6b94 has 28.36 for cd.ce.lrdv1, 28.09 for cd.ce.lrdv2 and 27.73 for the default: a
-    # difference of 0.1 between two recipes is about what one recipe gives when it runs twice.
+    # top-1 error in percent, of one run. The later README differs in two: 28.53 for cd.ce, 27.61
+    # for the default. All used the teacher in train mode on random batches, which a cache cannot
+    # reproduce. Results of a second run are public for three recipes: the authors' README at
+    # 90a6b94 has 28.36 for cd.ce.lrdv1, 28.09 for cd.ce.lrdv2 and 27.73 for the default. So two
+    # runs of one recipe differ by about 0.1.
     #   python precompute/run.py --split train --images data/imagenet
     #   python train/run.py --images data/imagenet --cache data/teacher_cache --recipe NAME
     _imagenet("resnet18.ce", 30.43, _CE),
-    # The paper's code never printed this list of terms: weight 1 at T = 1 is our reading.
+    # The paper's code does not list these terms; weight 1 at T = 1 is our interpretation.
     _imagenet("s_resnet18.t_resnet34.kd.ce", 29.50, _CE, _KD),
     _imagenet("s_resnet18.t_resnet34.cd.ce", 28.38, _CE, _CD),
     _imagenet("s_resnet18.t_resnet34.cd.ce.lrdv1", 28.34, _CE, _CD_DECAYING),
@@ -115,15 +115,15 @@ RECIPES = (
     _imagenet("s_resnet18.t_resnet34.cd.ce.kdv2", 28.26, _CE, _GKD, _CD_DECAYING),
     _imagenet("s_resnet18.t_resnet34.cd.kd.lrdv2", 27.99, _CE_LATE, _KD_LATE, _CD_DECAYING),
     _imagenet(DEFAULT_RECIPE, 27.68, _CE_LATE, _GKD_LATE, _CD_DECAYING),
-    # The same for heavy tails, not run on ImageNet yet.
+    # Variants for heavy tails, not run on ImageNet yet.
     _imagenet("s_resnet18.t_resnet34.rcd.ce", None, _CE, _RCD),
     _imagenet("s_resnet18.t_resnet34.rcd.kdv2.lrdv2", None, _CE_LATE, _GKD_LATE, _RCD_DECAYING),
-    # CIFAR-100, ResNet-152 (top-1 error 19.09) -> ResNet-50; FILE holds that teacher's weights.
+    # CIFAR-100, ResNet-152 (top-1 error 19.09) -> ResNet-50; FILE has that teacher's weights.
     #   python precompute/run.py --split train --images cifar100 --teacher resnet152 --stem cifar \
     #     --weights FILE
     #   python train/run.py --images cifar100 --cache data/teacher_cache --recipe NAME
     _cifar100("cifar.resnet50.ce", 22.02, _CE),
-    # Not printed there either: the KD weight is that of the guided lists.
+    # Not listed there either; the KD weight is that of the guided recipes.
     _cifar100("cifar.s_resnet50.t_resnet152.kd.ce", 20.36, _CE, _CIFAR_KD),
     _cifar100("cifar.s_resnet50.t_resnet152.cd.ce", 20.08, _CE, _CD),
     _cifar100("cifar.s_resnet50.t_resnet152.cd.ce.kdv2", 19.49, _CE, _CIFAR_GKD, _CD),
@@ -141,7 +141,7 @@ RECIPES = (
         _CIFAR_GKD_LATE,
         _CIFAR_RCD_DECAYING,
     ),
-    # The teacher of the built-in digits, which is published nowhere.
+    # The teacher for the built-in digits; no weights are published.
     #   python train/run.py --images digits --teacher none --recipe digits.resnet34.ce
     Recipe(
         name="digits.resnet34.ce",

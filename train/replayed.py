@@ -1,4 +1,4 @@
-"""Views replayed on the source's images, targets gathered from the cache by sample index."""
+"""The training input that replays views on the source's images, with targets from the cache."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ from train.setup import Setup
 from train.whole_batch import batch_of_live
 from train.windows import Window, Windows
 
-LEAST_CLASSES = 0.5  # of all: the share in a window below which a run is told
+LEAST_CLASSES = 0.5  # a note is printed if windows have less than this share of the classes
 
 
 class Replayed:
@@ -32,7 +32,7 @@ class Replayed:
         self.val_world = setup.world
         # One set of workers for both splits.
         self._loader = pixel_loader(setup, self._source, self._val)
-        self._loader.start()  # before a view is in memory, whose pages workers would keep
+        self._loader.start()  # before a view is loaded, whose memory workers would inherit
         self._labels = torch.from_numpy(setup.images.train.labels)
         self._samples = np.arange(len(setup.images.train))
         self._views = None
@@ -77,13 +77,13 @@ class Replayed:
         steps = [(w, step) for w in self._windows.of(epoch) for step in w.steps][first:]
         if self._views and steps:
             self._views.load(epoch, steps[0][0].blocks)
-        # Those in use, by their blocks: what is requested may be windows ahead of what is trained.
+        # The views in use, by their blocks: requests may be windows ahead of the training step.
         views: dict[Blocks, LoadedView] = {}
         pixel_batches = self._loader.batches(self._requests(views, epoch, steps))
         on_device = with_pixels_on(device, self._decoded(pixel_batches))
         for (window, step), (batch, pixels) in zip(steps, on_device, strict=True):
             while views and (earliest := next(iter(views))) != window.blocks:
-                del views[earliest]  # no step will read it again
+                del views[earliest]  # no later step reads it
             if self._views is not None and setup.targets.cached:
                 view, whole = views[window.blocks], torch.from_numpy(step)
                 yield pixels, self._views.batch(view, batch.index, whole, setup.world)
@@ -96,8 +96,9 @@ class Replayed:
         epoch: int,
         steps: list[tuple[Window, NDArray[np.int64]]],
     ) -> Iterator[Request]:
-        """Stored boxes replayed; without a cache every epoch draws views of its own. Puts each
-        window into `views` before its first step."""
+        """Requests for stored boxes; without a cache, for views drawn newly in every epoch.
+
+        Adds each window to `views` before its first step."""
         setup, last = self._setup, None
         following = self._following(epoch, steps)
         for window, step in steps:
@@ -109,7 +110,7 @@ class Replayed:
                 last, view = window, self._views.load(epoch, window.blocks)
                 views[window.blocks] = view
                 if (coming := next(following, None)) is not None:
-                    self._views.prefetch(*coming)  # after the loader has its workers
+                    self._views.prefetch(*coming)  # after the loader has started its workers
             rows = view.at(index)
             yield Request(0, index, Replay(setup.images.policy, view.box[rows], view.flip[rows]))
 
@@ -144,7 +145,7 @@ class Replayed:
 
 
 def pixel_loader(setup: Setup, *sources: ImageSource) -> PixelLoader:
-    """For the splits of a run, in the order of `sources`."""
+    """A loader for the splits of a run, in the order of `sources`."""
     return PixelLoader(
         sources, setup.images.size, setup.workers, pin_memory=setup.device.type == "cuda"
     )

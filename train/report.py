@@ -1,8 +1,8 @@
-"""One table and one picture from any number of runs.
+"""Prints a table and draws the curves of any number of runs.
 
     python train/report.py runs/A runs/B ... [--out runs/report.png]
 
-Runs that differ in nothing but their seed share a row: mean and sample deviation over the seeds.
+Runs that differ only in their seed share a row, with mean and sample deviation over the seeds.
 """
 
 import sys

@@ -1,7 +1,8 @@
-"""Where a run stands when it starts, the same in all of its processes.
+"""Restores the state of a run when it starts, the same in all processes.
 
-The first process alone reads the run folder and tells the others, so that machines need not share
-it: a process that found an empty folder would begin at epoch 0 beside others at epoch 30.
+Only the first process reads the run folder and sends its contents to the others, so machines need
+not share the folder. Otherwise a process with an empty folder would start at epoch 0 while others
+are at epoch 30.
 """
 
 from typing import Any
@@ -20,9 +21,9 @@ Records = list[dict[str, Any]]
 def resume(
     setup: Setup, feed: Input, folder: RunFolder, state: TrainState
 ) -> tuple[Position, Records]:
-    """Fills `state`. The position and the records of all epochs before it.
+    """Loads `state`; returns the position and the records of all epochs before it.
 
-    InputError, the same in every process, where the folder is not this run's or is damaged.
+    Raises InputError, the same in every process, if the folder does not fit the run or is damaged.
     """
     saved, records = from_first(lambda: _read(folder), setup.world)
     at = state.start()

@@ -4,8 +4,8 @@
     python train/run.py --cache data/teacher_cache --recipe resnet18.ce --out runs/plain --epochs 90
     torchrun --nproc-per-node 8 train/run.py --cache data/teacher_cache --workers 16
 
-Stopped in any way (SIGTERM and Ctrl-C save first) and started again, it goes on where it stood, bit
-for bit on a CPU, in the middle of an epoch too. The loop: train/loop.py.
+It can be stopped in any way (SIGTERM and Ctrl-C save first). The same command then resumes, even in
+the middle of an epoch, and on a CPU bit for bit. The loop: train/loop.py.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Reading what a run's folder holds: run.json and metrics.jsonl, checked."""
+"""Reads and checks a run folder's run.json and metrics.jsonl."""
 
 import json
 from pathlib import Path
@@ -17,9 +17,9 @@ GIVE_A_RUN = "give a folder that train/run.py wrote"
 
 
 def read_run(path: Path, *needed: str) -> dict[str, Any]:
-    """run.json, with at least the `needed` of its fields, like "model" or "identity.seed".
+    """run.json, with at least the `needed` fields, like "model" or "identity.seed".
 
-    InputError where the folder holds no run, or what it holds is not what train/run.py writes.
+    Raises InputError if the folder has no run.json, or not one that train/run.py wrote.
     """
     data = read_regular(path / RUN_FILE, JSON_BYTES)
     if data is None:
@@ -41,15 +41,14 @@ def read_run(path: Path, *needed: str) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl, two an epoch; none before the first epoch is finished.
+    """The records of metrics.jsonl, two per finished epoch (train, then val).
 
     {"epoch": e, "split": "train" | "val", "top1": percent, "top5": percent, "seconds": s,
-     "images_per_second": r}, for train also "loss": {term: mean}, "weight": {term: w},
-    "total": their weighted sum, "samples": number, "learning_rate": r, "view": v, and for val
-    "precision" and
-    "undecodable": number of images that count as wrong because they do not decode.
+     "images_per_second": r}; train also has "loss": {term: mean}, "weight": {term: w}, "total": the
+    weighted sum, "samples": number, "learning_rate": r, "view": v; val also has "precision" and
+    "undecodable": the number of images that count as wrong because they do not decode.
 
-    InputError where the file holds anything else.
+    Raises InputError if the file has anything else.
     """
     name = path / "metrics.jsonl"
     if (data := read_regular(name, JSON_BYTES)) is None:
@@ -71,7 +70,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _require_order(records: list[dict[str, Any]]) -> None:
-    """ValueError unless epochs rise, train before val, with the same terms throughout."""
+    """Raises ValueError unless epochs rise by 1, train before val, with the same terms in all."""
     for number, record in enumerate(records):
         if number % 2:
             expected = records[number - 1]["epoch"]
@@ -87,7 +86,7 @@ def _require_order(records: list[dict[str, Any]]) -> None:
 
 
 def _lack(path: Path) -> str:
-    """Of a place without a run.json."""
+    """What is wrong with a path that has no run.json."""
     if not path.is_dir():
         return "does not exist" if not path.exists() else "is not a folder"
     try:

@@ -1,4 +1,4 @@
-"""What a run is, for run.json: what changes its numbers, and what a report tells of it."""
+"""The contents of run.json: what changes a run's numbers, and facts for evaluation and reports."""
 
 import argparse
 from typing import Any
@@ -18,7 +18,7 @@ from train.run_targets import RunTargets
 def identity_of(
     flags: argparse.Namespace, recipe: Recipe, images: RunImages, cache: Cache | None
 ) -> dict[str, Any]:
-    """All that changes the numbers: a folder holds one such run (train/folder.py)."""
+    """Everything that changes the numbers. All runs of a folder must agree (train/folder.py)."""
     train, val = images.train, images.val
     manifest = cache.manifest if cache else None
     return {
@@ -47,7 +47,7 @@ def facts_of(
     normalisation: Normalisation,
     world: World,
 ) -> dict[str, Any]:
-    """For who reads run.json, train/eval.py and train/report.py among them."""
+    """Facts for readers of run.json, such as train/eval.py and train/report.py."""
     cache, train = targets.cache, images.train
     return {
         "model": {

@@ -1,4 +1,4 @@
-"""The recipe that a run's flags ask for."""
+"""The recipe of a run, from its flags."""
 
 import argparse
 from dataclasses import replace
@@ -9,9 +9,14 @@ from train.recipes import get_recipe
 
 
 def recipe_of(flags: argparse.Namespace) -> Recipe:
-    """The named recipe with this run's epochs, batch size, learning rate and averaging."""
+    """The named recipe with this run's epochs, batch size, learning rate and averaging.
+
+    Raises InputError if a flag is out of range or there is no such recipe.
+    """
     for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
-        if (value := getattr(flags, name)) is not None and not value > 0:  # nan is not
+        if (
+            value := getattr(flags, name)
+        ) is not None and not value > 0:  # `not >` also catches nan
             raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
     if not 0 <= flags.seed < 2**63:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")

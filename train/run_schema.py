@@ -1,4 +1,4 @@
-"""What every file of a run folder holds, for train/schema.py."""
+"""The schemas (train/schema.py) of the files in a run folder."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from shared.choices import ARCHITECTURES, STEMS
 from train.schema import Optional, Values, count, one_of
 from train.step import AUTOCAST
 
-# What changes the numbers. All of it stands in a run.json of today; a reader says what it needs.
+# What changes the numbers. This version writes all of it; earlier ones did not, so it is optional.
 IDENTITY = {
     "recipe": Optional(str),
     "student": Optional(str),
@@ -24,7 +24,7 @@ IDENTITY = {
     "cache": Optional(str),
     "views": Optional(count),
 }
-# What is missing from runs that were begun with earlier versions.
+# Fields that are missing from runs started with earlier versions.
 LATER = frozenset({"val", "val_cache", "val_policy"})
 
 

@@ -1,4 +1,4 @@
-"""Where the targets of a run come from: its cache, or a live teacher over the cache's views."""
+"""Opens the source of a run's targets: its cache, or a live teacher on the cache's views."""
 
 import argparse
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from train.run_views import with_views_of_run
 
 @dataclass(frozen=True)
 class RunTargets:
-    cache: Cache | None  # with the views of this run, which may be fewer than there are by now
-    cached: bool  # whether the targets are the cache's
-    teacher: Teacher | None  # the live one
-    tails: Tails | None  # of the cache's channel means, where the recipe or the cache has them
-    spread: tuple[Tensor, ...] | None  # of every channel, on the device, where the recipe needs it
+    cache: Cache | None  # with this run's number of views; more may have been added since
+    cached: bool  # whether the targets come from the cache
+    teacher: Teacher | None  # the live teacher
+    tails: Tails | None  # of the cache's channel means; None if not kept or needed
+    spread: tuple[Tensor, ...] | None  # of every channel, on the device, if the recipe needs it
 
 
 def open_run_cache(flags: argparse.Namespace, folder: Path, world: World) -> Cache | None:
-    """InputError where --cache and --teacher do not go together."""
+    """Opens --cache, if given. Raises InputError if --cache and --teacher do not go together."""
     cache = None if flags.cache is None else open_cache(flags.cache, "train")
     if cache is not None:
         cache = with_views_of_run(cache, folder, world)
@@ -56,7 +56,7 @@ def open_run_targets(
     train: ImageSource | None,
     device: torch.device,
 ) -> RunTargets:
-    """InputError where the cache lacks what the recipe needs, or its pixels are others here."""
+    """Raises InputError if the cache lacks what the recipe needs, or pixels differ here."""
     teacher = None
     if cache is not None:
         if flags.teacher == "cached":

@@ -1,7 +1,7 @@
-"""A run goes on with the views that it began with, however many its cache has by now.
+"""Keeps the number of views of a run when its cache gets more.
 
-Epoch e uses view e mod K, so that another K is another run. A cache may grow while a run lasts
-(precompute/run.py with more --views): what has been added is ignored, complete or not.
+Epoch e uses view e mod K, so a run with another K would be a different run. A cache may grow during
+a run (precompute/run.py with more --views); the added views are ignored, complete or not.
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ from train.run_files import RUN_FILE, read_run
 
 
 def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
-    """`cache` with as many views as the run in `folder` uses; all of them where there is no run.
+    """`cache` with as many views as the run in `folder` uses; with all if there is no run yet.
 
-    InputError where the cache has fewer.
+    Raises InputError if the cache has fewer.
     """
     named, there = cache_id(cache.manifest), cache.manifest.views
     views = from_first(lambda: _recorded(folder, named), world)
@@ -31,7 +31,9 @@ def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
 
 
 def _recorded(folder: Path, named: str) -> int | None:
-    """None where nothing was begun there, or something on another cache: RunFolder.open says so."""
+    """The views of the run in `folder`; None if there is no run, or one with another cache.
+
+    RunFolder.open reports the latter."""
     if not (folder / RUN_FILE).exists():
         return None
     identity = read_run(folder)["identity"]

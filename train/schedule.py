@@ -1,13 +1,13 @@
-"""A schedule is a function of the epoch (counted from 0): no state, nothing to save or to resume.
+"""Schedules: functions of the epoch (counted from 0), without state that would need saving.
 
     >>> weight = Steps(6.0, factor=0.5, milestones=(30, 60))
     >>> [weight(epoch) for epoch in (0, 29, 30, 60)]
     [6.0, 6.0, 3.0, 1.5]
 
-`scaled(epochs, of)` is the same schedule for a run of `epochs` epochs where the recipe has `of`:
-a milestone m moves to m * epochs / of, halves rounded up, but never to 0 from above, so that the
-first epoch is what the recipe's first epoch is. Milestones of a very short run may coincide (each
-still counts) or lie behind its end (they then never come). With epochs == of nothing moves.
+`scaled(epochs, of)` is the schedule for a run of `epochs` epochs, if the recipe has `of`. A
+milestone m moves to m * epochs / of, with halves rounded up, but a milestone above 0 never moves to
+0, so the first epoch stays that of the recipe. In a very short run milestones may coincide (each
+still counts) or lie beyond the end (they are never reached). With epochs == of nothing changes.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from typing import Self, TypeAlias
 
 @dataclass(frozen=True)
 class Constant:
-    """value, at every epoch."""
+    """value, in every epoch."""
 
     value: float
 
@@ -44,7 +44,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class SwitchedOn:
-    """0 before epoch `start`, `schedule` from there on."""
+    """0 before epoch `start`, `schedule` from then on."""
 
     schedule: Constant | Steps
     start: int
@@ -53,9 +53,9 @@ class SwitchedOn:
         return self.schedule(epoch) if epoch >= self.start else 0.0
 
     def scaled(self, epochs: int, of: int) -> Self:
-        """On for the last epoch at least: a run of one epoch has it on from the start.
+        """Stays on in the last epoch at least, so a run of one epoch has it on from the start.
 
-        A short run would otherwise end with, for example, a classifier that no loss has trained.
+        Otherwise a short run might, for example, never train the classifier.
         """
         assert self.start < of, f"a switch at epoch {self.start} never comes in {of} epochs"
         start = min(_moved(self.start, epochs, of), epochs - 1)
@@ -66,5 +66,5 @@ Schedule: TypeAlias = Constant | Steps | SwitchedOn
 
 
 def _moved(milestone: int, epochs: int, of: int) -> int:
-    rounded = (2 * milestone * epochs + of) // (2 * of)  # in integers: exact halves, rounded up
+    rounded = (2 * milestone * epochs + of) // (2 * of)  # integers, so that halves are exact
     return max(rounded, 1) if milestone > 0 else 0

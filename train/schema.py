@@ -1,11 +1,11 @@
-"""What JSON and checkpoints must look like, written as data and checked where they are read.
+"""Checks JSON and checkpoints against patterns, which are written as data.
 
     {"epoch": int, "cache": Optional({"codec": str})}
 
-A dict names fields that must be there (others may be, too), a list of one pattern is a list of any
-length, `Values(p)` a dict with names of one's own, `Optional(p)` a field that may be absent or
-null, a function a test of one's own; the rest are types. A bool is not a number, an integer is a
-float, and a float is finite.
+A dict lists required fields (others are allowed), a list with one pattern matches a list of any
+length, `Values(p)` a dict with arbitrary names, `Optional(p)` a field that may be absent or null. A
+function is a predicate, whose docstring is used in messages; anything else is a type. A bool does
+not count as a number, an integer counts as a float, and a float must be finite.
 """
 
 import math
@@ -38,7 +38,7 @@ def one_of(*names: str) -> Callable[[Any], bool]:
 
 
 def mismatch(value: Any, pattern: Any, name: str = "") -> str | None:
-    """The first thing that is wrong, like `epoch must be int, it is "x"`; None where nothing is."""
+    """The first mismatch, like `epoch must be int, it is "x"`; None if `value` matches."""
     if isinstance(pattern, Optional):
         return None if value is None else mismatch(value, pattern.pattern, name)
     if isinstance(pattern, Values):
@@ -73,12 +73,12 @@ def mismatch(value: Any, pattern: Any, name: str = "") -> str | None:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float holds
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def printable(text: str) -> str:
-    """On one line: control characters as escapes."""
+    """`text` on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -89,7 +89,7 @@ def _join(name: str, field: str) -> str:
 
 def _wrong(value: Any, name: str, wanted: str) -> str:
     scalar = isinstance(value, str | float | None) or (
-        isinstance(value, int) and abs(value) < 2**64  # of larger ones Python may refuse the digits
+        isinstance(value, int) and abs(value) < 2**64  # Python may refuse to print larger ones
     )
     shown = repr(value) if scalar else type(value).__name__
     shown = shown if len(shown) <= 60 else shown[:57] + "..."

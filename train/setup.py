@@ -1,4 +1,4 @@
-"""From the flags of train/run.py to everything that a run is made of, checked before it starts."""
+"""Builds everything that a run needs from the flags of train/run.py, with checks."""
 
 import argparse
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from train.student import Student, build_student, place_student
 
 @dataclass(frozen=True)
 class Setup:
-    recipe: Recipe  # for this run: epochs, batch size and learning rate as the flags have them
+    recipe: Recipe  # for this run, with epochs, batch size and learning rate from the flags
     images: RunImages
     targets: RunTargets
     student: Student
@@ -35,7 +35,7 @@ class Setup:
     workers: int
     seed: int
     precision: str
-    accumulate: int  # pieces of a step's batch
+    accumulate: int  # number of pieces into which a step's batch is cut
     world: World
     folder: Path  # of the run
     identity: dict[str, Any]  # what changes the numbers
@@ -43,9 +43,9 @@ class Setup:
 
 
 def make_setup(flags: argparse.Namespace) -> Setup:
-    """Joins the processes of the run; one of several then waits for the others at times.
+    """Opens cache and images and builds the student; connects the processes of the run.
 
-    InputError where flags, cache, images and recipe do not go together.
+    Raises InputError if flags, cache, images and recipe do not go together.
     """
     recipe = recipe_of(flags)
     world = read_world()
@@ -99,10 +99,12 @@ def _make_student(
 def make_optimizer(
     student: nn.Module, recipe: Recipe, device: torch.device, precision: str
 ) -> Optimizer:
-    """One kernel a step on a GPU, but not under fp16: where gradients have overflowed in the very
-    first step, which is the scaler's ordinary start, torch's fused SGD leaves momenta that were
-    never written, and the next step adds them to the weights (torch 2.11 and 2.15). The scaler
-    itself leaves the step out where SGD is not fused; for that the host waits for the device."""
+    """SGD, fused into one kernel per step on a GPU, except under fp16.
+
+    Under fp16 the gradients of the first step normally overflow, until the scaler has adapted.
+    torch's fused SGD then leaves the momenta uninitialised, and the next step adds them to the
+    weights (torch 2.11 and 2.15). With plain SGD the scaler itself skips the step, for which the
+    host waits for the device."""
     return SGD(
         student.parameters(),
         lr=recipe.learning_rate(0),

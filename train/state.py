@@ -1,10 +1,10 @@
-"""All that a run is between two steps: what it has learned, and where it stands.
+"""The state of a run between two steps: weights, optimizer and position, saved in last.pt.
 
     last.pt = {"epoch", "step", "sums", "seconds", "best_top1", "layout",
                "student", "optimizer", "scaler", "average"}
 
-There are no random states to keep: order, views and shuffles are pure functions of (seed, epoch),
-and nothing else draws.
+No random states are saved: order, views and shuffles are pure functions of (seed, epoch), and
+nothing else uses random numbers.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ from train.setup import Setup
 @dataclass
 class Position:
     epoch: int
-    step: int  # of this epoch, that are done
-    sums: Tensor  # float64, of this process's steps, see `step_sums`
-    seconds: float  # that the steps took
+    step: int  # number of finished steps in this epoch
+    sums: Tensor  # float64, summed over this process's steps; see `step_sums`
+    seconds: float  # that these steps took
     best_top1: float
 
 
@@ -49,11 +49,11 @@ class TrainState:
 
     @property
     def judged(self) -> StagedModel:
-        """What is evaluated and kept as best.pt."""
+        """The model that is evaluated and saved as best.pt: the weight average if there is one."""
         return self.setup.student.backbone if self.average is None else self.average.module
 
     def compile(self) -> None:
-        """What trains and what is judged; names in state dicts stay as they are."""
+        """Compiles the student and the evaluated model. Names in state dicts do not change."""
         self.setup.student.compile()
         self.judged.compile()
 
@@ -65,7 +65,7 @@ class TrainState:
         return torch.zeros(terms + 4, dtype=torch.float64, device=self.setup.device)
 
     def save(self, at: Position) -> dict[str, Any]:
-        """For last.pt. Every process must call it: the sums are those of all."""
+        """The contents of last.pt. All processes must call it, because it adds up their sums."""
         return {
             "epoch": at.epoch,
             "step": at.step,
@@ -80,9 +80,10 @@ class TrainState:
         }
 
     def load(self, saved: dict[str, Any]) -> Position:
-        """`saved`: as RunFolder.load_checkpoint gives it, the same in every process.
+        """Restores the state; returns the position.
 
-        InputError where it is not this run's, or an epoch that was begun cannot be gone on with.
+        `saved` comes from RunFolder.load_checkpoint and is the same in every process. Raises
+        InputError if it does not fit this run, or if its unfinished epoch cannot be continued.
         """
         setup = self.setup
         if saved["step"] and saved["layout"] != self.layout:
@@ -111,7 +112,7 @@ class TrainState:
             self.scaler.load_state_dict(scale)
         if self.average is not None:
             self.average.load_state_dict(average)
-        # The first process goes on with the sums of all.
+        # The saved sums are those of all processes, so only the first continues with them.
         sums = saved["sums"].to(setup.device) if setup.world.is_first else self.no_sums()
         return Position(saved["epoch"], saved["step"], sums, saved["seconds"], saved["best_top1"])
 
@@ -125,7 +126,7 @@ class TrainState:
 
 
 def require_fits(part: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """ValueError unless names, shapes and types are the same."""
+    """Raises ValueError unless names, shapes and dtypes are the same."""
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         mine, theirs = (_kind(state.get(name)) for state in (wanted, found))
         if mine != theirs:
@@ -140,7 +141,7 @@ def _kind(tensor: Tensor | None) -> str:
 
 
 def _momentum(saved: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """The saved momenta beside this run's hyper-parameters: those are the recipe's."""
+    """An optimizer state with the saved momenta and the hyper-parameters of this run's recipe."""
     groups = optimizer.state_dict()["param_groups"]
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     numbers = [number for group in groups for number in group["params"]]

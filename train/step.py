@@ -1,4 +1,4 @@
-"""One optimizer step. The loop, the proof that cached equals live and the benchmarks all use it."""
+"""One optimizer step, used by the loop, the test that cached equals live, and the benchmarks."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -16,7 +16,7 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """In which a network runs at a --precision, to train and to be judged."""
+    """The autocast context for a --precision, in training and evaluation."""
     dtype = AUTOCAST[precision]
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
@@ -32,15 +32,15 @@ def train_step(
     scaler: GradScaler | None = None,
     parts: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Forward, losses, backward, step on normalised x (B, 3, H, W).
+    """Forward, losses, backward and optimizer step on normalised x (B, 3, H, W).
 
-    With `parts` > 1 the batch goes forward and backward in so many pieces (for small memories); the
-    gradients add up to those of the whole, as the losses divide by the whole's counts, but for
-    BatchNorm, which sees one piece at a time. `scaler` keeps fp16 gradients from underflow.
+    With `parts` > 1 the batch is processed in that many pieces, to save memory. The gradients add
+    up to those of the whole batch, because losses divide by its counts; only BatchNorm sees one
+    piece at a time. `scaler` protects fp16 gradients from underflow.
 
-    Returns the logits (B, C), detached, and the losses by their terms' names, unweighted, with
-    their weighted sum as "total". A term of weight 0 stays in the graph, as in the paper's code:
-    weight decay and momentum then act on the head from the start.
+    Returns the logits (B, C), detached, and the unweighted losses by name of the term, with their
+    weighted sum as "total". A term of weight 0 stays in the graph, as in the paper's code, so that
+    weight decay and momentum act on the head from the start.
     """
     optimizer.zero_grad(set_to_none=True)
     batches = batch.split(parts) if parts > 1 else [batch]

@@ -1,4 +1,4 @@
-"""View shards: pixels, labels and targets from one sequential stream."""
+"""The training input from view shards: pixels, labels and targets in one sequential stream."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ class Streamed:
         self._encoding = setup.targets.cache.manifest.encoding
         head = setup.targets.cache.head()
         self._head = None if head is None else head.to(setup.device)
-        # Equal for a cached and for a live teacher, so that both see the same batches.
+        # The same for a cached and a live teacher, so that both get the same batches.
         used = self._encoding.needed(setup.recipe.needs)
         fields = self._encoding.fields()
         row_bytes = num_bytes({name: fields[name] for name in used})
@@ -41,7 +41,7 @@ class Streamed:
             row_bytes,
         )
         self._val = _val_loader(setup)
-        # A val split may have fewer shards than there are processes: each reads all of them.
+        # A val split may have fewer shards than there are processes, so each reads all of them.
         self.val_world = World() if isinstance(self._val, ShardLoader) else setup.world
 
     def steps(self, epoch: int) -> int:
@@ -79,7 +79,7 @@ class Streamed:
         )
 
     def close(self) -> None:
-        """Nothing is open between epochs."""
+        """Does nothing: no resources are held between epochs."""
 
 
 def _val_loader(setup: Setup) -> ShardLoader | PixelLoader:

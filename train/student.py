@@ -1,6 +1,6 @@
-"""The student: a staged model and one connector a stage, which meets the teacher's channels.
+"""The student: a staged model with a connector per stage that maps to the teacher's channels.
 
-Shapes: B samples, C classes, C_s channels of the teacher's stage s.
+Shapes: B samples, C classes, C_s channels in the teacher's stage s.
 """
 
 import torch
@@ -13,12 +13,12 @@ from train.batch import StudentOutputs
 
 
 class Student(nn.Module):
-    """`backbone` alone is the product; the connectors only serve the loss and are thrown away."""
+    """The network to train (`backbone`), and connectors, which only the loss uses."""
 
     def __init__(self, backbone: StagedModel, teacher_channels: tuple[int, ...]) -> None:
-        """Without `teacher_channels` there are no connectors and `channels` is ().
+        """If `teacher_channels` is empty, there are no connectors and output `channels` is ().
 
-        InputError where student and teacher have other numbers of stages.
+        Raises InputError if student and teacher have different numbers of stages.
         """
         super().__init__()
         if teacher_channels and len(teacher_channels) != len(backbone.channels):
@@ -34,9 +34,9 @@ class Student(nn.Module):
         )
 
     def forward(self, x: Tensor) -> StudentOutputs:
-        """(B, 3, H, W) normalised -> logits (B, C) and the connectors' spatial means."""
-        # A connector runs as soon as its stage has: in both directions the stage's output is then
-        # still in the processor's cache (tests/bench/step.py: 2 of 100 of a step's time).
+        """Normalised (B, 3, H, W) -> logits (B, C) and the spatial means of the connectors."""
+        # Run each connector right after its stage: in both directions the stage's output is then
+        # still in the processor's cache, which saves 2 % of a step's time (tests/bench/step.py).
         x = self.backbone.enter(x)
         means = []
         for position, layer in enumerate(self.backbone.layers):
@@ -58,7 +58,7 @@ def _connector(width: int, wanted: int) -> nn.Module:
 def build_student(
     architecture: str, stem: str, classes: int, teacher_channels: tuple[int, ...], seed: int
 ) -> Student:
-    """Initial weights are a function of `seed`; the backbone's do not depend on the connectors."""
+    """Initial weights depend on `seed` only; the backbone's do not depend on the connectors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_model(architecture, classes, stem)
@@ -66,12 +66,12 @@ def build_student(
 
 
 def place_student(student: Student, device: torch.device) -> None:
-    """Moves it to the device, its weights laid out as training reads them there.
+    """Moves the student to the device, with weights in the memory layout that is fastest there.
 
-    cuDNN wants channels last, like the pixels. On a CPU the backward pass makes gradients of
-    channels-last weights as planes and copies them: without that a step on 4 images of 32 px takes
-    0.75 of the time, on 32 of them 0.9, and at 224 px it makes no difference (medians of
-    tests/bench/layout.py). The outputs have the same bits.
+    On a GPU cuDNN prefers channels last, like the pixels. On a CPU the backward pass computes
+    gradients of channels-last weights in the contiguous layout and copies them. Contiguous weights
+    avoid the copy: a step on 4 images of 32 px takes 0.75 of the time, on 32 images 0.9, and at 224
+    px there is no difference (medians of tests/bench/layout.py). The outputs have the same bits.
     """
     on_gpu = device.type == "cuda"
     layout = torch.channels_last if on_gpu else torch.contiguous_format

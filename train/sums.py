@@ -1,4 +1,4 @@
-"""What the steps of an epoch add up to: sums on the device, and the means that a log shows."""
+"""Sums losses and hits over the steps of an epoch on the device; means of them for the log."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,11 @@ from train.recipe import Recipe
 
 
 def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-    """float64 on the device, to be added up over steps and processes: each term over the samples
-    that it is a mean of, hits (top-1, top-5) over all; then all and guided samples."""
+    """(terms + 4,) float64 on the device, to be added up over steps and processes.
+
+    Each loss term is multiplied by the number of samples in its mean, all or guided. Then follow
+    the top-1 and top-5 hits, the number of samples and the number of guided samples.
+    """
     sums = [losses[term.name] * batch.divisor(term.loss.needs) for term in recipe.terms]
     hits = correct(logits.float(), batch.labels)
     counts = [hits.new_zeros(()) + count for count in (batch.count, batch.guided_count)]
@@ -22,12 +25,12 @@ def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: Mapping[str,
 
 
 def means(sums: Tensor, recipe: Recipe, epoch: int, world: World) -> dict[str, Any]:
-    """What the steps so far amount to, over all processes' samples, as metrics.jsonl has it:
+    """The means over all steps so far and the samples of all processes, as in metrics.jsonl:
 
         {"loss": {term: mean}, "weight": {term: w}, "total": their weighted sum,
          "top1": percent, "top5": percent, "samples": their number}
 
-    A guided term is a mean over the guided samples, 0 where there were none.
+    A guided term is a mean over the guided samples; 0 if there are none.
     """
     *values, samples, guided = sum_over(sums, world).tolist()
     counts = [guided if "guided" in term.loss.needs else samples for term in recipe.terms]

@@ -1,8 +1,8 @@
-"""What train/report.py prints: a table of any number of runs, and a picture of their curves.
+"""The main function of train/report.py: a table of any number of runs, and their curves.
 
-Runs that differ in nothing but their seed share a row: mean and sample deviation over the seeds.
-The last column is of the cache, stage by stage: the share of the variance of the channel means that
-1 % of the images hold (shared/targets/tails.py).
+Runs that differ only in their seed share a row, with mean and sample deviation over the seeds. The
+last column is about the cache: for each stage, the share of the variance of the channel means that
+is in 1 % of the images (shared/targets/tails.py).
 """
 
 import argparse
@@ -32,7 +32,7 @@ def report(flags: argparse.Namespace) -> int:
 
 
 def table(runs: list[Path]) -> str:
-    """Markdown, a row for the runs of one kind. InputError where a folder has no finished epoch."""
+    """A Markdown table, one row per kind of run. Raises InputError for a run without an epoch."""
     rows = [COLUMNS, tuple("---" if i in (0, 2) else "---:" for i in range(len(COLUMNS)))]
     kinds = by_kind(runs)
     marks, footnotes = not_comparable([read_run(group[0], *FACTS) for group in kinds.values()])
@@ -44,7 +44,7 @@ def table(runs: list[Path]) -> str:
 
 
 def by_kind(runs: list[Path]) -> dict[str, list[Path]]:
-    """Runs that are the same but for their seed, under what their names have in common."""
+    """Groups runs that differ only in their seed, under the common start of their names."""
     kinds: dict[str, list[Path]] = {}
     for run in runs:
         identity = {k: v for k, v in read_run(run, *FACTS)["identity"].items() if k != "seed"}
@@ -52,7 +52,7 @@ def by_kind(runs: list[Path]) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     for group in kinds.values():
         name = _common_start([run.name for run in group]).rstrip("-_. ") or group[0].name
-        # Two kinds may be called the same, as a/run and b/run are.
+        # Two kinds may have the same name, like a/run and b/run.
         named[name if name not in named else str(group[0])] = group
     return named
 

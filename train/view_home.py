@@ -1,4 +1,4 @@
-"""Where the rows of a view lie, in GPU memory or in host memory, and how they get there."""
+"""Chooses whether a view's rows are kept in GPU memory or host memory, and copies them there."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,10 @@ from shared.device import side_stream
 
 
 def home_of_views(device: torch.device, num_bytes: int) -> torch.device:
-    """The GPU, if two views (this epoch's and the next's) are a quarter of its memory at most."""
+    """The GPU if two views, this epoch's and the next, fit into a quarter of its memory; else CPU.
+
+    `num_bytes` is the size of one view.
+    """
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
         if 2 * num_bytes <= memory / 4:
@@ -16,10 +19,10 @@ def home_of_views(device: torch.device, num_bytes: int) -> torch.device:
 
 
 def moved_aside(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """In a stream of their own, so that training goes on meanwhile.
+    """Copies rows to the device in a side stream, so that training continues meanwhile.
 
-    Steps that still read a view when it is dropped keep its memory: the next one in this stream
-    would else be written over it.
+    When a view is freed, training steps may still read it, and the next view could be written over
+    it in this stream. record_stream keeps the memory until those steps are done.
     """
     if device.type != "cuda":
         return rows
@@ -28,5 +31,5 @@ def moved_aside(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tens
         there = {name: values.to(device) for name, values in rows.items()}
     copying.synchronize()
     for values in there.values():
-        values.record_stream(torch.cuda.default_stream(device))  # in which training runs
+        values.record_stream(torch.cuda.default_stream(device))  # training runs in it
     return there

@@ -1,4 +1,4 @@
-"""A Batch from targets that are on the device already: of a live teacher, or of a stream."""
+"""Makes a Batch from targets that are on the device, of a live teacher or of a stream."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,7 @@ from train.setup import Setup
 
 
 def batch_of_live(setup: Setup, pixels: Tensor, labels: Tensor) -> Batch:
-    """Of (B, 3, S, S) pixels on the device: what the run's live teacher says of them, if it has
-    one."""
+    """The batch for (B, 3, S, S) pixels on the device, with targets if there is a live teacher."""
     targets = None
     if setup.targets.teacher is not None:
         targets = setup.targets.teacher(pixels, sorted(setup.recipe.kinds))
@@ -29,7 +28,7 @@ def live_batch(
     device: torch.device,
     spread: tuple[Tensor, ...] | None = None,
 ) -> Batch:
-    """From a live teacher's Targets (on the device), or from none."""
+    """The batch for a live teacher's Targets (on the device), or for none."""
     labels = moved(labels, device)
     guided = None
     if targets is not None and recipe.guide is not None:
@@ -45,14 +44,14 @@ def counted_batch(
     world: World,
     spread: tuple[Tensor, ...] | None,
 ) -> Batch:
-    """A Batch whose counts the processes add up, each knowing only its own, on the device."""
+    """A Batch whose counts are summed over all processes on the device: each knows its own."""
     own = torch.zeros((), device=labels.device) if guided is None else guided.sum().float()
     counts = sum_over(torch.stack([torch.full_like(own, len(labels)), own]), world) / world.size
     return Batch(labels, targets, guided, counts[0], counts[1], spread)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """On the device; towards a GPU through pinned memory, and nothing waits."""
+    """`tensor` on the device; copied to a GPU through pinned memory, without waiting."""
     if device.type != "cuda" or tensor.device.type == "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,13 +1,13 @@
-"""The steps of an epoch over views that are replayed: of the whole view, or window by window.
+"""Divides an epoch over replayed views into steps: of the whole view, or window by window.
 
-A view whose targets fit into memory is one window, and the epoch's order is a shuffle of all its
-samples. Large targets (whole maps: 50 to 400 kB a view) do not fit. Then a window is a few blocks,
-as many as fit into MOST_BYTES: blocks are dealt to windows at random in every epoch, and samples
-are shuffled within their window. So a batch mixes the samples of a few blocks only. Where the
-source is sorted by class that biases batches, which `class_share` measures; view shards, whose
-blocks hold samples from all over the source, have no such trouble.
+If a view's targets fit into memory, the view is one window, and the epoch is a shuffle of all its
+samples. Large targets (whole maps: 50 to 400 kB per sample) do not fit. A window is then as many
+blocks as fit into MOST_BYTES: in every epoch blocks are assigned to windows at random, and samples
+are shuffled within their window, so a batch mixes samples from a few blocks only. If the source is
+sorted by class, this biases the batches; `class_share` measures how much. View shards do not have
+this problem, because their blocks have samples from all over the source.
 
-The order is a pure function of (seed, epoch, the cache's blocks, bytes a sample).
+The order is a pure function of (seed, epoch, the cache's blocks, bytes per sample).
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from shared.records.manifest import Manifest
 from train.order import epoch_order, random_words, smallest_share, split_batches
 
-MOST_BYTES = 16 << 30  # of the targets of one window; twice as much may be in memory
+MOST_BYTES = 16 << 30  # for the targets of a window; two windows may be in memory at a time
 _PURPOSE = "windows"
 
 
 @dataclass(frozen=True)
 class Window:
     blocks: tuple[int, ...] | None  # None: the whole view
-    steps: Sequence[NDArray[np.int64]]  # the samples of each step of all processes
+    steps: Sequence[NDArray[np.int64]]  # the samples in each step, of all processes
 
 
 class Windows:
-    """Of a run: how its epochs are cut."""
+    """How the epochs of a run are divided into windows and steps."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Windows:
         batch_size: int,
         seed: int,
     ) -> None:
-        """`samples`: the usable ones; `row_bytes`: of the targets that are loaded of a sample."""
+        """`samples`: indices of the usable samples; `row_bytes`: bytes of targets per sample."""
         self._samples = samples
         self._batch_size = batch_size
         self._seed = seed
@@ -66,7 +66,7 @@ class Windows:
         ]
 
     def first_blocks(self, epoch: int) -> tuple[int, ...] | None:
-        """Of the epoch's first window."""
+        """The blocks of the epoch's first window; None for the whole view."""
         return None if self.count == 1 else self.of(epoch)[0].blocks
 
     def steps(self, epoch: int) -> int:
@@ -75,13 +75,13 @@ class Windows:
         return sum(len(window.steps) for window in self.of(epoch))
 
     def smallest_part(self, epoch: int, processes: int) -> int:
-        """Samples of the smallest part that a process gets of any step."""
+        """Samples in the smallest part of a step's batch that any process gets in an epoch."""
         if self.count == 1:
             return smallest_share(len(self._samples), self._batch_size, processes)
         return min(len(step) for window in self.of(epoch) for step in window.steps) // processes
 
     def class_share(self, labels: NDArray[np.int64]) -> float:
-        """Of the classes, how many a window of the first epoch has on average; 1 of one window."""
+        """Mean share of the classes that occur in a window of epoch 0; 1 for a single window."""
         if self.count == 1:
             return 1.0
         classes = len(np.unique(labels[self._samples]))

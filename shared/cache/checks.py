@@ -1,4 +1,4 @@
-"""What must hold before a cache is used: same listing, same pixels, the targets that are needed."""
+"""Checks before a cache is used: that it fits the source and has the targets that are needed."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from shared.records.block import sha256
 from shared.records.receipt import receipt_path
 from shared.targets.kinds import OF_THE_RUN
 
-RESUMED = 64  # views that are made again before a cache is gone on with
+RESUMED = 64  # views that are compared, at most, before a run adds to a cache
 
 
 def require_source(cache: Cache, source: ImageSource) -> None:
-    """InputError unless `source` is the listing that the cache was made from."""
+    """Raises InputError unless `source` lists the images that the cache was made from."""
     facts = cache.manifest.source
     if (facts.samples, facts.digest) != (len(source), source.digest):
         raise InputError(
@@ -29,8 +29,10 @@ def require_source(cache: Cache, source: ImageSource) -> None:
 
 
 def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
-    """InputError unless the cache keeps every kind of targets that its `user` needs, and has it
-    for every view."""
+    """Raises InputError unless the cache has all kinds of targets in `needs`, for every view.
+
+    `user` is what needs them, for the message.
+    """
     manifest = cache.manifest
     encoding = manifest.encoding
     if missing := sorted(name for name in needs - OF_THE_RUN if not encoding.offers(name)):
@@ -54,10 +56,11 @@ def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
 
 
 def require_pixels(cache: Cache, source: ImageSource | None) -> int:
-    """Makes a few of the cache's views again; InputError unless their pixels have its checksums.
+    """Raises InputError unless the pixels of a few views have the checksums in the cache.
 
-    Returns the number of views compared: those that the receipts of the first and the last block
-    of the first and the last view carry. Without a source: of a cache that holds the views itself.
+    The pixels come from the view shards or, in a cache without pixels, from the images of `source`,
+    which may be None otherwise. Compares the samples whose checksums are in the receipts of the
+    first and last block of the first and last view. Returns the number of views compared.
     """
     manifest = cache.manifest
     compared = 0
@@ -79,11 +82,11 @@ def require_pixels(cache: Cache, source: ImageSource | None) -> int:
 
 
 def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[int, int]]) -> int:
-    """Makes some views of the (view, block) of `done` again, before others are added to them.
+    """Raises InputError unless the images of `source` still give the pixels in the receipts.
 
-    InputError unless they have the pixels that their receipts carry checksums of: the images may
-    have other contents under the same names and sizes, which no listing shows. Returns the number
-    of views compared, RESUMED at most, spread over the blocks.
+    Called before a run adds to a cache: files may have changed while their names and sizes stayed
+    the same, which a listing does not show. `done` are the finished (view, block). Compares up to
+    RESUMED views, spread over these blocks, and returns how many it compared.
     """
     manifest = cache.manifest
     wanted: list[tuple[int, int, int, str]] = []  # view, block, sample, checksum
@@ -109,7 +112,7 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
 
 
 def note_arithmetic(cache: Cache) -> None:
-    """One line on stderr where the blocks of one cache were not all made the same way."""
+    """Prints one line on stderr if blocks were computed with different arithmetic (block.py)."""
     found = cache.arithmetics()
     if len(found) > 1:
         ways = "; ".join(f"{count:,} blocks by {way}" for way, count in found.most_common(4))

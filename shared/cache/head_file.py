@@ -1,6 +1,8 @@
-"""The teacher's last layer as a file of the cache, for codecs that derive logits.
+"""Stores the teacher's last layer in a cache, for codecs that derive logits from the embedding.
 
-head.npy    (C, C_4 + 1) float32: weight and, as the last column, bias
+    head.npy    (C, C_4 + 1) float32: weight (C, C_4), with bias (C,) as the last column
+
+C classes, C_4 channels in the last stage.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ HEAD = "head.npy"
 
 
 def head_digest(head: Head) -> str:
-    """sha256 over weight and bias, float32 bytes."""
+    """sha256 of weight and bias, as float32 bytes."""
     parts = (head.weight, head.bias)
     return hashlib.sha256(b"".join(part.float().numpy().tobytes() for part in parts)).hexdigest()
 
@@ -28,9 +30,10 @@ def encode_head(head: Head) -> bytes:
 
 
 def decode_head(data: bytes, facts: TeacherFacts) -> Head:
-    """ValueError where `data` is not the file of the head with the sha256 in `facts`.
+    """Raises ValueError if `data` is not the head.npy of the head with the sha256 in `facts`.
 
-    NumPy's header is not parsed: the numbers are the file's end, and from them follows the whole.
+    NumPy's header is not parsed. The numbers are read from the end of the file, and encoding them
+    must give the same file.
     """
     width = facts.channels[-1] + 1
     size = 4 * facts.classes * width

@@ -1,4 +1,4 @@
-"""The live teacher that a cache was made with, for what must compare with it or stand in for it."""
+"""Loads the teacher that a cache was made with, to run it again and compare with the cache."""
 
 import torch
 
@@ -10,11 +10,10 @@ from shared.targets.teacher import Teacher, load_teacher
 
 
 def cached_teacher(manifest: Manifest, weights: str | None, device: torch.device) -> Teacher:
-    """The live teacher that a cache was made with, from `weights` or from where they lay then.
+    """The cache's teacher, loaded from `weights`, or from the path in the manifest if that is None.
 
-    Where the cache's statistics are those of batches, it must be given whole batches of the cache.
-
-    InputError where they are not the same weights.
+    If the cache's statistics are "batch", the teacher must be given whole batches of the cache.
+    Raises InputError if the weights differ from those that the cache was made with.
     """
     facts = manifest.teacher
     weights = weights or facts.weights

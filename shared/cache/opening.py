@@ -1,4 +1,4 @@
-"""A cache's split, opened for reading or for writing. What is in it: split.py."""
+"""Opens a split of a cache for reading or writing. split.py describes its files."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def has_split(location: str | Path, split: str) -> bool:
 
 
 def open_cache(location: str | Path, split: str) -> Cache:
-    """An existing split, for reading. InputError where there is none."""
+    """Opens an existing split for reading. Raises InputError if there is none."""
     files = open_files(location, split)
     if not files.exists(MANIFEST):
         raise no_cache(location, split)
@@ -47,8 +47,10 @@ def open_cache(location: str | Path, split: str) -> Cache:
 
 
 def no_cache(location: str | Path, split: str) -> InputError:
-    """For a `location` without a manifest of `split`; what it says must not lead the user to build
-    the wrong cache."""
+    """The error for a `location` without a manifest of `split`.
+
+    It tells common mistakes apart, so that the user does not build a second cache in a wrong place.
+    """
     text = str(location)
     missing = f"--cache must hold {split}/manifest.json: {text} does not"
     if "://" not in text:
@@ -67,7 +69,7 @@ def no_cache(location: str | Path, split: str) -> InputError:
 
 
 def read_manifest(files: Files, split: str) -> Manifest:
-    """FileNotFoundError where there is none, InputError where it cannot be used."""
+    """Raises FileNotFoundError if there is no manifest, InputError if it cannot be used."""
     where = f"{files.root}/{MANIFEST}"
     manifest = parse_manifest(files.read(MANIFEST, MOST_BYTES), where)
     FORMATS[manifest.format].check_block_size(manifest.block)
@@ -79,11 +81,11 @@ def read_manifest(files: Files, split: str) -> Manifest:
     return manifest
 
 
-_noted: set[str] = set()  # once a process, however often a cache is opened
+_noted: set[str] = set()  # caches already noted, so that each is noted once per process
 
 
 def _note_order(manifest: Manifest, where: str) -> None:
-    """Of view shards that are trained on and lie in the order of their source."""
+    """Notes that training shards are in the order of their source, as version 1 wrote them."""
     if (manifest.format, manifest.order, manifest.split) != ("webdataset", "source", "train"):
         return
     if where not in _noted and read_world().is_first:
@@ -101,23 +103,22 @@ def create_cache(
     keys: Keys,
     head: Head | None,
 ) -> Cache:
-    """Opens the split for writing, makes it if it is absent, and adds views and kinds of targets if
-    more are wanted.
+    """Opens a split for writing: creates it, or adds the views and kinds of `wanted` that it lacks.
 
-    `head` is kept where the codec derives logits, and may be None where it does not. A cache that
-    an earlier version began stays one of that version.
-    InputError where what is there was made from anything else.
+    `head` is stored if the codec derives logits, and may be None otherwise. A cache that an earlier
+    version created stays at that version. Raises InputError if the existing split was made from
+    anything else.
     """
     files = open_files(location, wanted.split)
     files.remove_stale()
     FORMATS[wanted.format].check_block_size(wanted.block)
-    parse_manifest(manifest_json(wanted), str(files.root))  # what cannot be read is not written
+    parse_manifest(manifest_json(wanted), str(files.root))  # never write an unreadable one
     files.write_new(MANIFEST, manifest_json(wanted))
     there = read_manifest(files, wanted.split)
     wanted = wanted.as_version_of(there)
     require_same(wanted, there, str(files.root))
-    # Several processes may do this at once, and each may overwrite what another has just written
-    # for more views. So whoever wrote anything looks again, until all is as it should be.
+    # Several processes may do this at once, and one may overwrite what another has just written for
+    # more views. A process that wrote anything therefore checks again, until nothing is left to do.
     while True:
         manifest = _union(there, wanted)
         static: dict[str, bytes] = FORMATS[manifest.format].metadata(manifest, labels, keys)
@@ -130,9 +131,11 @@ def create_cache(
 
 
 def keep_additions(cache: Cache) -> None:
-    """Gives the cache on disk all views and kinds that `cache` has, in manifest and arrays, should
-    another process that added fewer in the same moment have written last, or been killed between
-    the two."""
+    """Adds to the files on disk any views and kinds of `cache` that they lack.
+
+    Manifest or array metadata can lack some if a process that added fewer wrote at the same moment,
+    or was killed between writing the two.
+    """
     mine = cache.manifest
     there = read_manifest(cache.files, mine.split)
     while True:
@@ -143,13 +146,13 @@ def keep_additions(cache: Cache) -> None:
 
 
 def _union(there: Manifest, more: Manifest) -> Manifest:
-    """`there` with the views and kinds that `more` has beyond it."""
+    """`there`, with the views and kinds of `more` added."""
     added = {name: shape for name, shape in more.added.items() if name not in there.added}
     return there.with_views(max(more.views, there.views)).with_added(added)
 
 
 def _write(files: Files, static: dict[str, bytes]) -> bool:
-    """False where all was there."""
+    """Writes the files in `static` that are missing or differ; returns whether any did."""
     other = {path: data for path, data in static.items() if not _holds(files, path, data)}
     for path, data in other.items():
         files.write(path, data)
@@ -157,7 +160,7 @@ def _write(files: Files, static: dict[str, bytes]) -> bool:
 
 
 def _holds(files: Files, path: str, data: bytes) -> bool:
-    """False also for what this program did not write: a FIFO, far too many bytes."""
+    """Whether a file has this content. False for a FIFO or a file that is far too large."""
     try:
         return files.read(path, max(len(data), MOST_BYTES)) == data
     except (FileNotFoundError, InputError):
@@ -165,9 +168,10 @@ def _holds(files: Files, path: str, data: bytes) -> bool:
 
 
 def _raise(files: Files, manifest: Manifest) -> Manifest:
-    """The manifest there, with the views and kinds of `manifest` if it had fewer.
+    """Adds the views and kinds of `manifest` to the stored manifest, and returns the result.
 
-    After the arrays' metadata, so that a manifest never promises what has no room there.
+    Called after the array metadata were written, so that the manifest never lists a view or kind
+    that the arrays have no room for.
     """
     there = read_manifest(files, manifest.split)
     if (wanted := _union(there, manifest)) != there:

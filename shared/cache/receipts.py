@@ -1,4 +1,4 @@
-"""What a split of a cache holds according to its receipts, without reading its blocks."""
+"""Reads the receipts of a split: which blocks are finished and what is in them."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -19,13 +19,14 @@ AGAIN = "run the same precompute/run.py command again"
 
 
 class CacheReceipts:
-    """What the manifest and the receipts of a split say. Reads no block."""
+    """The manifest and the receipts of a split. Reads no blocks."""
 
     def __init__(self, files: Files, manifest: Manifest) -> None:
         self.files = files
         self.manifest = manifest
-        self._skipped: dict[int, tuple[Skipped, ...]] = {}  # by block, of view 0
-        # By view, block and layer, for the receipts that have been read or written.
+        # Block of view 0 -> the images that it leaves out.
+        self._skipped: dict[int, tuple[Skipped, ...]] = {}
+        # (view, block, layer) -> arithmetic, of the receipts that have been read or written.
         self._arithmetics: dict[tuple[int, int, str], Arithmetic | None] = {}
 
     @property
@@ -37,7 +38,7 @@ class CacheReceipts:
         return str(self.files.root)
 
     def receipt(self, view: int, block: int, layer: str = "") -> Receipt:
-        """InputError where the block is missing or its receipt damaged."""
+        """Raises InputError if the block is missing, or its receipt is damaged or does not fit."""
         path = receipt_path(view, block, layer)
         try:
             receipt = Receipt.from_json(self.read_small(path))
@@ -65,7 +66,7 @@ class CacheReceipts:
         return receipt
 
     def remember(self, receipt: Receipt) -> None:
-        """Takes note of a receipt that was just written."""
+        """Stores the facts of a receipt that was just written, so that it is not read again."""
         self._arithmetics[receipt.view, receipt.block, receipt.layer] = receipt.arithmetic
         if receipt.view == 0 and not receipt.layer:
             self._skipped[receipt.block] = receipt.skipped
@@ -77,7 +78,7 @@ class CacheReceipts:
         )
 
     def require_same_skips(self, receipt: Receipt, other: int, theirs: tuple[Skipped, ...]) -> None:
-        """InputError unless a block leaves out the images that it does in view `other`."""
+        """Raises InputError unless a block leaves out `theirs`, as it does in view `other`."""
         mine = {index: (key, reason) for index, key, reason in receipt.skipped}
         others = {index: (key, reason) for index, key, reason in theirs}
         if differing := sorted(mine.keys() ^ others.keys()):
@@ -92,8 +93,10 @@ class CacheReceipts:
             )
 
     def usable_receipt(self, view: int, block: int, layer: str = "") -> Receipt:
-        """InputError where it leaves out other images than view 0: the samples of an epoch would
-        not be those that were counted."""
+        """The receipt. Raises InputError if the block leaves out other images than in view 0.
+
+        An epoch would otherwise have other samples than were counted.
+        """
         receipt = self.receipt(view, block, layer)
         if view > 0 or layer:
             self.require_same_skips(receipt, 0, self.skipped_of(block))
@@ -105,30 +108,32 @@ class CacheReceipts:
         return self._skipped[block]
 
     def skipped(self) -> list[Skipped]:
-        """Images that do not decode, in the order of the blocks; the same in every view."""
+        """The images that do not decode, in block order; they are the same in every view."""
         blocks = range(self.manifest.blocks)
         return [item for block in blocks for item in self.skipped_of(block)]
 
     def samples_of_blocks(self) -> NDArray[np.int64]:
-        """Number of usable samples in each block of a view."""
+        """(blocks,) number of usable samples in each block of a view."""
         blocks = range(self.manifest.blocks)
         return np.array(
             [len(self.manifest.rows(block)) - len(self.skipped_of(block)) for block in blocks]
         )
 
     def units(self) -> Iterator[tuple[int, int]]:
-        """(view, block) of all that the cache should hold, view by view."""
+        """The (view, block) of every block in a complete cache, view by view."""
         for view in range(self.manifest.views):
             for block in range(self.manifest.blocks):
                 yield view, block
 
     def receipt_names(self) -> set[str]:
-        """Of the files in receipts/."""
+        """The names of the files in receipts/."""
         return set(self.files.names("receipts"))
 
     def is_complete(self) -> bool:
-        """True where every layer of every block of every view has a receipt. One listing, no file
-        read."""
+        """Whether every layer of every block of every view has a receipt.
+
+        Lists the folder once and reads no file.
+        """
         there = self.receipt_names()
         return all(
             Path(receipt_path(*unit, layer)).name in there
@@ -137,8 +142,10 @@ class CacheReceipts:
         )
 
     def require_views(self, layers: Collection[str] = ("",)) -> None:
-        """InputError unless every block of every view has a receipt of each of the layers. One
-        listing, no file read."""
+        """Raises InputError unless every block of every view has a receipt for each layer.
+
+        Lists the folder once and reads no file.
+        """
         there = self.receipt_names()
         for view, block in self.units():
             for layer in sorted({"", *layers}):
@@ -146,7 +153,7 @@ class CacheReceipts:
                     self.receipt(view, block, layer)
 
     def num_bytes(self, view: int = 0, layers: Collection[str] | None = None) -> int:
-        """Bytes of one view's files, of all layers or those given."""
+        """The bytes of one view's files, in all layers or the given ones."""
         receipts = (
             self.receipt(view, block, layer)
             for block in range(self.manifest.blocks)
@@ -155,7 +162,7 @@ class CacheReceipts:
         return sum(size for receipt in receipts for size, _ in receipt.files.values())
 
     def arithmetics(self) -> Counter[Arithmetic]:
-        """What the blocks were made with -> how many; those that do not say are left out."""
+        """Arithmetic -> number of blocks computed with it, where the receipt records it."""
         for unit in self.units():
             for layer in self.manifest.layers:
                 if (*unit, layer) not in self._arithmetics:

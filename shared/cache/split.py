@@ -1,17 +1,17 @@
-"""One split of a cache, on disk or in an object store: write blocks, read views.
+"""Writes blocks to a split of a cache, and reads views from it, on disk or in an object store.
 
     <cache>/<split>/
-        manifest.json            what made it (manifest.py)
+        manifest.json            what it was made from (manifest.py)
         targets.zarr/...         the arrays (zarr_format.py), or
         shards/...               the view shards (webdataset_format.py)
-        keys.txt                 the samples' keys beside the arrays (keys.py)
+        keys.txt                 the samples' keys, with targets.zarr only (keys.py)
         head.npy                 the teacher's last layer, if the codec needs it (head_file.py)
-        receipts/vVVVV-bBBBBBB.json    one a finished block (block.py)
-        receipts/vVVVV-bBBBBBB.KIND.json    the same of an added kind of targets
+        receipts/vVVVV-bBBBBBB.json    one per finished block (receipt.py)
+        receipts/vVVVV-bBBBBBB.KIND.json    the same for an added kind of targets
 
-Writers take whole blocks and share no file, so any number of processes may fill one cache; two that
-do the same block by mistake write the same bytes. Readers check the hash of all that they read, and
-that what they read is of the shape that the manifest says.
+Writers write whole blocks and share no files, so any number of processes can fill one cache. If two
+write the same block by mistake, they write the same bytes. Readers check the hash of every file,
+and that the arrays have the shapes that follow from the manifest.
 """
 
 from typing import Any
@@ -36,15 +36,15 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Cache(CacheReceipts):
-    """Plain data: may be pickled, and sent to loader workers."""
+    """A split of a cache. It can be pickled, and sent to loader workers."""
 
     def __init__(self, files: Files, manifest: Manifest) -> None:
         super().__init__(files, manifest)
-        self._layers_of: dict[str, str] = {}  # by field
-        self._shapes_seen: set[str] = set()  # arrays whose shape was compared with the manifest's
+        self._layers_of: dict[str, str] = {}  # field -> layer
+        self._shapes_seen: set[str] = set()  # arrays whose metadata were checked
 
     def write(self, block: Block, keys: str) -> None:
-        """The block's files, then its receipt; `keys` is the digest of its samples' keys."""
+        """Writes a block's files, then its receipt. `keys`: digest of its samples' keys."""
         data = self.format.encode(self.manifest, block)
         for path, content in data.items():
             self.files.write(path, content)
@@ -64,18 +64,19 @@ class Cache(CacheReceipts):
     def missing_layers(
         self, view: int, block: int, source: ImageSource | None = None
     ) -> tuple[str, ...]:
-        """The layers of a block that are not there or not intact."""
+        """The layers of a block that are missing or damaged."""
         layers = self.manifest.layers
         return tuple(name for name in layers if not self.is_done(view, block, source, name))
 
     def check_block(
         self, view: int, block: int, source: ImageSource | None = None, layer: str = ""
     ) -> None:
-        """InputError unless the receipt is there and every file has the hash that it names.
+        """Raises InputError unless there is a receipt and every file has the hash in it.
 
-        Also where it leaves out other images than the same block of view 0 does, or one of view 0
-        than that of another view: there is no telling which of the two is wrong, so both are.
-        With a source also unless the block is of exactly its samples.
+        With a source, the block must also have exactly its samples. A block must leave out the same
+        images in every view: a block of view 0 is compared with all other views, any other with
+        view 0, and a layer with its block. If two views differ, both count as wrong, because either
+        may be.
         """
         receipt = self.receipt(view, block, layer)
         for path in receipt.files:
@@ -91,20 +92,20 @@ class Cache(CacheReceipts):
             try:
                 base = self.receipt(view, block)
             except InputError:
-                return  # it is made again itself; this one is compared with it when it is read
+                return  # the base is made again too; the two are compared when this is read
             self.require_same_skips(receipt, view, base.skipped)
             return
         for other in range(1, self.manifest.views) if view == 0 else [0]:
             try:
                 theirs = self.receipt(other, block)
             except InputError:
-                continue  # it is made again itself, and compared then
+                continue  # that block is made again too, and compared then
             self.require_same_skips(receipt, other, theirs.skipped)
 
     def read_block(self, view: int, block: int, names: list[str], alone: bool = False) -> Arrays:
-        """The named arrays of one block, (n, ...) each, hashes checked.
+        """The named arrays of one block, (n, ...) each, with their hashes checked.
 
-        `alone`: whatever view 0 leaves out, for a cache that is still being made.
+        `alone` omits the comparison with the images left out in view 0, which may not exist yet.
         """
         find = self.receipt if alone else self.usable_receipt
         receipts = [find(view, block, layer) for layer in sorted(set(map(self._layer_of, names)))]
@@ -123,7 +124,7 @@ class Cache(CacheReceipts):
         return self._layers_of[name]
 
     def read_view(self, view: int, names: list[str]) -> Arrays:
-        """The named arrays of one view, (N, ...) each, rows in source order, stored dtype."""
+        """The named arrays of one view, (N, ...) each, in source order and the stored dtype."""
         self.require_views({self._layer_of(name) for name in names})
         whole: Arrays = {}
         for block in range(self.manifest.blocks):
@@ -134,7 +135,7 @@ class Cache(CacheReceipts):
         return whole
 
     def head(self) -> Head | None:
-        """The teacher's last layer where the codec derives logits from it, else None."""
+        """The teacher's last layer if the codec derives logits from it, else None."""
         if not self.manifest.encoding.derives_logits:
             return None
         try:
@@ -151,7 +152,7 @@ class Cache(CacheReceipts):
     def _require_classes(
         self, view: int, block: int, pred: NDArray[np.int32], receipt: Receipt
     ) -> None:
-        """InputError unless every sample has a class that the teacher knows, or was skipped."""
+        """Raises InputError unless `pred` is a teacher's class for every sample not skipped."""
         classes = self.manifest.teacher.classes
         kept = ~np.isin(self.manifest.samples_of(block), list(receipt.skipped_samples))
         wrong = kept & ((pred < 0) | (pred >= classes))
@@ -163,8 +164,10 @@ class Cache(CacheReceipts):
             )
 
     def require_shapes(self, names: list[str]) -> None:
-        """InputError unless the arrays are of the types and shapes that follow from the manifest:
-        of others, nothing could be read safely."""
+        """Raises InputError unless the arrays have the dtypes and shapes given by the manifest.
+
+        Reading arrays with others would not be safe.
+        """
         if not {*names, ""} <= self._shapes_seen:
             try:
                 self.format.require_shapes(self.manifest, names, self.read_small)

@@ -1,4 +1,7 @@
-"""The files of a cache that no block writes: they follow from its manifest and its source."""
+"""The files of a cache that belong to no block, such as labels and keys.
+
+Their contents follow from the manifest and the source.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +16,11 @@ from shared.formats import zarr_format
 from shared.images.listing import Keys
 from shared.records.keys import KEYS, decode_keys, key_digest
 
-MOST_KEY = 8193  # bytes of a line: a path of 4096, all of it escaped, and its end
+MOST_KEY = 8193  # bytes per line: a path of 4096 bytes, each escaped to two, and a line feed
 
 
 def check_static(cache: Cache, labels: NDArray[np.int64], keys: Keys) -> None:
-    """InputError unless every file that no block writes is what the manifest makes it."""
+    """Raises InputError unless each of these files follows from the manifest and the source."""
     for path, data in cache.format.metadata(cache.manifest, labels, keys).items():
         most = max(len(data), MOST_BYTES)
         if not cache.files.exists(path) or cache.files.read(path, most) != data:
@@ -29,7 +32,7 @@ def check_static(cache: Cache, labels: NDArray[np.int64], keys: Keys) -> None:
 
 
 def stored_labels(cache: Cache) -> NDArray[np.int64]:
-    """(N,) of every sample, as stored; -1 where the format keeps none of a skipped one."""
+    """(N,) labels as stored. Shards have none for skipped samples: those are -1."""
     if cache.manifest.format == "zarr":
         try:
             zarr_format.require_shapes(cache.manifest, ["label"], cache.read_small)
@@ -37,7 +40,7 @@ def stored_labels(cache: Cache) -> NDArray[np.int64]:
             return zarr_format.labels(cache.manifest, lambda path: cache.files.read(path, most))
         except StorageError:
             raise
-        except Exception as error:  # on damaged bytes zarr raises whatever it stumbles over
+        except Exception as error:  # zarr may raise anything on damaged bytes
             raise InputError(
                 f"the labels in {cache.where} are missing or damaged ({one_line(error)}): {AGAIN}, "
                 f"it writes them again"
@@ -50,8 +53,11 @@ def stored_labels(cache: Cache) -> NDArray[np.int64]:
 
 
 def stored_keys(cache: Cache) -> Keys | None:
-    """Of every sample, from the file of them; None without such a file: they are in the shards,
-    or of version 1 and nowhere."""
+    """The keys of all samples, from keys.txt.
+
+    None if there is no such file: keys are in the shards, or, in zarr caches of version 1, not
+    stored at all.
+    """
     if KEYS not in cache.format.static_names(cache.manifest):
         return None
     try:

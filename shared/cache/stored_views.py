@@ -1,5 +1,8 @@
-"""The views of a cache as pixels: from its shards where it holds them, else replayed on the images
-of its source."""
+"""The pixels of cached views.
+
+They are read from the view shards if the cache has them. Otherwise the views are replayed: the
+stored box and flip are applied to the source's images.
+"""
 
 from collections.abc import Collection, Iterator
 
@@ -20,7 +23,7 @@ def stored_views(
 ) -> dict[int, Tensor]:
     """Sample index -> (3, S, S) uint8, in the order of `wanted`.
 
-    From the shard in a cache that holds the views itself, else replayed on the source's images.
+    `source` may be None only if the cache stores the pixels.
     """
     manifest = cache.manifest
     pixels = {}
@@ -48,7 +51,7 @@ def view_of(cache: Cache, stored: Arrays, row: int) -> View:
 
 
 def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
-    """(3, S, S) uint8. InputError where the image does not decode any more."""
+    """(3, S, S) uint8. Raises InputError if the image no longer decodes."""
     try:
         return apply(view, source.read(index), cache.manifest.size)
     except BadImage as error:
@@ -56,7 +59,7 @@ def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tenso
 
 
 def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
-    """Of an image that was in the cache's source and does not decode any more."""
+    """The error for an image that decoded when the cache was made and no longer does."""
     return InputError(
         f"{source.keys[index]} in {source.spec} decoded when {cache.where} was made and does not "
         f"now ({error}): restore the file"
@@ -66,8 +69,10 @@ def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> I
 def shard(
     cache: Cache, view: int, block: int, layers: Collection[str] = ()
 ) -> Iterator[shard_samples.StoredView]:
-    """The samples of a block, in its order, with what the layers hold of them; of a cache in
-    the format webdataset."""
+    """The samples of a block, in its order, with their targets in `layers`.
+
+    Only for caches in the format webdataset.
+    """
     path = webdataset_format.shard_path(view, block)
     receipt = cache.usable_receipt(view, block)
     cache.require_shapes([])
@@ -90,12 +95,12 @@ def _fields_of(cache: Cache, layer: str) -> list[str]:
 
 
 def images(cache: Cache, view: int, block: int) -> dict[int, bytes]:
-    """Sample index -> JPEG of its view; of a cache in the format webdataset."""
+    """Sample index -> JPEG of its view. Only for caches in the format webdataset."""
     return {sample.index: sample.jpeg for sample in shard(cache, view, block)}
 
 
 def pixels_of(cache: Cache, index: int, jpeg: bytes) -> Tensor:
-    """(3, S, S) uint8 of a stored view of sample `index`. InputError where it is not that."""
+    """Decodes a view of sample `index`: (3, S, S) uint8. Raises InputError if it is not one."""
     size = cache.manifest.size
     try:
         pixels = decode_pixels(jpeg)

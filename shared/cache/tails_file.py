@@ -1,8 +1,7 @@
-"""channels.json: how the channel means of a cache's first view are distributed
-(shared/targets/tails.py).
+"""channels.json: how the channel means in a cache are distributed (shared/targets/tails.py).
 
-It is written when every block is there. It is a function of view 0 alone, so that more views change
-nothing in it.
+It is written when all blocks are finished. It is computed from view 0 alone, so adding views does
+not change it.
 """
 
 from collections.abc import Iterator
@@ -19,12 +18,14 @@ from shared.targets.tails import Tails, tails_of_fields
 
 CHANNELS = "channels.json"
 VERSION = 1
-SAMPLES = 32_768  # that are looked at, of all those of a split
+SAMPLES = 32_768  # measured at most
 
 
 def measure(cache: Cache) -> Tails:
-    """Reads up to SAMPLES samples of view 0, spread over the split. InputError where it is not
-    complete, damaged, or has no usable sample."""
+    """Measures up to SAMPLES samples of view 0, spread over the split.
+
+    Raises InputError if the view is incomplete, damaged, or has no usable samples.
+    """
     manifest = cache.manifest
     names = manifest.encoding.needed({"channels"})
     parts = []
@@ -40,12 +41,12 @@ def measure(cache: Cache) -> Tails:
 
 
 def _rows(cache: Cache) -> Iterator[tuple[int, np.ndarray]]:
-    """(block, rows in it) of the samples to look at: without those that were left out."""
+    """(block, rows in it) of the samples to measure, without images that do not decode."""
     manifest = cache.manifest
     left_out = np.array([index for index, _, _ in cache.skipped()], dtype=np.int64)
-    # The source may be sorted by class, so what is looked at is spread over it.
+    # The source may be sorted by class, so the samples are spread over it.
     step, blocks = -(-manifest.samples // SAMPLES), range(manifest.blocks)
-    if manifest.holds_pixels:  # where a shard is read as a whole, with its JPEGs
+    if manifest.holds_pixels:  # reading a row would read the whole shard, with its JPEGs
         step, blocks = 1, blocks[:: max(1, manifest.blocks * manifest.block // SAMPLES)]
     seen = 0
     for block in blocks:
@@ -58,10 +59,10 @@ def _rows(cache: Cache) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def keep_tails(cache: Cache) -> Tails:
-    """Measures them and writes the file, unless it is there and can be read."""
+    """The Tails in channels.json; measures and writes them if it is missing or unusable."""
     try:
         found = read_tails(cache)
-    except InputError:  # it is written again
+    except InputError:  # damaged: write it again
         found = None
     if found is None:
         found = measure(cache)
@@ -70,15 +71,15 @@ def keep_tails(cache: Cache) -> Tails:
 
 
 def require_tails(cache: Cache) -> Tails:
-    """Those of the file, or, of a cache of an earlier version, measured now.
+    """The Tails in channels.json, or measured now, as earlier versions did not write the file.
 
-    InputError where the file is damaged.
+    Raises InputError if the file is damaged.
     """
     return read_tails(cache) or measure(cache)
 
 
 def read_tails(cache: Cache) -> Tails | None:
-    """None where there is no such file. InputError where it is damaged or of another cache."""
+    """None if there is no file. Raises InputError if it is damaged or from another cache."""
     if not cache.files.exists(CHANNELS):
         return None
     try:

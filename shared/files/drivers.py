@@ -1,4 +1,4 @@
-"""fsspec's drivers for object stores and servers: one a process and bucket, with time limits."""
+"""Creates fsspec's drivers for object stores and servers, and sets their time limits."""
 
 import os
 from typing import Any
@@ -10,21 +10,22 @@ from fsspec.spec import AbstractFileSystem
 from shared.errors import InputError
 
 CONNECT_SECONDS = 5
-SILENCE_SECONDS = 15  # without a byte from the store, which mostly answers within one
-SLOWEST = 500_000  # bytes a second: a try may take SILENCE_SECONDS and its bytes / SLOWEST
+SILENCE_SECONDS = 15  # without a byte from the store; most answers take less than one second
+SLOWEST = 500_000  # bytes per second: a try may take SILENCE_SECONDS + its bytes / SLOWEST
 
-# One driver a process and bucket. Never dropped: after a fork s3fs raises or hangs, and so would
-# what it does when it is freed, to connections that the child shares with its parent.
+# (process id, bucket) -> driver. A forked child needs its own, because s3fs raises or hangs after a
+# fork. Drivers are never removed: freeing the parent's in the child would do the same, as it closes
+# connections that the two share.
 _drivers: dict[tuple[int, str], AbstractFileSystem] = {}
 
 
 def require_driver(url: str) -> None:
-    """InputError, which says what to install, where `url` has no fsspec driver here."""
+    """Raises InputError, which says what to install, if `url` has no fsspec driver here."""
     protocol = url.partition("://")[0]
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        # fsspec's own drivers, of http:// for one, need packages that only the error names.
+        # fsspec's own drivers, such as http://, need packages that only the error names.
         package = known_implementations[protocol]["class"].split(".")[0]
         raise InputError(
             f"the fsspec driver for {protocol}:// is not installed ({error}): pip install "
@@ -38,7 +39,7 @@ def require_driver(url: str) -> None:
 
 
 def driver(url: str) -> AbstractFileSystem:
-    """This process's driver for the bucket or server that `url` is on; the same at every call."""
+    """This process's driver for the bucket or server of `url`; every call returns the same."""
     bucket = "/".join(url.split("/")[:3])
     key = (os.getpid(), bucket)
     if key not in _drivers:
@@ -46,26 +47,26 @@ def driver(url: str) -> AbstractFileSystem:
         options = {"skip_instance_cache": True, "use_listings_cache": False}
         store, _ = fsspec.url_to_fs(bucket, **options, **(_s3_options() if is_s3 else {}))
         if is_s3:
-            store.retries = 1  # it means tries
+            store.retries = 1  # s3fs counts tries: 1 means no retry
         _drivers[key] = store
     return _drivers[key]
 
 
 def _s3_options() -> dict[str, Any]:
-    """What the user configured of botocore goes before ours."""
+    """Options for s3fs. The user's own configuration of botocore takes precedence."""
     ours = {
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": SILENCE_SECONDS,
         "retries": {"mode": "standard", "total_max_attempts": 1},
     }
     theirs = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-    # One stream an object; with more, s3fs asks for the size again before it reads.
+    # One stream per object: with more, s3fs asks for the size again before it reads.
     return {"config_kwargs": {**ours, **theirs}, "max_concurrency": 1}
 
 
 def time_limit(store: AbstractFileSystem, num_bytes: int = 0) -> dict[str, float]:
-    """Arguments of a request that moves `num_bytes`: its seconds at most.
+    """The timeout argument for a request that transfers `num_bytes`.
 
-    Empty for a driver that cannot be stopped.
+    Empty for a driver that is not asynchronous, because its requests cannot be interrupted.
     """
     return {"timeout": SILENCE_SECONDS + num_bytes / SLOWEST} if store.async_impl else {}

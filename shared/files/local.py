@@ -1,12 +1,12 @@
-"""Files below one folder, of a cache split first of all: whole objects, read and written whole.
+"""Reads and writes whole files below one folder, such as a cache split.
 
-A write is atomic and durable: a temporary file (temporary.py) in the root, flush, fsync, rename
-over the final name, fsync of the folder. A process that is killed leaves at most its temporary
-file, which the next writer removes. A reader therefore sees a whole object or none.
+A write is atomic and durable: write a temporary file (temporary.py) in the root, flush, fsync,
+rename it to the final name, fsync the folder. A reader therefore sees a whole file or none. A
+process that is killed leaves at most its temporary file, which the next writer removes.
 
-Reading tells three things apart: nothing is there (FileNotFoundError), something is there that
-this program did not write (InputError: a FIFO, a folder, far too many bytes), and the storage fails
-(StorageError), after some tries.
+Reading distinguishes three errors: there is no file (FileNotFoundError); there is something that
+this program did not write, like a FIFO, a folder or far too many bytes (InputError); the storage
+fails, after some retries (StorageError).
 """
 
 import os
@@ -19,14 +19,14 @@ from shared.files.regular import NotRegular, TooLarge, read_regular, regular_siz
 from shared.files.retry import patiently_local
 from shared.files.temporary import remove_if_left, temporary_file
 
-ATTEMPTS = 10  # to write a file that somebody removes before it has its name
-MOST = 1 << 36  # bytes of a file of which nothing else is known
+ATTEMPTS = 10  # to write a file whose temporary file another machine keeps removing
+MOST = 1 << 36  # bytes: the default limit for a file
 
 T = TypeVar("T")
 
 
 class Files(Protocol):
-    """What a cache needs; the other implementation is in objects.py."""
+    """What a cache needs of its storage; implemented by LocalFiles and, for URLs, in objects.py."""
 
     @property
     def root(self) -> Path | str: ...
@@ -49,29 +49,31 @@ class LocalFiles:
         self.root = root
 
     def read(self, path: str, most: int = MOST) -> bytes:
-        """FileNotFoundError where there is none; InputError where it is not a regular file, or has
-        more than `most` bytes, before any is read."""
+        """The bytes of a file.
+
+        Raises FileNotFoundError if there is none, InputError if it is not a regular file or has
+        more than `most` bytes (before reading any), StorageError if the storage fails."""
         try:
             return self._ask(path, lambda full: read_regular(full, most))
         except (NotRegular, TooLarge) as error:
             raise not_ours(f"{self.root / path}", str(error.strerror)) from error
 
     def exists(self, path: str) -> bool:
-        """Whether a regular file is there."""
+        """Whether `path` is a regular file."""
         try:
             return self._ask(path, regular_size) >= 0
         except FileNotFoundError:
             return False
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names in a folder; none where there is no folder."""
+        """The sorted names in a folder; [] if the folder does not exist."""
         try:
             return sorted(self._ask(folder, os.listdir))
         except FileNotFoundError:
             return []
 
     def _ask(self, path: str, act: Callable[[Path], T]) -> T:
-        """`act`(the whole path), again where its failure may pass."""
+        """Calls `act` with the full path and retries temporary failures."""
         full = self.root / path
         try:
             return patiently_local(str(full), lambda: act(full))
@@ -86,11 +88,11 @@ class LocalFiles:
             ) from error
 
     def write(self, path: str, data: bytes) -> None:
-        """InputError where that is not possible."""
+        """Writes or replaces a file. Raises InputError if that is not possible."""
         self._put(path, data, os.replace)
 
     def write_new(self, path: str, data: bytes) -> bool:
-        """Writes only where nothing is; False where another process came first."""
+        """Writes a file unless it exists; returns whether it did. Raises InputError as `write`."""
         try:
             self._put(path, data, os.link)
         except FileExistsError:
@@ -98,12 +100,12 @@ class LocalFiles:
         return True
 
     def remove_stale(self) -> None:
-        """Removes temporary files whose writers have ended, on this machine or another."""
+        """Removes temporary files whose writers, on this machine or another, have ended."""
         for name in self.names("."):
             remove_if_left(self.root / name)
 
     def _put(self, path: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
-        """`publish` gives the written file its final name. FileExistsError is the caller's."""
+        """Writes a file; `publish` gives it its final name. Passes on its FileExistsError."""
         final = self.root / path
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -116,8 +118,8 @@ class LocalFiles:
                     try:
                         publish(temporary, final)
                     except FileNotFoundError:
-                        # Where locks do not reach from one machine to another, a writer there
-                        # may have taken the file for one that was left.
+                        # Where locks do not work across machines, a writer on another machine may
+                        # have removed the temporary file as stale.
                         if temporary.exists() or attempt + 1 == ATTEMPTS:
                             raise
                         continue

@@ -1,21 +1,20 @@
-"""The files of one cache split in an object store: any fsspec URL, first of all s3://bucket/folder.
+"""Stores the files of a cache split in an object store, at s3://bucket/folder or any fsspec URL.
 
     export AWS_ENDPOINT_URL=http://localhost:9000    # MinIO, Ceph, R2, ...; AWS itself needs none
     python precompute/run.py --split train --cache s3://bucket/teacher_cache
 
-Credentials and region come from where every AWS tool finds them: AWS_PROFILE, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, ~/.aws, the machine's role. All else that s3fs takes is
-in fsspec's own configuration: FSSPEC_S3_ANON=true, FSSPEC_S3_ENDPOINT_URL=..., FSSPEC_S3='{...}',
-~/.config/fsspec/*.json. Where both name an endpoint, fsspec's wins.
+Credentials and region are found as in any AWS tool: AWS_PROFILE, AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, ~/.aws, the machine's role. Other options of s3fs are set
+in fsspec's configuration: FSSPEC_S3_ANON=true, FSSPEC_S3_ENDPOINT_URL=..., FSSPEC_S3='{...}',
+~/.config/fsspec/*.json. If both set an endpoint, fsspec's is used.
 
-Commit without rename: an object is put whole in one request (from 100 MB in parts, which show when
-the last is in), and a store shows all of it or nothing. The receipt is put after the files that it
-names, and a store answers what was last written. So a killed process leaves no torn object. Parts
-of a large upload that it did not finish stay invisible; a lifecycle rule of the bucket removes
-them.
+Writes are atomic without a rename. An object is uploaded in one request, or from 100 MB in parts
+that become visible together, so a killed process leaves no partial object. Stores are consistent
+(a read returns what was last written), and a receipt is written after the files that it lists. The
+parts of an unfinished upload stay invisible; a lifecycle rule of the bucket can remove them.
 
-Failures of the network: retry.py. The driver's own retries are off, else each of our tries would be
-25 of s3fs and botocore, and the time that it takes would have no bound.
+retry.py retries network failures. The driver's own retries are off: otherwise each of our tries
+would be 25 tries of s3fs and botocore, and its time would have no bound.
 """
 
 import errno
@@ -37,8 +36,10 @@ T = TypeVar("T")
 
 
 def open_files(location: str | Path, split: str) -> Files:
-    """The files of one split of the cache at a folder or URL. InputError where there is no
-    driver."""
+    """The files of one split of the cache at a folder or URL.
+
+    Raises InputError if there is no driver for the URL.
+    """
     protocol, separator, rest = str(location).partition("://")
     if isinstance(location, Path) or not separator:
         return LocalFiles(Path(location) / split)
@@ -51,13 +52,13 @@ def open_files(location: str | Path, split: str) -> Files:
 
 
 class ObjectFiles:
-    """Holds no connection, so it may be forked and pickled."""
+    """The files below a URL. It holds no connection, so it can be pickled and used after a fork."""
 
     def __init__(self, root: str) -> None:
         self.root = root
 
     def read(self, path: str, most: int = MOST) -> bytes:
-        """FileNotFoundError where there is none; InputError where it has more than `most` bytes."""
+        """Raises FileNotFoundError if there is none, InputError if it exceeds `most` bytes."""
 
         def read_whole(store: AbstractFileSystem, name: str) -> bytes:
             size = store.info(name, **time_limit(store))["size"]
@@ -82,11 +83,11 @@ class ObjectFiles:
         return bool(kind == "file")
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names in a folder; none where there is no folder."""
+        """The sorted names in a folder; [] if the folder does not exist."""
 
         def listed(store: AbstractFileSystem, name: str) -> list[str]:
             inside = name.strip("/") + "/"
-            # Without a limit: a request for each thousand names, each with its own.
+            # No limit on the whole: each thousand names are a request with its own limit.
             found = [path.strip("/") for path in store.ls(name, detail=False)]
             return sorted(path.removeprefix(inside) for path in found if path.startswith(inside))
 
@@ -99,21 +100,20 @@ class ObjectFiles:
         self._put(path, data, _put)
 
     def write_new(self, path: str, data: bytes) -> bool:
-        """Writes only where nothing is; False where another process came first.
+        """Writes an object unless it exists; returns False if another process was first.
 
-        Exact in stores that know conditional writes (AWS, MinIO, R2, Google). In others, of two
-        processes that start one cache in the same instant both may believe that they came first,
-        and the object is the last one's.
+        This is exact in stores with conditional writes (AWS, MinIO, R2, Google). In other stores,
+        if two processes write in the same instant, both may get True, and the last write remains.
         """
         if self.exists(path):
             return False
-        # Where it is there now, it may be our own: of an earlier try, whose answer was lost.
+        # An object that exists now may be our own, from a try whose response was lost.
         with suppress(FileExistsError):
             self._put(path, data, _put_new)
         return self.read(path) == data
 
     def remove_stale(self) -> None:
-        """Nothing to do: what was not finished is not there."""
+        """Does nothing, because unfinished uploads are invisible."""
 
     def _put(
         self, path: str, data: bytes, put: Callable[[AbstractFileSystem, str, bytes], None]
@@ -127,7 +127,7 @@ class ObjectFiles:
             ) from error
 
     def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:
-        """`act`(driver, the driver's name of `path`), with patience."""
+        """Calls `act` with the driver and its name for `path`, and retries temporary failures."""
         root = strip_protocol(self.root)
         name = root if path in ("", ".") else f"{root}/{path}"
         return patiently(f"{self.root}/{path}", lambda: act(driver(self.root), name))
@@ -138,7 +138,7 @@ def _put(store: AbstractFileSystem, name: str, data: bytes) -> None:
 
 
 def _put_new(store: AbstractFileSystem, name: str, data: bytes) -> None:
-    """FileExistsError where something is, from stores that can tell."""
+    """Writes an object. Raises FileExistsError if it exists and the store can tell."""
     if "mode" in inspect.signature(store.pipe_file).parameters:
         try:
             store.pipe_file(name, data, mode="create", **time_limit(store, len(data)))

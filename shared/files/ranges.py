@@ -1,13 +1,13 @@
-"""Bytes of files that lie on this machine or at a URL (http://, s3://, whatever fsspec opens).
+"""Reads ranges of bytes from local files or URLs (http://, s3://, any that fsspec opens).
 
-Nothing stays open and nothing is remembered but fsspec's driver, one a process, so that all of it
-may be pickled, forked and called from threads. Both are asked with patience (files/retry.py) and
-end in StorageError; in FileNotFoundError where nothing is; local files, of which only regular ones
-are opened, in any other OSError that will not pass.
+No file stays open, and the only state is fsspec's driver, one per process and server. So everything
+can be pickled, and used from threads and after a fork. Temporary failures are retried (retry.py),
+then raise StorageError. A missing file raises FileNotFoundError. Local files must be regular; their
+other permanent errors are raised as OSError.
 
-HTTP. 404 and 410 say that there is no such file, other 4xx are final (except 408, 425 and 429), all
-else may pass. A server may ignore the request for a range and send the whole file: that is seen
-before its body is read.
+HTTP: 404 and 410 mean that there is no such file. Other 4xx are permanent, except 408, 425 and 429;
+everything else may be temporary. A server may ignore the range and send the whole file, which is
+detected before the body is read.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from shared.files.drivers import driver, time_limit
 from shared.files.regular import TooLarge, open_regular, read_regular
 from shared.files.retry import one_line, patiently, patiently_local
 
-WINDOW = 8 << 20  # bytes that are asked for at once where a remote tar is read through
+WINDOW = 8 << 20  # bytes per request when a remote tar is read from start to end
 T = TypeVar("T")
 
 
@@ -36,7 +36,7 @@ def is_url(path: str) -> bool:
 
 
 def absolute(path: str) -> Path:
-    """A local path as the user gave it. Raises: InputError for ~NAME without such a user."""
+    """The absolute path for a user's `path`. Raises InputError for ~NAME of an unknown user."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -44,9 +44,9 @@ def absolute(path: str) -> Path:
 
 
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
-    """Bytes start..start+num_bytes, fewer only at the end of a local file."""
+    """Bytes start..start+num_bytes; fewer only at the end of a local file."""
     if num_bytes == 0:
-        return b""  # which HTTP has no range for
+        return b""  # HTTP has no empty ranges
     if not is_url(path):
 
         def read_local() -> bytes:
@@ -71,7 +71,7 @@ def read_range(path: str, start: int, num_bytes: int) -> bytes:
 
 
 def read_whole(path: str, limit: int) -> bytes | None:
-    """None where there is no such file. Raises: as `read_range`, TooLarge above `limit` bytes."""
+    """The bytes of a file, None if there is none. Raises TooLarge above `limit` bytes."""
     try:
         if not is_url(path):
             return patiently_local(path, lambda: read_regular(path, limit))
@@ -84,16 +84,16 @@ def read_whole(path: str, limit: int) -> bytes | None:
 
 
 def open_ranges(path: str) -> BinaryIO:
-    """For reading through with many small steps forward."""
+    """Opens a file for reading forward in many small steps."""
     if not is_url(path):
         return open_regular(path)
     return io.BufferedReader(_Ranges(path, _info(path)["size"]), WINDOW)
 
 
 def stamp(path: str) -> str:
-    """A few words that change when the file does, or when names come into a folder or leave it.
+    """A text that changes when a file changes, or when names are added to or removed from a folder.
 
-    Size and time of a file; a store's own tag where it has one; "absent".
+    It is the size and modification time (or the store's own tag), or "absent".
     """
     try:
         if not is_url(path):
@@ -108,7 +108,7 @@ def stamp(path: str) -> str:
 
 
 class _Ranges(io.RawIOBase):
-    """A remote file that can seek."""
+    """A seekable remote file."""
 
     def __init__(self, path: str, size: int) -> None:
         self._path, self._size, self._position = path, size, 0
@@ -139,7 +139,7 @@ def _info(path: str) -> dict[str, Any]:
 
 
 async def _get_range(store: Any, url: str, start: int, num_bytes: int) -> bytes:
-    """fsspec's own `cat_file` would read the whole of a file whose server ignores the range."""
+    """Requests a range. fsspec's `cat_file` reads the whole file if a server ignores ranges."""
     session = await store.set_session()
     options = dict(store.kwargs)
     options["headers"] = {
@@ -170,11 +170,11 @@ def _ask(
         try:
             return act(store, strip_protocol(path), time_limit(store, num_bytes))
         except FileNotFoundError as error:
-            # fsspec's HTTP driver takes every failure to learn a size for that
+            # fsspec's HTTP driver raises this for any failure to get the size
             if path.startswith("http") and (cause := error.__cause__) is not None:
                 if status := getattr(cause, "status", None):
                     raise _http_error(status) from error
-                if isinstance(cause, ValueError):  # no address at all
+                if isinstance(cause, ValueError):  # not a valid URL
                     raise OSError(errno.EINVAL, one_line(cause)) from error
                 raise OSError(errno.EIO, one_line(cause)) from error
             raise

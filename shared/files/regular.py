@@ -1,11 +1,12 @@
-"""Local files of the user, of which only regular ones are opened.
+"""Opens and reads the user's local files, and refuses anything that is not a regular file.
 
-Under a name there may be anything: a folder, a FIFO (opening it waits for ever), a link to
-/dev/zero (reading it fills the memory), a socket, a link to nothing or to itself. All of them are a
-`NotRegular`, found before a byte is read and without waiting. The name is looked at before it is
-opened, because opening a device can act on it, and the open file again, because names change.
+A path may name a folder, a FIFO (opening it blocks for ever), a link to /dev/zero (reading it fills
+the memory), a socket, or a link that is dangling or points to itself. All of these raise
+`NotRegular` without blocking and before a byte is read. The path is checked before it is opened,
+because opening a device can have side effects, and the open file is checked again, because the path
+may have changed in between.
 
-A file that is not there at all is FileNotFoundError, as everywhere: a link to nothing is not.
+A path that does not exist raises FileNotFoundError as usual; a dangling link raises NotRegular.
 """
 
 import errno
@@ -26,23 +27,24 @@ KINDS = {
 
 
 class NotRegular(OSError):
-    """Something under this name is not a regular file; `strerror` says what."""
+    """The path does not name a regular file; `strerror` says what it names."""
 
 
 class TooLarge(OSError):
-    """A regular file of more bytes than its reader takes."""
+    """A regular file is larger than its reader accepts."""
 
 
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     """All bytes of a regular file.
 
-    Raises: NotRegular; TooLarge above `limit` bytes, before they are read; any other OSError.
+    Raises NotRegular, TooLarge if it has more than `limit` bytes (known before they are read), or
+    any other OSError.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # As many bytes as are asked for are allocated first
+        # Ask for no more than the size plus one: read() allocates all that it is asked for.
         data = file.read(size + 1) if size <= limit else b""
-        if len(data) > size:  # it grows, or is of /proc, whose files say that they are empty
+        if len(data) > size:  # it is growing, or in /proc, where st_size is 0
             while len(data) <= limit and (more := file.read(PIECE)):
                 data += more
         size = max(size, len(data))
@@ -51,14 +53,14 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def require_size(path: str | os.PathLike[str], size: int, limit: int) -> None:
-    """TooLarge above `limit` bytes."""
+    """Raises TooLarge if `size` is above `limit` bytes."""
     if size > limit:
         text = f"{size:,} bytes are more than the limit of {limit:,}"
         raise TooLarge(errno.EFBIG, text, os.fspath(path))
 
 
 def open_regular(path: str | os.PathLike[str], buffered: bool = True) -> BinaryIO:
-    """A regular file for reading. Raises: NotRegular, any other OSError."""
+    """Opens a regular file for reading. Raises NotRegular or any other OSError."""
     _require_regular(path, _status(path))
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     file = FileIO(os.open(path, flags), "rb")
@@ -71,7 +73,7 @@ def open_regular(path: str | os.PathLike[str], buffered: bool = True) -> BinaryI
 
 
 def regular_size(path: str | os.PathLike[str]) -> int:
-    """Bytes of a regular file, -1 for anything else. Raises: any other OSError."""
+    """Size of a regular file in bytes, -1 for anything else. Raises any OSError but NotRegular."""
     try:
         status = _status(path)
     except NotRegular:
@@ -83,7 +85,7 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result:
     try:
         return os.stat(path)
     except OSError as error:
-        # A loop further up in the path is a fault of the storage, not of this name
+        # Only where the path itself is the link: a loop further up is an error of the storage.
         if error.errno in (errno.ENOENT, errno.ELOOP) and os.path.islink(path):
             where = "nothing" if error.errno == errno.ENOENT else "itself"
             raise NotRegular(errno.EINVAL, f"it is a link to {where}", os.fspath(path)) from error

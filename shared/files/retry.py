@@ -1,12 +1,12 @@
-"""Patience with storage: what may pass is tried again, what will not is one line.
+"""Retries storage operations whose failure may be temporary.
 
-Across a network (`patiently`), after growing waits: dropped connections, 5xx, throttling, silence,
-short bodies, and whatever else is not known to be final. At once and for good: no permission, no
-credentials, a request that the store refuses. Not found, and already there, are answers, not
+Remote stores (`patiently`): any failure not known to be permanent is retried with growing waits:
+dropped connections, 5xx, throttling, timeouts, short bodies. Missing permission or credentials and
+requests that the store rejects fail at once. "Not found" and "already exists" are answers, not
 failures.
 
-On this machine (`patiently_local`) it is the other way round, because the kernel has been patient
-already: only what a disk or a network mount says in passing is tried again (PASSING), a few times.
+Local files (`patiently_local`): the kernel has already retried, so only errors that a disk or a
+network mount returns temporarily (PASSING) are retried, a few times.
 """
 
 import errno
@@ -19,22 +19,22 @@ from typing import TypeVar
 from shared.errors import InputError, StorageError
 
 TRIES = 6
-FIRST_WAIT = 0.5  # seconds; doubles each time: 15 in all, longer than a burst of throttling
-TOTAL_SECONDS = 60  # no try but the second starts after this
+FIRST_WAIT = 0.5  # seconds; doubles each time: 15 s in all, longer than a burst of throttling
+TOTAL_SECONDS = 60  # no third or later try starts after this
 
 _REFUSED = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE}
-_REFUSED |= {getattr(errno, "EREMCHG", errno.EINVAL)}  # redirected: the bucket is elsewhere
-_GARBLED = {"BadDigest", "IncompleteBody"}  # refused because it was damaged on its way
+_REFUSED |= {getattr(errno, "EREMCHG", errno.EINVAL)}  # redirect: the bucket is in another region
+_GARBLED = {"BadDigest", "IncompleteBody"}  # rejected because it was damaged in transit
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError)
 
 LOCAL_TRIES = 5
-LOCAL_WAIT = 0.25  # seconds; doubles each time: 4 in all, as a mount takes to find its server again
+LOCAL_WAIT = 0.25  # seconds; doubles each time: 4 s in all, enough for a mount to reconnect
 PASSING = frozenset({
-    errno.EIO,  # also of a server that restarts, behind a soft mount
+    errno.EIO,  # also from a soft mount whose server restarts
     errno.ESTALE,  # a handle from before a server restarted, or a failover
     errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY,
-    errno.ENOMEM, errno.ENFILE, errno.EMFILE,  # of the kernel: another process may give some back
-    errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED,  # of a mount in user space
+    errno.ENOMEM, errno.ENFILE, errno.EMFILE,  # the kernel's limits: others may free some
+    errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED,  # from a FUSE mount
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
     getattr(errno, "EREMOTEIO", errno.EIO),
 })  # fmt: skip
@@ -43,9 +43,10 @@ T = TypeVar("T")
 
 
 def patiently_local(what: str, act: Callable[[], T]) -> T:
-    """`act()` on local files, again where its failure may pass. `what` is the path, for messages.
+    """Calls `act`, which reads local files, and retries errors in PASSING.
 
-    Raises `act`'s own OSError where it is not in PASSING; StorageError where it did not pass.
+    `what` is the path, for messages. Raises any other OSError of `act` unchanged, and StorageError
+    if all tries fail.
     """
     for tries in range(1, LOCAL_TRIES + 1):
         try:
@@ -64,10 +65,11 @@ def patiently_local(what: str, act: Callable[[], T]) -> T:
 
 
 def patiently(what: str, act: Callable[[], T]) -> T:
-    """`act()`, again where its failure may pass. `what` is the URL, for messages.
+    """Calls `act`, which uses a remote store, and retries failures that may be temporary.
 
-    Raises `act`'s own FileNotFoundError, FileExistsError and NotADirectoryError; StorageError where
-    the store has failed for good.
+    `what` is the URL, for messages. Raises the FileNotFoundError, FileExistsError,
+    NotADirectoryError, InputError and StorageError of `act` unchanged, and StorageError if the
+    store refuses or all tries fail.
     """
     started = time.monotonic()
     for tries in range(1, TRIES + 1):
@@ -89,13 +91,14 @@ def patiently(what: str, act: Callable[[], T]) -> T:
 
 
 def _wait(first: float, tries: int) -> None:
-    """Uneven, so that many processes do not come back all at once; by the system's generator,
-    because forked workers share the state of any other."""
+    """Sleeps with random jitter, so that many processes do not retry at the same moment.
+
+    Uses the system's generator, because forked workers share the state of Python's."""
     time.sleep(first * 2 ** (tries - 1) * random.SystemRandom().uniform(0.5, 1.5))
 
 
 def s3_code(error: BaseException) -> str | None:
-    """What S3 calls an error, where s3fs has it from there."""
+    """S3's error code, if s3fs raised the error from a response of S3."""
     response = getattr(error.__cause__, "response", None) or {}
     code: str | None = response.get("Error", {}).get("Code")
     return code
@@ -109,7 +112,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _require_passing(what: str, error: Exception) -> None:
-    """Raises where trying again cannot help."""
+    """Raises if a retry cannot help."""
     if _is_denied(error):
         raise StorageError(
             f"the store refuses access: {what}: {one_line(error)}; "
@@ -131,11 +134,11 @@ def _require_passing(what: str, error: Exception) -> None:
             )
         ) from error
     if type(error).__module__ == "builtins" and not isinstance(error, (OSError, EOFError)):
-        raise error  # a mistake in a program, not in the network
+        raise error  # a bug, not a failure of the network
 
 
 def _is_denied(error: Exception) -> bool:
-    """Not allowed, or without credentials: drivers have classes of their own for the latter."""
+    """Whether permission or credentials are missing; drivers have their own classes for that."""
     named = re.search("Credential|Token|Profile|Unauthorized", type(error).__name__)
     return isinstance(error, PermissionError) or named is not None
 

@@ -1,8 +1,8 @@
-"""What the fields of a JSON object may be: small checks that are put together.
+"""Composable checks for the values in a JSON object.
 
-A check takes a value and the name that it stands under, and raises ValueError with one line: the
-name, the rule, what was found. What passes is safe to use: of the type that the code counts on, in
-a range that it can work with, and without fields that it does not know.
+A check takes a value and its name, and raises ValueError with one line: the name, the rule and the
+value found. A value that passes has the type that the code expects, lies in a range that it
+supports, and has no unknown fields.
 """
 
 import math
@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 
 Check = Callable[[object, str], None]
 
-LONGEST = 1 << 16  # characters of a text
+LONGEST = 1 << 16  # characters in a text
 _DIGEST = re.compile(r"[0-9a-f]+")
 
 
 def integer(least: int, most: int) -> Check:
-    """True and False are not integers here."""
+    """An integer in least..most, inclusive; True and False do not count as integers."""
 
     def check(value: object, name: str) -> None:
         if type(value) is not int or not least <= value <= most:
@@ -78,7 +78,7 @@ def many(check_item: Check, least: int, most: int) -> Check:
 
 
 def in_turn(*checks: Check) -> Check:
-    """A list whose items have a check each."""
+    """A list of fixed length with one check per item."""
 
     def check(value: object, name: str) -> None:
         if type(value) is not list or len(value) != len(checks):
@@ -101,7 +101,7 @@ def mapping(check_key: Check, check_value: Check) -> Check:
 
 
 def decimal(value: object, name: str) -> None:
-    """A whole number as text, as JSON has it for a name: 0 to 999,999,999,999."""
+    """An integer as text, as in the keys of a JSON object: 0 to 999,999,999,999."""
     if (
         type(value) is not str
         or not re.fullmatch(r"0|[1-9][0-9]{0,11}", value)
@@ -111,7 +111,7 @@ def decimal(value: object, name: str) -> None:
 
 
 def record(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """An object with all of `fields`, any of `optional`, and no other."""
+    """An object with all of `fields`, any of `optional`, and no other fields."""
 
     def check(value: object, name: str) -> None:
         if type(value) is not dict:
@@ -137,7 +137,7 @@ def _wrong(name: str, rule: str, value: object) -> ValueError:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, (list, dict)):  # which may be nested deeply
+    if isinstance(value, (list, dict)):  # repr could be long or nested too deeply
         kind = "a list" if isinstance(value, list) else "an object"
         return f"{kind} of {len(value):,}"
     shown = repr(value)

@@ -1,6 +1,6 @@
-"""JSON that holds the sha256 of its own facts, so that a change of any of them is found.
+"""Sealed JSON: an object that contains the sha256 of its other fields, so that edits are detected.
 
-Reading is bounded: in bytes, in depth, and to numbers that are finite.
+Parsing limits the size in bytes and the depth, and accepts finite numbers only.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ MOST_BYTES = 64 << 20  # the manifest of ImageNet-21k takes 0.3 MB
 
 
 def seal(facts: Mapping[str, Any]) -> bytes:
-    """Sorted, indented JSON."""
-    plain = json.loads(json.dumps(facts))  # tuples to lists, keys to text: as it will be read
+    """`facts` and their seal as sorted, indented JSON."""
+    plain = json.loads(json.dumps(facts))  # as it will be read: lists for tuples, text keys
     return (json.dumps({**plain, SEAL: _digest(plain)}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def unseal(data: bytes) -> dict[str, Any]:
-    """The facts. ValueError where `data` is not such JSON, not sealed, or changed since."""
+    """The facts. Raises ValueError if `data` is not sealed JSON, or was changed after sealing."""
     facts = parse_object(data)
     try:
         digest = _digest(facts)
@@ -32,7 +32,7 @@ def unseal(data: bytes) -> dict[str, Any]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object. ValueError where `data` is anything else, too large or nested too deeply."""
+    """A JSON object. Raises ValueError if `data` is not one, too large or nested too deeply."""
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has {len(data):,} bytes, more than {MOST_BYTES:,}")
     try:

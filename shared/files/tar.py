@@ -1,15 +1,16 @@
-"""The members of a tar without unpacking it: name, where its bytes start, how many there are.
+"""Lists the members of a tar without unpacking it: the name, offset and size of each.
 
-tarfile is not used, because it believes what a header says: one of negative size sends it round for
-ever, a long name of 10 TB fills the memory, 1,000 long names in a row are too deep for it. Here a
-header is checked before anything is done with it, and reading takes memory for one header.
+tarfile is not used because it trusts the headers: a negative size makes it loop for ever, a long
+name of 10 TB fills the memory, and 1,000 long names in a row exceed its recursion limit. Here a
+header is checked before it is used, and only one header is in memory at a time.
 
-A tar is a sequence of blocks of 512 bytes: a header, then the bytes of the member, padded. Fields
-of a header (bytes): name 0-99, size 124-135, checksum 148-155, type 156, magic 257-262, prefix of
-the name 345-499, in sparse files 482: another block of their map follows. Numbers are octal digits,
-or binary after a byte 0x80. Before the header of a member may stand headers of their own, with the
-bytes of a name that is too long (GNU: type L; K for a link) or with "LENGTH KEY=VALUE LF" records
-(PAX: type x; g for all members that follow). The end is a block of zeros, or that of the file.
+A tar is a sequence of 512-byte blocks: for each member a header, then its bytes, padded. Header
+fields (byte positions): name 0-99, size 124-135, checksum 148-155, type 156, magic 257-262, prefix
+of the name 345-499; in sparse files byte 482 says that another block of their map follows. Numbers
+are octal digits, or binary after a byte 0x80. A member may be preceded by extra entries, which hold
+a name that is too long for the header (GNU: type L; K for a link target) or "LENGTH KEY=VALUE LF"
+records (PAX: type x, or g for all members that follow). The tar ends at a block of zeros or at the
+end of the file.
 """
 
 import io
@@ -22,27 +23,27 @@ from typing import BinaryIO, NamedTuple
 from shared.errors import InputError
 
 BLOCK = 512
-MAX_EXTRA = 1 << 20  # bytes of a long name, or of PAX records
+MAX_EXTRA = 1 << 20  # bytes in a long name or in PAX records
 REGULAR = frozenset({b"0", b"\0", b"7"})
-BARE = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})  # links, devices, folders: no bytes follow
+BARE = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})  # links, devices, folders: have no contents
 LONG_NAME, LONG_LINK, SPARSE, PAX, PAX_FOR_ALL = b"L", b"K", b"S", b"x", b"g"
 
 
 class Member(NamedTuple):
     name: str
-    offset: int  # bytes from the start of the file, also within a tar in a tar
+    offset: int  # bytes from the start of the outer file, even for a tar in a tar
     size: int  # bytes
 
 
 class _Damaged(Exception):
-    """What is wrong with a tar."""
+    """The tar is damaged; the message says how."""
 
 
 def members(file: BinaryIO, path: str, start: int = 0, stop: int | None = None) -> Iterator[Member]:
-    """The regular files of the uncompressed tar at start..stop of an open file, in their order.
+    """The regular files in the uncompressed tar at bytes start..stop of an open file, in order.
 
-    The caller may read from the file in between. Sparse files are left out.
-    Raises: InputError where the tar is damaged.
+    The caller may seek in and read the file between members. Sparse files are left out. Raises
+    InputError if the tar is damaged; `path` is for the message.
     """
     try:
         yield from _members(file, start, file.seek(0, io.SEEK_END) if stop is None else stop)
@@ -96,8 +97,8 @@ def _members(file: BinaryIO, start: int, stop: int) -> Iterator[Member]:
 
 
 def _read_header(file: BinaryIO, at: int, start: int, stop: int) -> bytes:
-    """b"" at the end."""
-    if at >= stop:  # or in the padding of the last member
+    """The header at byte `at`, or b"" at the end of the tar."""
+    if at >= stop:  # beyond it where the last member's padding is missing
         if at == start:
             raise _Damaged("it is empty")
         return b""
@@ -111,7 +112,7 @@ def _read_header(file: BinaryIO, at: int, start: int, stop: int) -> bytes:
         said = _number(header[148:156], at)
     except _Damaged:
         said = -1
-    # Or of signed bytes, as some old writers summed
+    # Some old writers sum the bytes as signed numbers.
     if said != sum(rest) and said != sum(struct.unpack("512b", rest)):
         raise _Damaged(f"no header at byte {at:,}")
     return header
@@ -154,7 +155,7 @@ _LENGTH = re.compile(rb"([0-9]{1,8}) ")
 
 
 def _records(data: bytes, at: int) -> dict[bytes, bytes]:
-    """Of PAX records those that matter here."""
+    """The PAX records that matter here: path, size and those of sparse files."""
     found = {}
     place = 0
     while place < len(data) and data[place] != 0:

@@ -1,13 +1,13 @@
-"""Temporary files that tell whether their writer still lives: it holds a lock on them (flock).
+"""Temporary files that their writer keeps locked (flock), so that stale ones can be recognised.
 
-    .tmp~HOST~TOKEN~NAME     host and token only keep names apart; nothing is read from them
+    .tmp~HOST~TOKEN~NAME     host and token only make the name unique and are never parsed
 
-A process number proves nothing: zombies and threads answer to it, and processes of another
-container do not. A lock is gone as soon as the last process that holds the open file has ended, on
-whatever machine that was. A process that the writer forked meanwhile holds it too, so that a file
-that was left may stay until that one ends as well. What a writer has at hand is never removed.
+A process id is not enough: zombies and threads have one too, and those of another container are not
+visible. A lock is released when the last process that has the file open ends, on any machine. That
+includes processes forked by the writer meanwhile, so a stale file may stay until they end. A file
+that is being written is never removed.
 
-File systems without locks keep what is left there.
+On file systems without locks stale files are never removed.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ PREFIX = ".tmp~"
 
 @contextlib.contextmanager
 def temporary_file(folder: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file, open for writing; removed at the end if it still has its temporary name.
+    """A new file, open for writing; removed on exit if it still has its temporary name.
 
-    Raises: OSError where the folder cannot be written to.
+    Raises OSError if the folder is not writable.
     """
     path, descriptor = _create(folder, name)
     try:
@@ -35,31 +35,31 @@ def temporary_file(folder: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
             with open(descriptor, "wb", closefd=False) as file:
                 yield path, file
         finally:
-            # On a file system that has become read-only this fails too, and the first failure is
-            # the one to report.
+            # On a file system that has become read-only this fails too; suppress it, because the
+            # first error is the one to report.
             with contextlib.suppress(OSError):
                 path.unlink()
     finally:
-        # Unlocked here, not by `close`: a process forked meanwhile has the file open as well.
+        # Closing does not unlock while a process forked meanwhile has the file open as well.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def remove_if_left(path: Path) -> None:
-    """Removes a temporary file that no process holds; all else stays, and nothing is raised."""
+    """Removes `path` if it is a temporary file that no process holds. Raises nothing."""
     if not path.name.startswith(PREFIX) or path.name.count("~") < 3:
         return
     with contextlib.suppress(OSError):
-        # Neither a link is followed nor a pipe waited for. Locks over NFS need a file that is open
-        # for writing.
+        # Do not follow a link or wait for a FIFO. O_RDWR because locks over NFS need a file that is
+        # open for writing.
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         if not stat.S_ISREG(path.lstat().st_mode):
             return
         descriptor = os.open(path, flags)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its writer may have given it its final name before it let go.
+            # The writer may have renamed the file before releasing the lock.
             if _is_named(path, descriptor):
                 path.unlink()
         finally:
@@ -67,7 +67,7 @@ def remove_if_left(path: Path) -> None:
 
 
 def _create(folder: Path, name: str) -> tuple[Path, int]:
-    """A new file that this process has locked."""
+    """Creates a file and locks it."""
     host = socket.gethostname().replace("~", "-").replace("/", "-")
     while True:
         path = folder / f"{PREFIX}{host}~{secrets.token_hex(8)}~{name}"
@@ -75,8 +75,8 @@ def _create(folder: Path, name: str) -> tuple[Path, int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
-            return path, descriptor  # no locks here: no process can take it for one that was left
-        # Between the two lines above it was not locked yet, and may have been removed.
+            return path, descriptor  # no locks here, so no other process can remove it either
+        # Before flock() another process may have taken the file for a stale one and removed it.
         if _is_named(path, descriptor):
             return path, descriptor
         os.close(descriptor)

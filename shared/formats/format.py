@@ -1,7 +1,7 @@
-"""What a format of caches is: blocks to files and back, as pure functions of bytes.
+"""The interface of a cache format, which converts blocks to files and back, without doing any I/O.
 
-A format is a module with these functions and constants; FORMATS names those that there are. All
-else of a cache (receipts, hashes, manifest) is the same in every format and lies elsewhere.
+A format is a module with these functions and constants, and FORMATS lists the formats. The rest of
+a cache (receipts, hashes, manifest) is the same in every format and implemented elsewhere.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ class Format(Protocol):
     DEFAULT_BLOCK: int  # samples
 
     def check_block_size(self, block: int) -> None:
-        """InputError where blocks cannot have this size."""
+        """Raises InputError if blocks cannot have this size."""
         ...
 
     def metadata(
         self, manifest: Manifest, labels: NDArray[np.int64], keys: Keys
     ) -> dict[str, bytes]:
-        """Every file that no block writes: path in the split -> bytes."""
+        """The files that belong to no block: path in the split -> bytes."""
         ...
 
     def array_metadata(self, manifest: Manifest) -> dict[str, bytes]:
-        """Those of them that tell the types and shapes of what blocks hold."""
+        """The subset of `metadata` that describes the types and shapes of the blocks' contents."""
         ...
 
     def static_names(self, manifest: Manifest) -> set[str]:
@@ -40,17 +40,17 @@ class Format(Protocol):
     def require_shapes(
         self, manifest: Manifest, names: list[str], read: Callable[[str], bytes]
     ) -> None:
-        """ValueError unless the metadata on disk give the named arrays the manifest's shapes."""
+        """Raises ValueError unless the stored metadata give the named arrays the right shapes."""
         ...
 
     def array_paths(
         self, manifest: Manifest, view: int, block: int, layer: str = ""
     ) -> dict[str, str]:
-        """Name of each array of a layer -> path of the file that holds the block's part of it."""
+        """Name of each array in a layer -> path of the file that has the block's part of it."""
         ...
 
     def encode(self, manifest: Manifest, block: Block) -> dict[str, bytes]:
-        """A block's files: path in the split -> bytes."""
+        """The files of a block: path in the split -> bytes."""
         ...
 
     def decode(
@@ -61,9 +61,10 @@ class Format(Protocol):
         names: list[str],
         read: Callable[[str], bytes],
     ) -> dict[str, NDArray[Any]]:
-        """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes.
+        """The named arrays of one block, (n, ...) each.
 
-        InputError where those bytes are not what `encode` writes.
+        `read` returns the bytes of a path, with their hash checked. Raises InputError if the bytes
+        are not what `encode` writes.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The samples of a view shard's bytes, whose hash was checked."""
+"""Reads the samples in a view shard, from bytes whose hash has been checked."""
 
 import json
 import tarfile
@@ -10,12 +10,12 @@ from shared.files import schema
 from shared.files.retry import one_line
 from shared.records.manifest import Manifest
 
-MEMBERS = {  # of a sample, in this order, by the version of the format
+MEMBERS = {  # version of the format -> the members of a sample, in order
     1: ("cls", "jpg", "targets"),
     2: ("json", "jpg", "targets"),
 }
 
-_FACTS = schema.record(  # of the .json of a sample
+_FACTS = schema.record(  # the .json of a sample
     {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
 )
 
@@ -30,17 +30,17 @@ class StoredView:
     label: int
     key: str  # "" in shards of version 1
     jpeg: bytes
-    targets: bytes  # packed, see `unpack`
-    layers: Mapping[str, bytes] = field(default_factory=dict)  # likewise, of those asked for
+    targets: bytes  # packed, see webdataset_format.unpack
+    layers: Mapping[str, bytes] = field(default_factory=dict)  # layer -> packed targets
 
 
 def samples(
     manifest: Manifest, block: int, shard: bytes, skipped: Collection[int] | None = None
 ) -> Iterator[StoredView]:
-    """Every sample of a block's shard, in order. For shards whose hash was checked.
+    """The samples in a block's shard, in order. The shard's hash must have been checked.
 
-    With `skipped`, the samples of the block that the shard is to lack, the others must be there.
-    InputError where a shard with a right hash is not what this module writes.
+    If `skipped` is given, all samples of the block but those must be there. Raises InputError if
+    the shard does not have the contents that webdataset_format writes.
     """
     return samples_in(manifest, block, shard, "", skipped)
 
@@ -48,14 +48,14 @@ def samples(
 def layer_samples(
     manifest: Manifest, block: int, shard: bytes, layer: str, skipped: Collection[int]
 ) -> Iterator[tuple[int, bytes]]:
-    """(sample, packed targets) of a layer's shard, in the order of the block."""
+    """(sample index, packed targets) for each sample in a layer's shard, in the block's order."""
     return ((s.index, s.targets) for s in samples_in(manifest, block, shard, layer, skipped))
 
 
 def joined(
     views: Iterator[StoredView], sides: Mapping[str, Iterator[tuple[int, bytes]]]
 ) -> Iterator[StoredView]:
-    """Views of a block with what its layers hold of them. InputError where samples differ."""
+    """The views of a block with the targets in its layers. Raises InputError if samples differ."""
     for view in views:
         found = {layer: next(side, (-1, b"")) for layer, side in sides.items()}
         for layer, (index, _) in found.items():
@@ -75,11 +75,12 @@ def samples_in(
     layer: str,
     skipped: Collection[int] | None = None,
 ) -> Iterator[StoredView]:
-    """Of the blocks themselves, layer "", or of a layer, whose samples have targets alone.
+    """The samples in the shard of a block (layer "") or of a layer, where they have targets only.
 
-    A header's block of 512 bytes has the name at 0..100 and the size at 124..135, octal;
-    contents fill whole blocks; a block of zeros ends the archive. tarfile checks what the hash has
-    proved already: with it a cache is read at a third of the speed (tests/bench/store.py).
+    A header is a 512-byte block with the name at 0..100 and the size, octal, at 124..135. Contents
+    are padded to whole blocks, and a block of zeros ends the tar. tarfile is not used, because it
+    would check again what the hash has proved, and with it a cache is read at a third of the speed
+    (tests/bench/store.py).
     """
     members = members_of(manifest, layer)
     inside = set(manifest.samples_of(block).tolist())

@@ -1,27 +1,27 @@
-"""The webdataset format: self-contained view shards, blocks to tar files and back.
+"""The webdataset format: converts blocks to self-contained view shards (tars) and back.
 
-    shards/vVVVV-bBBBBBB.tar    one block of one view, samples in the block's order, which is not
-                                the source's (manifest.py); for sample i of the source
+    shards/vVVVV-bBBBBBB.tar    one block of one view, with its samples in the block's order, which
+                                is not the source's (manifest.py); for sample i of the source:
         IIIIIIIII.json          {"index": i, "key": its name in the source, "label": its class}
-        IIIIIIIII.jpg           the view's pixels (JPEG, see shared/pixels/jpeg.py): what the
-                                teacher saw, after decoding
+        IIIIIIIII.jpg           the view's pixels as a JPEG (shared/pixels/jpeg.py); the teacher
+                                saw this JPEG, decoded
         IIIIIIIII.targets       its targets: one record of the dtype in targets.json
-    shards/targets.json         numpy's description of that record
-    shards/vVVVV-bBBBBBB.KIND.tar   the same block of a layer, like attention4: for each sample
+    shards/targets.json         NumPy's description of that record
+    shards/vVVVV-bBBBBBB.KIND.tar   a layer (like attention4) of the same block; for each sample:
         IIIIIIIII.KIND          its targets of that kind: one record of the dtype in KIND.json
-    shards/KIND.json            numpy's description of that record
+    shards/KIND.json            NumPy's description of that record
 
-A record is packed and little-endian: the codec's fields in their order, then box (4 int32: top,
-left, height, width in source pixels), flip (uint8), pred (int32, the live teacher's argmax). With
-plain webdataset or tar:
+A record is packed and little-endian: the codec's fields in order, then box (4 int32: top, left,
+height, width in source pixels), flip (uint8), pred (int32, the live teacher's argmax). A layer's
+record has the codec's fields only. To read one with plain webdataset or tar:
 
     np.frombuffer(sample["targets"], np.dtype([tuple(f) for f in json.load(open("targets.json"))]))
 
-Tars are ustar with every time and owner 0: the bytes are a pure function of the contents. Samples
-that do not decode have no members.
+Tars are ustar with all times and owners 0, so the bytes depend on the contents alone. Samples that
+do not decode have no members.
 
-Shards of version 1 have IIIIIIIII.cls, the label in decimal, in place of the .json, and follow the
-order of the source.
+In version 1, IIIIIIIII.cls (the label in decimal) takes the place of the .json, and samples are in
+the order of the source.
 """
 
 import io
@@ -46,16 +46,16 @@ DEFAULT_BLOCK = 1024  # samples: about 25 MB at 224 px
 
 
 def check_block_size(block: int) -> None:
-    """Any size will do."""
+    """Accepts any size."""
 
 
 def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[str, bytes]:
-    """Every file that no block writes. Labels and keys are in the shards."""
+    """The files that belong to no block. Labels and keys are in the shards."""
     return array_metadata(manifest)
 
 
 def array_metadata(manifest: Manifest) -> dict[str, bytes]:
-    """Those that tell the types and shapes of what blocks hold."""
+    """The files that describe the types and shapes of the blocks' contents."""
     return {
         _description_path(layer): (json.dumps(_description(manifest, layer)) + "\n").encode()
         for layer in manifest.layers
@@ -63,12 +63,12 @@ def array_metadata(manifest: Manifest) -> dict[str, bytes]:
 
 
 def static_names(manifest: Manifest) -> set[str]:
-    """Paths of the files that no block writes."""
+    """The paths of the files that belong to no block."""
     return set(map(_description_path, manifest.layers))
 
 
 def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
-    """ValueError unless the layers' JSON describes the records that the manifest speaks of."""
+    """Raises ValueError unless the JSON files describe the records that the manifest implies."""
     for layer in {"", *map(manifest.layer_of, names)}:
         path = _description_path(layer)
         if json.loads(read(path)) != _description(manifest, layer):
@@ -84,7 +84,7 @@ def _description(manifest: Manifest, layer: str) -> list[list[object]]:
 
 
 def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> dict[str, str]:
-    """Name of each array of a layer -> path of the file that holds the block's part of it."""
+    """Name of each array in a layer -> path of the file that has the block's part of it."""
     return {name: shard_path(view, block, layer) for name, _, _ in _record(manifest, layer)}
 
 
@@ -93,7 +93,7 @@ def shard_path(view: int, block: int, layer: str = "") -> str:
 
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
-    """A block's shard: path in the split -> bytes."""
+    """The shard of a block: path in the split -> bytes."""
     indices = manifest.samples_of(block.index).tolist()
     records = np.zeros(len(indices), record_dtype(manifest, block.layer))
     for name, values in block.arrays().items():
@@ -113,7 +113,7 @@ def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
 
 
 def _facts(manifest: Manifest, block: Block, row: int, index: int) -> bytes:
-    """The first member of a sample: what is known of it besides pixels and targets."""
+    """The first member of a sample: its index, key and label; in version 1 the label alone."""
     label = int(block.label[row])
     if manifest.format_version == 1:
         return str(label).encode()
@@ -129,7 +129,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def decode(
     manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
 ) -> dict[str, NDArray[Any]]:
-    """The named arrays of one block, (n, ...) each; zeros, and pred -1, of skipped samples."""
+    """The named arrays of one block, (n, ...) each; skipped samples are zeros, with pred -1."""
     arrays: dict[str, NDArray[Any]] = {}
     for layer in sorted({manifest.layer_of(name) for name in names}):
         dtype = record_dtype(manifest, layer)
@@ -140,8 +140,8 @@ def decode(
         found = samples_in(manifest, block, data, layer)
         for row, sample in rows_of(manifest, block, found):
             records[row] = unpack(dtype, sample.targets)
-        # Copied, because one row of records counts as contiguous whatever its strides, which torch
-        # then does not take.
+        # Copy, because NumPy calls a field of a single record contiguous whatever its strides, and
+        # torch does not accept those.
         inside = [name for name in names if manifest.layer_of(name) == layer]
         arrays.update({name: records[name].copy() for name in inside})
     if "flip" in arrays:
@@ -152,18 +152,18 @@ def decode(
 def rows_of(
     manifest: Manifest, block: int, found: Iterable["StoredView"]
 ) -> Iterator[tuple[int, "StoredView"]]:
-    """(row in the block, sample) of each."""
+    """(row in the block, sample) for each sample in `found`."""
     row_of = {index: row for row, index in enumerate(manifest.samples_of(block).tolist())}
     return ((row_of[sample.index], sample) for sample in found)
 
 
 def record_dtype(manifest: Manifest, layer: str = "") -> np.dtype[np.void]:
-    """Of one packed member of a layer."""
+    """The dtype of a packed member of a layer."""
     return np.dtype(_record(manifest, layer))
 
 
 def unpack(dtype: np.dtype[np.void], data: bytes) -> np.void:
-    """One packed member -> its record."""
+    """The record in a packed member. Raises InputError if its size is wrong."""
     if len(data) != dtype.itemsize:
         raise InputError(
             f"a packed member of targets has {len(data)} bytes instead of the {dtype.itemsize} of "
@@ -175,7 +175,7 @@ def unpack(dtype: np.dtype[np.void], data: bytes) -> np.void:
 
 
 def _record(manifest: Manifest, layer: str) -> list[tuple[str, str, tuple[int, ...]]]:
-    """(name, little-endian dtype, shape) of the parts of a packed member, in order."""
+    """(name, little-endian dtype, shape) of each part of a packed member, in order."""
     fields = manifest.encoding.fields(manifest.kinds_of(layer))
     parts = [
         (name, np.dtype(dtype).newbyteorder("<").str, shape)

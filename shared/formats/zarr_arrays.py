@@ -1,4 +1,4 @@
-"""The arrays of the zarr format: their shapes, chunks and codecs, in a group in memory."""
+"""Creates the arrays of the zarr format in memory, with their shapes, chunks and codecs."""
 
 import math
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from shared.records.manifest import Manifest
 
 GROUP = "targets.zarr"
 CHUNK = 1024  # samples
-LARGEST_CHUNK = 8 << 20  # bytes, of layers
+LARGEST_CHUNK = 8 << 20  # bytes, for arrays of layers
 
-# With its own threads, blosc stores parts in the order in which they finish, so that every time the
-# bytes differ.
+# blosc's own threads would store parts in the order in which they finish, so that the bytes would
+# differ from run to run.
 numcodecs.blosc.use_threads = False
 
 
 def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Name -> (shape, dtype) of every array."""
+    """Name of each array -> (shape, dtype)."""
     rows = (manifest.views, manifest.samples)
     fields = manifest.encoding.fields()
     return {
@@ -40,7 +40,7 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
 def create_arrays(
     manifest: Manifest, store: dict[str, Buffer], names: list[str] | None = None
 ) -> dict[str, zarr.Array[Any]]:
-    """The named arrays, or all of them; their metadata go into `store`."""
+    """Creates the named arrays, or all, in a new group whose files are put into `store`."""
     arrays = {}
     attributes = {"cache_id": cache_id(manifest), **group_meaning(manifest)}
     group = zarr.create_group(MemoryStore(store), attributes=attributes)
@@ -64,8 +64,8 @@ def create_arrays(
             compressors=[blosc, Crc32cCodec()],
             fill_value=0,
             attributes=array_meaning(manifest, name),
-            # Without it a chunk of zeros is not written, and a lost one reads as zeros. It is the
-            # handle's, not the file's: group[name] would be another handle, without it.
+            # Otherwise chunks of zeros are not written, and a lost chunk reads as zeros. The
+            # setting belongs to this handle, not to the file: group[name] would not have it.
             config={"write_empty_chunks": True},
         )
     return arrays

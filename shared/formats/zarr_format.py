@@ -1,25 +1,25 @@
-"""The zarr format: blocks to whole shard files and back, as pure functions of bytes.
+"""The zarr format: encodes blocks as whole shard files and decodes them, without any I/O.
 
     targets.zarr/               a zarr v3 group, readable with plain zarr.open_group
-        channels  (V, N, sum C_s)    codec's dtype; attribute `stages` = [C_1, ..., C_4]
-        logits    (V, N, C)     where the codec stores them; else derived from the head
+        channels  (V, N, sum C_s)    the codec's dtype; attribute `stages` = [C_1, ..., C_4]
+        logits    (V, N, C)     if the codec stores them; otherwise derived through the head
         scale     (V, N, 4)     float32, codec `tiny` only
-        KIND      (V, N, ...)   of each layer, like attention4; `tiny` has a KIND_scale beside it
+        KIND      (V, N, ...)   for each layer, like attention4; `tiny` adds a KIND_scale
         box       (V, N, 4)     int32: top, left, height, width in source pixels
         flip      (V, N)        bool
-        pred      (V, N)        int32: the live teacher's argmax; -1: skipped sample
+        pred      (V, N)        int32: argmax of the live teacher; -1 for a skipped sample
         label     (N,)          int32
     keys.txt                    the samples' keys, see keys.py; not in version 1
 
-Each array and the group say in attributes what they hold (not in version 1), so that a reader with
-plain zarr needs none of this.
+V views, N samples in source order, C classes, C_s channels in stage s. A shard is one block, of
+shape (1, block, ...). Its inner chunks (1, 1024, ...) are byte-shuffled, compressed with zstd and
+followed by a crc32c. Chunks of layers have fewer rows if 1024 would take more than LARGEST_CHUNK.
 
-V views, N samples in source order, C classes, C_s channels of stage s. One shard = one block:
-(1, block, ...), in inner chunks of (1, 1024, ...), each byte-shuffled, zstd, with a crc32c. Chunks
-of layers have fewer rows where 1024 would take more than LARGEST_CHUNK.
+Attributes of the group and of each array explain their contents (not in version 1), so that a cache
+can be read with plain zarr, without this code.
 
-zarr encodes and decodes here in memory only; the bytes go through `files/`, which is atomic where
-zarr's own stores are not, and their hashes are known before anything touches the disk.
+zarr encodes and decodes in memory only. The bytes are stored by shared/files, which writes
+atomically, unlike zarr's own stores. This way hashes are known before anything is written.
 """
 
 import json
@@ -50,7 +50,7 @@ def check_block_size(block: int) -> None:
 
 
 def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[str, bytes]:
-    """Every file that no block writes: the zarr.json files, the labels and the keys."""
+    """The files that belong to no block: the zarr.json files, the labels and the keys."""
     store: dict[str, Buffer] = {}
     create_arrays(manifest, store)["label"][:] = labels
     named = {KEYS: encode_keys(keys)} if manifest.format_version > 1 else {}
@@ -58,23 +58,23 @@ def metadata(manifest: Manifest, labels: NDArray[np.int64], keys: Keys) -> dict[
 
 
 def array_metadata(manifest: Manifest) -> dict[str, bytes]:
-    """Those that tell the types and shapes of what blocks hold: the zarr.json files."""
+    """The zarr.json files, which describe the dtypes and shapes of the arrays."""
     store: dict[str, Buffer] = {}
     create_arrays(manifest, store)
     return in_group(store)
 
 
 def static_names(manifest: Manifest) -> set[str]:
-    """Paths of the files that no block writes."""
+    """Paths of the files that belong to no block."""
     labels = {f"{GROUP}/label/c/{block}" for block in range(manifest.blocks)}
     named = {KEYS} if manifest.format_version > 1 else set()
     return {*array_metadata(manifest), *labels, *named}
 
 
 def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
-    """ValueError unless the zarr.json of each array has the type and shape of the manifest.
+    """Raises ValueError unless each array's zarr.json has the dtype and shape of the manifest.
 
-    It may have more views: they are added there first.
+    A zarr.json may have more views than the manifest, because views are added to it first.
     """
     expected = array_metadata(manifest)
     for name in names:
@@ -85,7 +85,10 @@ def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], b
 
 
 def _layout(data: bytes, name: str) -> tuple[int, object]:
-    """(views, all else that reading an array depends on) of a zarr.json. ValueError."""
+    """(views, shape without views, dtype and shard shape) in a zarr.json.
+
+    Raises ValueError if they are missing.
+    """
     facts = json.loads(data)
     try:
         shape, dtype = list(facts["shape"]), facts["data_type"]
@@ -99,7 +102,7 @@ def _layout(data: bytes, name: str) -> tuple[int, object]:
 
 
 def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
-    """A block's shard files: path in the split -> bytes."""
+    """The shard files of a block: path in the split -> bytes."""
     store: dict[str, Buffer] = {}
     values_of = block.arrays()
     arrays = create_arrays(manifest, store, list(values_of))
@@ -111,7 +114,7 @@ def encode(manifest: Manifest, block: Block) -> dict[str, bytes]:
 
 
 def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> dict[str, str]:
-    """Name of each array of a layer -> path of the block's shard of it."""
+    """Name of each array in a layer -> path of the shard with the block's part of it."""
     fields = manifest.encoding.fields(manifest.kinds_of(layer))
     shapes = {name: shape for name, (_, shape) in fields.items()}
     if not layer:
@@ -125,7 +128,10 @@ def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> d
 def decode(
     manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
 ) -> dict[str, NDArray[np.generic]]:
-    """The named arrays of one block, (n, ...) each; `read` takes a path to its checked bytes."""
+    """The named arrays of one block, (n, ...) each.
+
+    `read` returns the bytes of a path, with their hash checked.
+    """
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}
     arrays = create_arrays(manifest, store, names)
@@ -140,7 +146,7 @@ def decode(
             found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
         except MemoryError:
             raise
-        except Exception as error:  # on bytes that it did not write, zarr raises anything
+        except Exception as error:  # zarr may raise anything on foreign bytes
             raise InputError(
                 f"{paths[name]} has the hash in its receipt, but is not a shard of its array "
                 f"({one_line(error)}): delete the receipt, "

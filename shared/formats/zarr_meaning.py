@@ -1,6 +1,6 @@
-"""What the arrays of a zarr cache hold, in words: the attributes of version 2.
+"""Attributes that describe the arrays of a zarr cache in words (version 2).
 
-For a reader who has zarr and the cache, and not this code.
+They are for readers who have the cache and zarr, but not this code.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Patterns of paths with braces, as in bash: `DIR/{train-{0000..0099},val-00}.tar`.
+"""Expands brace patterns of paths as bash does: `DIR/{train-{0000..0099},val-00}.tar`.
 
-braceexpand makes all of them at once, and a slip of the keyboard, or a few dozen characters, can
-stand for more than any memory holds. So they are counted first.
+braceexpand builds all paths at once, and a typo or a few dozen characters can stand for more paths
+than fit into memory. So the paths are counted first.
 """
 
 import re
@@ -13,8 +13,8 @@ from shared.errors import InputError
 from shared.images.listing import shown
 
 MAX_PATHS = 100_000
-MAX_TEXT = 1 << 28  # characters of all paths together
-MAX_DEPTH = 50  # of braces in braces
+MAX_TEXT = 1 << 28  # characters in all paths together
+MAX_DEPTH = 50  # of nested braces
 
 _NUMBERS = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?(\d{1,18}))?")
 _LETTERS = re.compile(r"[A-Za-z]\.\.[A-Za-z](?:\.\.-?\d{1,18})?")
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"-?\d+\.\.-?\d+(\.\.-?\d+)?|[A-Za-z]\.\.[A-Za-z]\.\.-?\d+")
 def expand(pattern: str) -> list[str]:
     """The paths that `pattern` stands for.
 
-    Raises: InputError where the braces do not match, or stand for more than MAX_PATHS paths.
+    Raises InputError if the braces do not match or stand for more than MAX_PATHS paths.
     """
     depth = 0
     for at in _unescaped(pattern):
@@ -54,7 +54,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _unescaped(text: str) -> Iterator[int]:
-    """Positions of the characters that no backslash stands before."""
+    """Positions of the characters that are not escaped by a backslash."""
     at = 0
     while at < len(text):
         if text[at] == "\\":
@@ -65,7 +65,7 @@ def _unescaped(text: str) -> Iterator[int]:
 
 
 def _count(pattern: str) -> int | None:
-    """How many paths; None where a range cannot be counted."""
+    """How many paths a pattern stands for; None if it has a range with too many digits."""
     count, depth, start = 1, 0, 0
     for at in _unescaped(pattern):
         if pattern[at] == "{":
@@ -82,12 +82,12 @@ def _count(pattern: str) -> int | None:
 
 
 def _choices(inside: str) -> int | None:
-    """The same for what stands between two braces."""
+    """The same for the text between a pair of braces."""
     if numbers := _NUMBERS.fullmatch(inside):
         first, last, step = (int(number or 1) for number in numbers.groups())
         return abs(last - first) // (step or 1) + 1
     if _LETTERS.fullmatch(inside):
-        return 52  # at most
+        return 52  # an upper bound
     if _RANGE.fullmatch(inside):
         return None
     parts, depth, start = [], 0, 0

@@ -1,4 +1,4 @@
-"""The names of the classes beside a set of tars: classes.txt or classes.json."""
+"""Reads the class names beside a set of tars, from classes.txt or classes.json."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from shared.files.ranges import read_whole
 from shared.images.kept_listing import Stamps
 from shared.images.listing import unreadable
 
-MAX_NAMES = 1 << 26  # bytes of classes.txt or classes.json
+MAX_NAMES = 1 << 26  # bytes in classes.txt or classes.json
 
 
 def class_names(folder: str, stamps: Stamps) -> list[str] | None:
-    """None where no file says them."""
+    """The names of the classes in label order; None if there is neither file."""
     text_path, json_path = posixpath.join(folder, "classes.txt"), f"{folder}/classes.json"
     stamps.take(text_path)
     if (text := _read_names(text_path)) is not None:
@@ -42,7 +42,7 @@ def _read_names(path: str) -> bytes | None:
 
 
 def _require_names(names: list[str], path: str) -> None:
-    """InputError unless each is one line that a file system can hold."""
+    """Raises InputError unless each name is one line that a file system can encode."""
     for number, name in enumerate(names, 1):
         try:
             fits = not set(os.fsencode(name)) & {0, 10}

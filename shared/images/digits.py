@@ -1,7 +1,7 @@
-"""The built-in image set `digits`, for a machine with no data and no network.
+"""The built-in image set `digits`, for machines without data or network.
 
-scikit-learn carries 1,797 handwritten digits of 8x8 pixels (UCI, E. Alpaydin and C. Kaynak, 1998).
-They are written once as a real ImageFolder, so that nothing else needs to know about them:
+scikit-learn includes 1,797 handwritten digits of 8x8 pixels (UCI, E. Alpaydin and C. Kaynak, 1998).
+They are written once as an ordinary ImageFolder, so that no other code needs to know about them:
 
     <root>/{train,val}/<digit>/<index in scikit-learn's order>.jpg      32x32 RGB JPEG
 
@@ -17,18 +17,18 @@ from PIL import Image
 
 from shared.errors import InputError
 
-SIDE = 32  # pixels, as in CIFAR, so that the CIFAR stem and pad-crop serve here too
+SIDE = 32  # pixels, as in CIFAR, so that the CIFAR stem and pad-crop can be used
 QUALITY = 95
 SAMPLES = 1797
 
 
 def write_digits(root: Path) -> None:
-    """Makes `root` hold the complete set; does nothing where it already does.
+    """Writes the set to `root`, unless it is already there.
 
-    `root` appears under its name complete or not at all, and of several processes that write it at
-    once all use the one that came first.
+    `root` appears complete or not at all. If several processes write it at once, all use the copy
+    that is finished first.
 
-    Raises: InputError if scikit-learn is missing or `root` holds something else.
+    Raises InputError if scikit-learn is missing or `root` holds something else.
     """
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def write_digits(root: Path) -> None:
 
 
 def _write_tree(tree: Path) -> None:
-    try:  # here and not above: it takes a second, and only the first run needs it
+    try:  # here and not above: it takes a second and only the first run needs it
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError(

@@ -1,13 +1,13 @@
-"""One split of an ImageFolder: <folder>/<class>/.../<name>, or all images in <folder> itself.
+"""Lists one split of an ImageFolder: <folder>/<class>/.../<name>, or all images in <folder> itself.
 
-The order is torchvision's, with one difference: names that start with a dot are skipped
-(`.ipynb_checkpoints` as a class, macOS's `._x.jpg` as an image are in nearly every case a mistake).
+The order is torchvision's, except that names starting with a dot are skipped: `.ipynb_checkpoints`
+as a class or macOS's `._x.jpg` as an image is nearly always a mistake.
 
-An entry with the name of an image is listed whatever it is, with size -1 where it is not a regular
-file (a FIFO, a link to nothing): it is a bad image when it is read, and the listing does not fail.
+Every entry with the name of an image is listed. If it is not a regular file (a FIFO, a dangling
+link) its size is -1: the listing does not fail, and reading the sample gives a bad image.
 
-A flat folder (ImageNet's val as it is unpacked) takes its labels from a file beside it
-(val_labels.py). It is listed as if its images lay in class folders: same keys, order and digest.
+A flat folder (ImageNet's val after unpacking) takes its labels from a file beside it
+(val_labels.py). It is listed as if the images were in class folders: same keys, order and digest.
 """
 
 import errno
@@ -26,7 +26,7 @@ RULE = f"an ImageFolder split holds <class>/<name> ending in {', '.join(EXTENSIO
 
 
 def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
-    """Raises: InputError if there are no images, a class has none, a file cannot be read."""
+    """Raises InputError if there are no images, a class has none, or a file cannot be read."""
     folder = root / split
     if is_flat(folder):
         return _list_flat(root, split, stamps)
@@ -51,13 +51,13 @@ def list_folder(root: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def is_flat(folder: Path) -> bool:
-    """No class folders, but images; a folder with the name of an image is not a class there."""
+    """Whether it has images but no class folders. A folder called `x.jpg` is not a class here."""
     folders, files = scan(folder)
     return all(map(is_image, folders)) and any(map(is_image, files))
 
 
 def scan(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of the folders and of the files in it, without those that start with a dot."""
+    """The sorted names of the folders and of the files in it, without those that start with "."."""
 
     def scan_once() -> tuple[list[str], list[str]]:
         folders: list[str] = []
@@ -78,7 +78,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself
+        if error.errno == errno.ELOOP:  # a link that points to itself
             return False
         raise
 
@@ -113,9 +113,9 @@ def _list_flat(root: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def _walk(folder: Path, name: str, stamps: Stamps) -> Iterator[tuple[str, list[str]]]:
-    """(path relative to `folder`, files) of `name` and every folder below; links are followed.
+    """(path relative to `folder`, files) for `name` and every folder below it; follows links.
 
-    Raises: InputError for a folder that contains itself by a link.
+    Raises InputError if a folder contains itself through a link.
     """
     Place = tuple[int, int]
     waiting: list[tuple[str, frozenset[Place]]] = [(name, frozenset())]
@@ -133,7 +133,7 @@ def _walk(folder: Path, name: str, stamps: Stamps) -> Iterator[tuple[str, list[s
 
 
 def _place(folder: Path) -> tuple[int, int]:
-    """What tells a folder from all others."""
+    """(device, inode): identifies a folder."""
     try:
         status = patiently_local(str(folder), lambda: os.stat(folder))
     except OSError as error:

@@ -1,11 +1,11 @@
-"""ImageNet from its official archives as they are downloaded, never unpacked to a million files:
+"""Lists ImageNet's official archives, so that they need not be unpacked into a million files.
 
-    ILSVRC2012_img_train.tar         a tar of 1,000 tars, n01440764.tar ..., one a class
-    ILSVRC2012_img_val.tar           flat; labels from a file beside it, best of all the
-    ILSVRC2012_devkit_t12.tar.gz     (val_labels.py)
+    ILSVRC2012_img_train.tar         a tar of 1,000 tars, n01440764.tar ..., one per class
+    ILSVRC2012_img_val.tar           flat; the labels are in a file beside it (val_labels.py),
+    ILSVRC2012_devkit_t12.tar.gz     preferably this one
 
-Headers are read once; then each image is at its offset. Classes, keys, labels and digest are those
-of the unpacked ImageFolder, so that a cache made from the one serves the other.
+Headers are read once; images are then read at their offsets. Classes, keys, labels and digest equal
+those of the unpacked ImageFolder, so a cache made from one can be used with the other.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def official_tar(root: Path, split: str) -> Path:
 
 
 def list_official(root: Path, split: str, stamps: Stamps) -> Listing:
-    """Raises: InputError if a tar is damaged or labels are missing."""
+    """Raises InputError if a tar is damaged or labels are missing."""
     path = official_tar(root, split)
     make = _list_train if split == "train" else _list_flat
     try:
@@ -65,7 +65,7 @@ def _list_flat(root: Path, path: Path, split: str, stamps: Stamps) -> Listing:
 
 
 def _class_tars(path: Path) -> list[Member]:
-    """The inner archives of the training archive."""
+    """The tars in the training archive, one per class. Raises InputError if there are none."""
     with open_regular(path) as file:
         tars = [member for member in members(file, str(path)) if member.name.endswith(".tar")]
     if not tars:
@@ -81,7 +81,7 @@ def _class(tar: Member) -> str:
 
 
 def _images(name: str, inside: Iterable[Member]) -> list[tuple[str, str, Member]]:
-    """(class, file name, place), sorted as a folder of that class would be."""
+    """(class, file name, member) of each image, in the order of an ImageFolder."""
     files = ((Path(member.name).name, member) for member in inside)
     return sorted((name, file, member) for file, member in files if is_image(file))
 

@@ -1,12 +1,13 @@
-"""A listing is made once and kept: ImageNet's takes minutes on a network disk, reading it a second.
+"""Caches listings on disk: ImageNet's takes minutes to make on a network disk, a second to read.
 
     <data>/.listings/<sha256 of kind, place and split>.listing
-        LF-terminated version line, SHA-256 of all that follows (32 bytes), a NumPy .npz
+        version line ending in LF, SHA-256 of the rest (32 bytes), a NumPy .npz
 
-It is trusted only while the stamp (`ranges.stamp`) of everything that was read to make it is what
-it was: every folder of an ImageFolder, every tar, every file of labels. A file that was replaced in
-place under its name changes no folder, therefore the sizes of 1,000 files, evenly spread, are
-compared too. One replaced file among a million is likely to be missed: remove the listing then.
+A kept listing is used only if the stamps (`ranges.stamp`) of everything read to make it are
+unchanged: every folder of an ImageFolder, every tar, every file of labels. Overwriting a file in
+place does not change the stamp of its folder, so the sizes of 1,000 evenly spread files are
+compared as well. A single overwritten file among a million will probably be missed; delete the kept
+listing in that case.
 """
 
 import hashlib
@@ -29,17 +30,17 @@ from shared.images.listing import Keys, Listing, Places, unreadable
 from shared.images.readers import FolderReader
 
 VERSION = b"channel-distillation listing 1\n"
-FEWEST = 10_000  # samples: listing fewer takes no time worth saving
-SAMPLED = 1000  # files
-ASKED_AT_ONCE = 16  # stamps of remote files
+FEWEST = 10_000  # samples: smaller listings are not worth keeping
+SAMPLED = 1000  # files whose sizes are compared
+ASKED_AT_ONCE = 16  # concurrent requests for stamps of remote files
 MAX_BYTES = 1 << 32  # of a kept listing: ImageNet's has 70 million
 
 
 class Stamps(dict[str, str]):
-    """What a listing is made from: path -> stamp, taken *before* the path is read."""
+    """Path -> stamp of everything a listing is made from, taken *before* the path is read."""
 
     def take(self, path: str | Path) -> None:
-        """Raises: InputError or StorageError where the path cannot be looked at."""
+        """Raises InputError or StorageError if the path cannot be accessed."""
         try:
             self.setdefault(str(path), stamp(str(path)))
         except OSError as error:
@@ -52,9 +53,9 @@ def kept_listing(
     make: Callable[[Stamps], Listing],
     files: Callable[[Listing], FolderReader] | None = None,
 ) -> Listing:
-    """The listing of that name, made again where it is missing, damaged or no longer true.
+    """The listing called `name`, made by `make` if none is kept or it is damaged or out of date.
 
-    files: where the samples are files of their own, how to find them.
+    files: gives a reader of the samples' files, if each sample is a file of its own.
     """
     path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.listing"
     found = _read(path)
@@ -82,24 +83,24 @@ def _read(path: Path) -> tuple[Listing, Stamps] | None:
         data = b""
     if not data.startswith(VERSION):
         if data.startswith(VERSION.rsplit(b" ", 1)[0]):
-            return None  # of another version of this program
+            return None  # written by another version of this program
     else:
         content = data[len(VERSION) + 32 :]
         if hashlib.sha256(content).digest() == data[len(VERSION) : len(VERSION) + 32]:
             try:
                 return _from_bytes(content)
-            except Exception:  # the file may hold anything, and NumPy raises just about anything
+            except Exception:  # NumPy may raise anything for arbitrary bytes
                 pass
     note(f"the kept listing {path} is damaged: the source is listed again")
     return None
 
 
 def _unchanged(stamps: Stamps) -> bool:
-    """One process asks for a thousand folders in a few milliseconds; stores answer slowly."""
+    """Local paths are checked one by one (a thousand take milliseconds), URLs in threads."""
     if not any(map(is_url, stamps)):
         try:
             return all(stamp(path) == then for path, then in stamps.items())
-        except OSError:  # listing again says what it is
+        except OSError:  # making the listing again will report the error
             return False
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
         return list(threads.map(stamp, stamps)) == list(stamps.values())
@@ -133,7 +134,7 @@ def _to_bytes(listing: Listing, stamps: Stamps) -> bytes:
         arrays |= {"tar": listing.places.file, "offset": listing.places.offset}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # which takes them for its own flag
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # mypy takes ** for its allow_pickle
     content = buffer.getvalue()
     return VERSION + hashlib.sha256(content).digest() + content
 

@@ -1,13 +1,14 @@
-"""What a source holds, without the pixels: classes, and each sample's key, label and size in order.
+"""The listing of a source: its classes, and each sample's key, label and size, in a fixed order.
 
-A cache is joined to its images by position in this order, and `digest` proves that the order is the
-same one: SHA-256 over the class names and then every sample's key, label and size in bytes, as
+A cache refers to images by position in this order. `digest` identifies the order: it is the SHA-256
+of the class names and of every sample's key, label and size in bytes, written as
 
     "classes" (NUL name)* LF  then for each sample  key NUL label NUL size LF
 
-with names and keys in the bytes that the file system holds and numbers in decimal. Names contain no
-NUL, so that two listings never read the same. Where the images lie does not enter, nor do pixels:
-reading 150 GB to start would be too much, and checksums of a few views stand in the manifest.
+with names and keys as the file system's bytes and numbers in decimal. Names contain no NUL, so two
+different listings never give the same text. The location of the images is not part of it, and
+neither are their pixels: reading 150 GB at start-up would take too long, and the receipts have
+checksums of a few views.
 """
 
 import hashlib
@@ -27,13 +28,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
-    """A sequence of str in one buffer: ImageNet's 1.28 million fill 50 MB, a tuple 110 MB.
+    """A sequence of str in one buffer: ImageNet's 1.28 million keys take 50 MB, a tuple 110 MB.
 
-    A loader worker gets it as two memory copies, and forked ones share it: there is no reference
-    count per element to touch.
+    Pickling it for a loader worker copies two buffers. Forked workers share its memory, because
+    there are no reference counts per element that would cause pages to be copied.
     """
 
-    text: bytes  # every key, then LF
+    text: bytes  # every key followed by LF
     ends: Ints  # (N + 1,): key i and its LF are text[ends[i] : ends[i + 1]]
 
     @classmethod
@@ -45,7 +46,7 @@ class Keys:
         return len(self.ends) - 1
 
     def __getitem__(self, index: int) -> str:
-        index = range(len(self))[index]  # IndexError past the end, negative from the end
+        index = range(len(self))[index]  # negative indices and IndexError as in a list
         return os.fsdecode(self.text[self.ends[index] : self.ends[index + 1] - 1])
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +58,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where in which tar each sample's bytes are."""
+    """The tar and the offset of each sample's bytes."""
 
     paths: tuple[str, ...]  # local or URL
     file: npt.NDArray[np.int32]  # (N,) position in `paths`
@@ -72,9 +73,9 @@ class Listing:
     classes: tuple[str, ...]
     keys: Keys
     labels: Ints  # (N,) position in `classes`
-    sizes: Ints  # (N,) bytes; -1 where a folder holds something that is not a regular file
+    sizes: Ints  # (N,) bytes; -1 for something that is not a regular file
     digest: str  # hex; see the top of this file
-    places: Places | None = None  # None: every sample is a file of its own
+    places: Places | None = None  # None unless the samples are in tars
 
     @classmethod
     def make(
@@ -93,7 +94,7 @@ class Listing:
         return len(self.keys)
 
     def take(self, index: Ints) -> "Listing":
-        """These samples, with a digest of their own; all classes are kept."""
+        """A listing of these samples, with its own digest and all classes."""
         places = None if self.places is None else self.places.take(index)
         keys = self.keys.take(index)
         return Listing.make(self.classes, keys, self.labels[index], self.sizes[index], places)
@@ -105,7 +106,7 @@ class Listing:
 
 
 def is_image(name: str) -> bool:
-    """By its name: hidden files do not count (macOS's `._x.jpg`)."""
+    """Whether the name is that of an image. Hidden files (macOS's `._x.jpg`) do not count."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
@@ -118,13 +119,13 @@ def unreadable(path: str, error: OSError) -> InputError:
 
 
 def shown(name: str) -> str:
-    """A name in one short line: it may hold anything."""
+    """Any name as one short printable line."""
     name = name if name.isprintable() else repr(name)[1:-1]
     return name if len(name) <= 200 else f"{name[:200]}..."
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Five of them at most, for messages."""
+    """At most five of the names, for messages."""
     return ", ".join([*map(shown, names[:5]), *(["..."] if len(names) > 5 else [])])
 
 

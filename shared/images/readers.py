@@ -1,14 +1,15 @@
-"""From the number of a sample to its encoded bytes: a file of its own, or a part of a tar.
+"""Reads the encoded bytes of a sample by its index, from a file of its own or from a tar.
 
-A reader is plain data, cheap to send to loader workers. No file stays open: opening one costs about
-ten microseconds, a thousandth of what decoding costs, and there is nothing to lose in a fork.
+A reader is plain data, cheap to send to loader workers. It keeps no file open: opening one takes
+about ten microseconds, a thousandth of the time to decode, and open files do not survive a fork
+well.
 
-Two ways to fail, which must not be confused:
+Two kinds of failure are kept apart:
 
-    BadImage                  a fact about the data: what has that name is not a regular file
-                              (a FIFO, a link to nothing, ...), or has more than MAX_BYTES
-    InputError, StorageError  the source fails: a file that was listed is gone or may not be read,
-                              a disk or a server that does not answer, even after some tries
+    BadImage                  a property of the data: the path is not a regular file (a FIFO, a
+                              dangling link, ...) or has more than MAX_BYTES
+    InputError, StorageError  the source fails: a listed file is gone or not readable, or a disk or
+                              server does not answer, even after retries
 """
 
 from dataclasses import dataclass
@@ -22,17 +23,17 @@ from shared.files.regular import NotRegular, TooLarge, read_regular
 from shared.files.retry import patiently_local
 from shared.images.listing import Ints, Keys, Places, unreadable
 
-MAX_BYTES = 1 << 30  # of an encoded image: all that decode.MAX_PIXELS allows fit, 16 bits and raw
+MAX_BYTES = 1 << 30  # of an encoded image: enough for decode.MAX_PIXELS uncompressed 16-bit pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FolderReader:
     folder: str  # absolute
-    keys: Keys  # relative to it
-    flat: bool = False  # the files lie in the folder itself, without the class in front
+    keys: Keys  # relative to the folder
+    flat: bool = False  # the files are in the folder itself, not in class folders
 
     def read(self, index: int) -> bytes:
-        """Raises: BadImage, InputError, StorageError; see the top of this file."""
+        """Raises BadImage, InputError or StorageError; see the top of this file."""
         path = self.path(index)
         try:
             return patiently_local(path, lambda: read_regular(path, MAX_BYTES))
@@ -55,7 +56,7 @@ class TarReader:
     sizes: npt.NDArray[np.int64]  # (N,) bytes
 
     def read(self, index: int) -> bytes:
-        """Raises: BadImage, InputError, StorageError; see the top of this file."""
+        """Raises BadImage, InputError or StorageError; see the top of this file."""
         path = self.places.paths[self.places.file[index]]
         size = int(self.sizes[index])
         if size > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""An image source: samples in a fixed order, each a key, encoded bytes and a label.
+"""Opens image sources: samples in a fixed order, each with a key, encoded bytes and a label.
 
     FOLDER with train/ and val/      an ImageFolder; val may be flat  (folder.py)
     FOLDER with ILSVRC2012_img_*.tar ImageNet's official archives  (ilsvrc.py)
@@ -6,7 +6,8 @@
     imagenette, cifar10, cifar100    downloaded by torchvision  (torchvision_sets.py)
     digits                           built in, needs no network  (digits.py)
 
-What a folder holds is asked in this order. Its listing (listing.py) is kept (kept_listing.py).
+A folder is tried in the order of the first three lines. Listings (listing.py) of folders and tars
+are kept on disk (kept_listing.py).
 """
 
 import os
@@ -45,7 +46,7 @@ Reader = FolderReader | TarReader | CifarReader
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageSource:
-    """An open source. Plain data, cheap to send to loader workers; no file stays open."""
+    """An open source: plain data that is cheap to send to loader workers, with no open files."""
 
     spec: str  # as the user gave it
     split: str
@@ -54,8 +55,8 @@ class ImageSource:
     classes: tuple[str, ...]  # e.g. folder names, sorted
     digest: str  # hex; see listing.py
     reader: Reader
-    policy: str | None  # how views are drawn here unless told otherwise; None: no opinion
-    size: int | None  # side in pixels of what the network sees, likewise
+    policy: str | None  # default view policy of this source; None: it has none
+    size: int | None  # default side of the network's input in pixels; None: it has none
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,14 +64,14 @@ class ImageSource:
     def read(self, index: int) -> bytes:
         """The encoded bytes of one sample.
 
-        Raises: BadImage for what cannot be an image, InputError or StorageError where the source
+        Raises BadImage if the file cannot be an image, InputError or StorageError if the source
         fails (readers.py).
         """
         return self.reader.read(index)
 
 
 def default_source() -> str:
-    """The repository's data/imagenet where it exists, else the built-in digits."""
+    """The repository's data/imagenet if it exists, else the built-in digits."""
     imagenet = DATA / "imagenet"
     return str(imagenet) if imagenet.is_dir() else "digits"
 
@@ -78,12 +79,12 @@ def default_source() -> str:
 def open_source(spec: str, split: str, limit: int | None = None) -> ImageSource:
     """Lists one split of a source; see the top of this file for `spec`.
 
-    limit: keep min(limit, N) of the N samples, evenly spaced (number i is sample i * N // limit of
-    the whole), because the order is by class and the first ones would all be of one. `digest`
-    covers those kept; `classes` remain complete.
-    A folder with the name of a built-in set is given as ./digits, ./cifar10, ...
+    limit: keep min(limit, N) of the N samples, evenly spaced (sample i * N // limit for each i),
+    because samples are sorted by class and the first ones would all be of one class. `digest`
+    covers the samples kept; `classes` stays complete.
+    To open a folder that has the name of a built-in set, write ./digits, ./cifar10, ...
 
-    Raises: InputError if the folder or the split is missing, there are no images, a class has none,
+    Raises InputError if the folder or the split is missing, there are no images, a class has none,
     a file cannot be read, a download fails, or limit < 1.
     """
     if limit is not None and limit < 1:
@@ -132,8 +133,8 @@ def open_source(spec: str, split: str, limit: int | None = None) -> ImageSource:
 
 
 def _list_root(spec: str, root: Path, split: str) -> Listing:
-    """What a folder holds of the split."""
-    if not os.path.isdir(root):  # False also where its name is too long, or not allowed to be seen
+    """The listing of a split in a folder."""
+    if not os.path.isdir(root):  # also False for names that are too long or not accessible
         raise InputError(
             f"--images must be a folder that holds train/ and val/, a pattern of tars, imagenette, "
             f"cifar10, cifar100 or digits; got {shown(spec)}: no such folder"

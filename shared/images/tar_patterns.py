@@ -1,4 +1,4 @@
-"""Which tars belong to a split: of a folder, or of a pattern with braces, here or at a URL."""
+"""Finds the tars of a split, in a folder or from a pattern with braces (local or at a URL)."""
 
 import posixpath
 import re
@@ -20,16 +20,16 @@ def is_pattern(spec: str) -> bool:
 
 
 def folder_shards(root: Path, split: str) -> list[str]:
-    """The tars of a folder that belong to the split; [] if it has no such tars."""
+    """The tars in a folder that belong to the split; [] if there are none."""
     names = sorted(path.name for path in root.glob("*.tar") if not path.name.startswith("."))
     return [str(root / name) for name in names if _belongs(name, split)]
 
 
 def pattern_shards(spec: str, split: str) -> list[str]:
-    """The tars of a pattern that belong to the split.
+    """The tars that a pattern names for the split.
 
-    Raises: InputError if it has no tars, one is a local file that does not exist, or no driver
-    opens the URL.
+    Raises InputError if there are none, a local one does not exist, or there is no driver for the
+    URL.
     """
     if is_url(spec):
         require_driver(spec)
@@ -53,12 +53,12 @@ def pattern_shards(spec: str, split: str) -> list[str]:
 
 
 def _local_size(path: str) -> int | None:
-    """Bytes; None where there is nothing."""
+    """Size in bytes; None if the file does not exist."""
     try:
         return patiently_local(path, lambda: regular_size(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:  # also a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: not a valid file name
         reason = getattr(error, "strerror", None) or "no file has such a name"
         raise InputError(f"{shown(path)} cannot be read: {reason}; correct --images") from error
 

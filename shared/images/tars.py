@@ -1,18 +1,18 @@
-"""Images in WebDataset tars, read at random: local ones, or at URLs by requests for byte ranges.
+"""Lists the images in WebDataset tars, for random access: local files, or byte ranges of URLs.
 
-    /data/imagenet                               a folder of tars with the split in their names
-    /data/{split}-{0000..0099}.tar               {split} becomes train or val; braces as in bash
+    /data/imagenet                               a folder of tars whose names contain the split
+    /data/{split}-{0000..0099}.tar               {split} is train or val; braces as in bash
     s3://bucket/{train-{000..099},val-{00..07}}.tar
     https://host/imagenet1k-{train-{0000..1023},validation-{00..63}}.tar
 
-Without {split}, a tar belongs to the split that is a word of its file name (between `-`, `_`, `.`)
+Without {split}, a tar belongs to the split that is a word in its file name (between `-`, `_`, `.`)
 or the name of its folder; `validation` counts as val.
 
-In a tar, members up to the first dot of their file name are one sample, as in WebDataset: one image
-(jpg, jpeg or png) and its label: `cls` (an integer), or `json` with an integer `label` or `cls`, or
-with the name of a `class`. Class names stand in classes.txt (one a line) or classes.json (a list)
-beside the first tar; without either, classes are called "0" to the largest label. The order is that
-of tars and members.
+As in WebDataset, consecutive members with the same name up to the first dot are one sample. It must
+have one image (jpg, jpeg or png) and a label: `cls` (an integer), or `json` with an integer `label`
+or `cls`, or with the name of a `class`. Class names are in classes.txt (one per line) or
+classes.json (a list) beside the first tar; without either, classes are called "0" to the largest
+label. Samples are in the order of the tars and their members.
 """
 
 import json
@@ -34,20 +34,23 @@ from shared.images.kept_listing import Stamps
 from shared.images.listing import Keys, Listing, Places, shortened, shown, unreadable
 
 IMAGES = ("jpg", "jpeg", "png")
-READ_AT_ONCE = 8  # remote tars
-MAX_LABEL = 1 << 20  # bytes of a cls or json member
-MAX_CLASSES = 1_000_000  # where no file names them
+READ_AT_ONCE = 8  # remote tars, in threads
+MAX_LABEL = 1 << 20  # bytes in a cls or json member
+MAX_CLASSES = 1_000_000  # if no file names them
 
 
 class TarSample(NamedTuple):
     key: str
-    label: int | str  # or the name of a class
-    offset: int  # of the image in its tar
-    size: int
+    label: int | str  # a number, or the name of a class
+    offset: int  # of the image in its tar, in bytes
+    size: int  # of the image, in bytes
 
 
 def list_shards(paths: list[str], stamps: Stamps) -> Listing:
-    """Raises: InputError if a tar is damaged or missing, a sample without image or label."""
+    """Lists the samples in tars. Raises InputError if a tar or a sample is not usable.
+
+    That is a tar that is damaged or missing, or a sample without an image or a label.
+    """
     remote = any(map(is_url, paths))
     for path in paths:
         if not remote:
@@ -123,7 +126,7 @@ def _suffix(member: Member) -> str:
 
 
 def _label(data: bytes, member: Member, path: str) -> int | str:
-    """A number, or the name of a class."""
+    """The number or class name in a cls or json member."""
     try:
         if _suffix(member) == "cls":
             return int(data)
@@ -143,7 +146,7 @@ def _label(data: bytes, member: Member, path: str) -> int | str:
 def _labels(
     samples: list[TarSample], names: list[str] | None, path: str
 ) -> tuple[list[int], list[str]]:
-    """(label of each sample, classes)"""
+    """(the label of each sample, the names of the classes)."""
     position = {name: label for label, name in enumerate(names or [])}
     labels = [position.get(s.label, -1) if isinstance(s.label, str) else s.label for s in samples]
     if names is None and max(labels) >= MAX_CLASSES:

@@ -1,9 +1,9 @@
-"""The image sets that torchvision downloads: imagenette, cifar10, cifar100, into <data>/<name>.
+"""The image sets that torchvision downloads into <data>/<name>: imagenette, cifar10, cifar100.
 
-CIFAR's images are rows of an array. Here they are PNGs of exactly those pixels, with stored
-(uncompressed) data: a pure function of the pixels, whatever library is installed.
+CIFAR's images are rows of an array. They are presented as PNGs of those pixels with stored
+(uncompressed) data, so that the bytes depend on the pixels only, not on the libraries installed.
 
-torchvision is imported where it is needed: it brings torch, which takes seconds, and the processes
+torchvision is imported inside functions: it imports torch, which takes seconds, and the processes
 of pack.py need neither.
 """
 
@@ -28,12 +28,12 @@ IMAGENETTE_SIZE = "320px"  # the shorter side: enough for crops of 224
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CifarReader:
-    """Plain data; a process that did not fork from one that has loaded the array loads its own."""
+    """Reads CIFAR images as PNGs. Each process loads the array once, unless it inherited it."""
 
     root: Path
     name: str
     split: str
-    rows: Ints  # (N,) of the array
+    rows: Ints  # (N,) rows of the array
 
     def read(self, index: int) -> bytes:
         return to_png(_load_cifar(self.root, self.name, self.split)[0][self.rows[index]])
@@ -43,7 +43,7 @@ class CifarReader:
 
 
 def list_cifar(root: Path, name: str, split: str) -> Listing:
-    """In torchvision's order; keys are positions in it."""
+    """The listing in torchvision's order; a key is a position in that order."""
     _require_split(name, split)
     _download(root, name, lambda folder: _cifar(name)(folder, download=True))
     pixels, labels, classes = _load_cifar(root, name, split)
@@ -53,7 +53,7 @@ def list_cifar(root: Path, name: str, split: str) -> Listing:
 
 
 def imagenette_root(data: Path, split: str) -> Path:
-    """The ImageFolder root, downloaded where it is not there yet."""
+    """The root of the ImageFolder, downloaded if it is not there yet."""
     from torchvision import datasets
 
     _require_split("imagenette", split)
@@ -67,7 +67,7 @@ def imagenette_root(data: Path, split: str) -> Path:
 
 
 def imagenette_classes(wnids: tuple[str, ...]) -> list[str]:
-    """torchvision's first name of each."""
+    """torchvision's first class name for each wnid."""
     from torchvision import datasets
 
     names: dict[str, tuple[str, ...]] = datasets.Imagenette._WNID_TO_CLASS
@@ -75,13 +75,13 @@ def imagenette_classes(wnids: tuple[str, ...]) -> list[str]:
 
 
 def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) RGB -> PNG without filter and compression, of at most 65,535 bytes of data."""
+    """(H, W, 3) RGB -> PNG without filter or compression; at most 65,535 bytes of image data."""
     height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a row starts with its filter; 0 is none
     rows[:, 1:] = pixels.reshape(height, -1)
     data = rows.tobytes()
     assert len(data) < 2**16
-    # zlib's header, one last stored block: its length and that inverted, data, checksum
+    # zlib's header, one final stored block (length, inverted length, data), checksum
     stored = b"\x78\x01\x01" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
     stored += struct.pack(">I", zlib.adler32(data))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
@@ -90,7 +90,7 @@ def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _cifar(name: str) -> Callable[..., Any]:
-    """torchvision's class."""
+    """The class of the set in torchvision."""
     from torchvision import datasets
 
     kinds: dict[str, Callable[..., Any]] = {
@@ -109,7 +109,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 def _load_cifar(
     root: Path, name: str, split: str
 ) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-    """(pixels (N, 32, 32, 3), labels, classes), after torchvision compared the files' MD5."""
+    """(pixels (N, 32, 32, 3), labels, classes); torchvision checks the MD5 of the files."""
     try:
         loaded = _cifar(name)(root, train=split == "train")
     except (RuntimeError, OSError) as error:
@@ -126,7 +126,9 @@ def _require_split(name: str, split: str) -> None:
 
 
 def _download(root: Path, name: str, act: Callable[[Path], object]) -> None:
-    """`root` appears complete or not at all; of several processes all use the first one's."""
+    """Downloads to a temporary folder and renames it, so `root` is complete or does not exist.
+
+    If several processes download at once, all use the copy that is finished first."""
     if root.exists():
         return
     root.parent.mkdir(parents=True, exist_ok=True)

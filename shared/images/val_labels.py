@@ -1,8 +1,10 @@
-"""The labels of images that do not lie in class folders, from a file beside them:
+"""Reads the labels of images that are not in class folders from a file beside them.
+
+The first of these that exists is used:
 
 val.csv                  file name, class name
-LOC_val_solution.csv     Kaggle's: ImageId,PredictionString, which starts with the class name
-ILSVRC2012_devkit_t12.tar.gz, or unpacked: ILSVRC2012_devkit_t12/data/, or its two files alone:
+LOC_val_solution.csv     from Kaggle: ImageId,PredictionString, which starts with the class name
+ILSVRC2012_devkit_t12.tar.gz, or unpacked as ILSVRC2012_devkit_t12/data/, or only its two files:
                          ILSVRC2012_validation_ground_truth.txt (line i: class number of image
                          ILSVRC2012_val_<i>) and meta.mat (class number -> wnid)
 """
@@ -26,14 +28,14 @@ from shared.images.listing import shortened, unreadable
 
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 DEVKIT = "ILSVRC2012_devkit_t12"
-MAX_TABLE = 1 << 28  # bytes: Kaggle's of the 1.28 million training images has 50 million
-MAX_DEVKIT = 1 << 26  # bytes of each of its files, and of all of it, unpacked; it has 3 million
+MAX_TABLE = 1 << 28  # bytes: Kaggle's table of the 1.28 million training images has 50 million
+MAX_DEVKIT = 1 << 26  # bytes: limit for the unpacked devkit and each of its files; it has 3 million
 
 
 def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) -> list[str]:
     """The class name of each file.
 
-    Raises: InputError if there is no file of labels, it is damaged or lacks an image.
+    Raises InputError if there is no file of labels, or it is damaged or lacks an image.
     """
     where, table = _read_table(root, split, stamps)
     found = [table.get(file) or table.get(Path(file).stem) for file in files]
@@ -47,9 +49,9 @@ def read_labels(root: Path, split: str, files: Sequence[str], stamps: Stamps) ->
 
 
 def class_names(found: Sequence[str], train: list[str] | None, where: Path) -> list[str]:
-    """The classes in order: those of the training images, or all that were found without any.
+    """The classes in order: `train`, or if that is None, the sorted names in `found`.
 
-    Raises: InputError for a label that is not a class of the training images.
+    Raises InputError if a label is not one of the classes in `train`.
     """
     names = sorted(set(found))
     if train is None:
@@ -63,7 +65,7 @@ def class_names(found: Sequence[str], train: list[str] | None, where: Path) -> l
 
 
 def _read_table(root: Path, split: str, stamps: Stamps) -> tuple[Path, dict[str, str]]:
-    """(where from, file name with or without extension -> class name)."""
+    """(path that was read, {file name with or without extension: class name})."""
     table, kaggle = root / f"{split}.csv", root / f"LOC_{split}_solution.csv"
     for path in (table, kaggle):
         if os.path.lexists(path):
@@ -98,7 +100,7 @@ def _read_csv(path: Path, is_kaggle: bool) -> dict[str, str]:
     table = {}
     try:
         text = data.decode("utf-8-sig")
-        # strict: a quote that is never closed takes in all that follows, otherwise
+        # strict, because otherwise a quote that is never closed swallows the rest of the file
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         for number, row in enumerate(rows, 1):
             if not row or (number == 1 and is_kaggle):
@@ -144,10 +146,10 @@ def _unpack(archive: Path) -> tuple[bytes, bytes]:
 
 
 def _require_bounded(mat: bytes) -> None:
-    """ValueError for a MATLAB file (version 5) whose compressed parts are too large.
+    """Raises ValueError if the compressed parts of a MATLAB 5 file are too large when unpacked.
 
-    128 bytes of header, then elements: type 4, length 4 (both little endian), data. Type 15 is
-    compressed with zlib, and scipy would unpack any amount.
+    The file has a header of 128 bytes, then elements: 4 bytes of type, 4 of length (both little
+    endian), data. Type 15 is compressed with zlib; scipy would unpack it whatever its size.
     """
     place, left = 128, MAX_DEVKIT
     while place + 8 <= len(mat):
@@ -162,7 +164,7 @@ def _require_bounded(mat: bytes) -> None:
 
 
 def _from_devkit(truth: bytes, meta: bytes, where: Path) -> dict[str, str]:
-    from scipy.io import loadmat  # type: ignore[import-untyped]  # here: rarely needed, 0.3 s
+    from scipy.io import loadmat  # type: ignore[import-untyped]  # here: takes 0.3 s, rarely needed
 
     try:
         _require_bounded(meta)
@@ -170,7 +172,7 @@ def _from_devkit(truth: bytes, meta: bytes, where: Path) -> dict[str, str]:
         wnids = {
             int(synset["ILSVRC2012_ID"]): str(synset["WNID"])
             for synset in synsets
-            if int(synset["num_children"]) == 0  # the others are groups of classes
+            if int(synset["num_children"]) == 0  # the rest are groups of classes
         }
         return {
             f"ILSVRC2012_val_{number:08d}": wnids[int(line)]

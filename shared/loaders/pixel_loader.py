@@ -1,11 +1,11 @@
-"""From image bytes to batches of uint8 pixels, in worker processes that carry nothing else.
+"""Turns encoded images into batches of uint8 pixels, in DataLoader worker processes.
 
-A request is one batch: which samples, and either the stored boxes to replay or the policy to draw
-views from. Batches come back in the order of the requests, so nothing depends on the workers. One
-set of workers serves every source of a run (train and val) and lives as long as the loader; zarr
-and the GPU are never touched in them.
+A request describes one batch: the sample indices, and either stored boxes to replay or a policy to
+draw views from. Batches come back in the order of the requests, so the result does not depend on
+the number of workers. One set of workers serves all sources of a run (train and val) and lives as
+long as the loader. Workers never touch zarr or the GPU.
 
-Shapes: B samples of a batch, S pixels.
+Shapes: B samples in a batch, images of S x S pixels.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ from shared.pixels.view import apply, apply_to_image, new_batch, stored_view
 
 @dataclass(frozen=True)
 class Replay:
-    """Stored views, of a cache of `policy`."""
+    """Replays views that a cache of `policy` stores."""
 
     policy: str
     box: NDArray[np.int32]  # (B, 4): top, left, height, width
@@ -40,7 +40,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Draw:
-    """View `number` of each sample, drawn from a policy."""
+    """Draws view `number` of each sample from `policy`."""
 
     policy: str
     seed: int
@@ -60,9 +60,9 @@ class PixelBatch:
     pixels: Tensor  # (B, 3, S, S) uint8, channels last; zeros where the image is bad
     box: Tensor  # (B, 4) int32: top, left, height, width
     flip: Tensor  # (B,) bool
-    images: tuple[bytes, ...]  # B JPEGs, which decode to `pixels`; () unless they were asked for
-    # (row of the batch, reason) of images that do not decode, or are too small for the policy:
-    # facts about the data, which a rerun finds again. A source that fails raises instead.
+    images: tuple[bytes, ...]  # B JPEGs that decode to `pixels`; () unless as_jpeg was set
+    # (row in the batch, reason) for images that do not decode or are too small for the policy.
+    # These are properties of the data, the same in every run; a failing source raises instead.
     bad: tuple[tuple[int, str], ...]
 
     def pin_memory(self) -> "PixelBatch":
@@ -71,7 +71,7 @@ class PixelBatch:
 
 
 class _Pixels(Dataset[PixelBatch | Failed]):
-    """Map-style over requests: one request in, one batch out."""
+    """A map-style dataset whose index is a request: one request in, one batch out."""
 
     def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
         self.sources = sources
@@ -96,8 +96,8 @@ class _Pixels(Dataset[PixelBatch | Failed]):
             try:
                 data = source.read(index)
                 if isinstance(request.views, Draw):
-                    # The whole file is decoded, so that whether an image is bad does not depend
-                    # on the view: one that precompute skips is skipped in every view.
+                    # Decode the whole file, so that whether an image is bad does not depend on
+                    # the view: an image that precompute skips is skipped in every view.
                     image = decode(data)
                     draw = request.views
                     view = draw_view(
@@ -129,7 +129,7 @@ class _Pixels(Dataset[PixelBatch | Failed]):
 
 
 class _Requests(Sampler[Request]):
-    """What the loader iterates over, exchanged between epochs."""
+    """The requests that the loader iterates over; replaced for each call of `batches`."""
 
     def __init__(self) -> None:
         self.requests: Iterable[Request] = ()
@@ -147,7 +147,7 @@ class PixelLoader:
         pin_memory: bool,
         as_jpeg: bool = False,
     ) -> None:
-        """With `as_jpeg` every view is encoded as a view shard stores it, and decoded again."""
+        """With `as_jpeg`, every view is encoded as in a view shard and then decoded again."""
         self._requests = _Requests()
         self._size = size
         self._workers = workers
@@ -162,15 +162,15 @@ class PixelLoader:
         )
 
     def start(self) -> None:
-        """Starts the workers now: a worker keeps all the memory that its parent had by then."""
+        """Starts the workers now, before the parent allocates memory that they would inherit."""
         for _ in self.batches(()):
             raise AssertionError("nothing was asked for")
 
     def batches(self, requests: Iterable[Request]) -> Iterator[PixelBatch]:
-        """The batches of `requests`, in their order. Finish one call's batches before the next.
+        """The batches of `requests`, in order. Exhaust the result before calling this again.
 
-        Raises: InputError, StorageError or OSError that a worker met; InputError where shared
-        memory is too small for the first request's size.
+        Raises the InputError, StorageError, OSError or MemoryError of a worker, and InputError if
+        shared memory is too small for batches of the first request's size.
         """
         requests = iter(requests)
         for first in requests:

@@ -1,14 +1,15 @@
-"""View shards to batches in loader workers: whole shards in an epoch's order, a shuffle buffer.
+"""Streams batches from view shards in DataLoader workers, with a seeded shuffle.
 
-    plan(seed, epoch) -> my shards, in order -> samples of the checked bytes
+    plan(seed, epoch) -> this worker's shards, in order -> samples, after the hash check
         -> webdataset's shuffle buffer -> JPEG decode -> batches
 
-Which shard goes to which process and worker, and every shuffle, is a pure function of (seed, epoch,
-rank, worker). Blocks hold samples from all over the source (manifest.py), so that a batch is as
-mixed as a uniform draw, and the buffer only parts the neighbours in a block from one epoch to the
-next. Every sample comes once an epoch, and every rank yields the same number of batches,
-however uneven the shards: batch sizes give way, by a few samples, instead.
-Shapes: B samples of a batch, S pixels.
+The assignment of shards to processes and workers, and every shuffle, is a pure function of (seed,
+epoch, rank, worker). A block holds samples from all over the source (manifest.py), so a batch is as
+well mixed as a uniform draw; the buffer only keeps the samples of a block from being neighbours in
+every epoch. Each sample is read once per epoch, and all ranks yield the same number of batches
+however uneven the shards are: the batch size varies by a few samples instead.
+
+Shapes: B samples in a batch, images of S x S pixels.
 """
 
 import multiprocessing
@@ -34,11 +35,11 @@ from shared.records.manifest import Manifest
 
 @dataclass(frozen=True)
 class StreamBatch:
-    index: Tensor  # (B,) int64 sample
+    index: Tensor  # (B,) int64 sample indices
     pixels: Tensor  # (B, 3, S, S) uint8, channels last
     label: Tensor  # (B,) int64
     pred: Tensor  # (B,) int64: the live teacher's argmax
-    fields: dict[str, Tensor]  # (B, width) each, stored dtype
+    fields: dict[str, Tensor]  # (B, width) each, in the stored dtype
 
     def pin_memory(self) -> "StreamBatch":
         """Called by DataLoader's pinning thread."""
@@ -60,7 +61,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         row_bytes: int,
     ) -> None:
         self.cache = cache
-        # Layer -> the fields that are needed of it; the blocks themselves, "", are always read.
+        # Layer -> the fields to read from it. The blocks themselves, layer "", are always read.
         self.needed: dict[str, list[str]] = {"": []}
         for name in needed:
             self.needed.setdefault(cache.manifest.layer_of(name), []).append(name)
@@ -71,12 +72,12 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         self.world = world
         self.samples = cache.samples_of_blocks()
         self.buffer = max(1, min(BUFFER, LARGEST_BUFFER // max(1, row_bytes)))
-        # Epoch and first step. Shared, so that workers that outlive an epoch learn of the next one.
+        # Epoch and first step, in shared memory: persistent workers read the next epoch from it.
         self.start = torch.zeros(2, dtype=torch.int64)
         self.start.share_memory_()
 
     def shares(self, epoch: int, workers: int) -> list[Share]:
-        """This rank's, a worker each."""
+        """The shares of this rank's workers."""
         return plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)[self.rank]
 
     def __iter__(self) -> Iterator[StreamBatch | Failed | None]:
@@ -121,7 +122,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
 
 
 def _table(manifest: Manifest, packed: list[bytes], layer: str) -> NDArray[np.void]:
-    """(B,) records of packed members of a layer."""
+    """(B,) records, unpacked from B members of a layer."""
     dtype = webdataset_format.record_dtype(manifest, layer)
     return np.stack([webdataset_format.unpack(dtype, data) for data in packed])
 
@@ -139,8 +140,10 @@ class ShardLoader:
         world: int = 1,
         row_bytes: int = 0,
     ) -> None:
-        """`row_bytes`: of the targets that the run uses of a sample, from the cache or from a live
-        teacher; of large ones a worker's shuffle buffer holds fewer samples."""
+        """`row_bytes`: bytes per sample of the targets that the run uses, from the cache or from a
+        live teacher. If they are large, each worker's shuffle buffer holds fewer samples.
+
+        Raises InputError if shared memory is too small for the batches."""
         require_room(workers, batch_size, 3 * cache.manifest.size**2 + row_bytes)
         self._shards = _Shards(cache, needed, batch_size, seed, rank, world, row_bytes)
         self._workers = workers
@@ -157,7 +160,7 @@ class ShardLoader:
         return sum(share.batches for share in self._shards.shares(epoch, max(1, self._workers)))
 
     def smallest_batch(self, epoch: int) -> int:
-        """Samples in the smallest batch of any rank in an epoch."""
+        """The number of samples in the smallest batch of any rank in an epoch."""
         shards = self._shards
         ranks = plan(
             shards.samples, shards.batch_size, shards.seed, epoch, shards.world,
@@ -166,7 +169,7 @@ class ShardLoader:
         return min(s.samples // s.batches for shares in ranks for s in shares if s.batches)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[StreamBatch]:
-        """The batches of an epoch, from step `first` on. Finish one call's before the next."""
+        """The batches of an epoch from step `first`. Exhaust them before calling this again."""
         self._shards.start.copy_(torch.tensor([epoch, first]))
         with held_signals(multiprocessing.get_context()):
             batches = iter(self._loader)

@@ -1,5 +1,7 @@
-"""Which shard goes to which process and worker, and which samples make a batch: a pure function of
-(seed, epoch, rank, worker)."""
+"""Assigns shards to processes and workers, and samples to batches.
+
+Everything here is a pure function of (seed, epoch, rank, worker).
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -12,15 +14,15 @@ from webdataset import shuffle
 
 from shared.errors import InputError
 
-BUFFER = 2048  # samples a worker holds to draw from: about 60 MB at 224 px
-LARGEST_BUFFER = 512 << 20  # bytes of targets in it
+BUFFER = 2048  # samples in a worker's shuffle buffer: about 60 MB at 224 px
+LARGEST_BUFFER = 512 << 20  # limit on the bytes of targets in the buffer
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker of one rank streams in one epoch."""
+    """What one worker of one rank streams in an epoch."""
 
     blocks: tuple[int, ...]  # in order
     batches: int
@@ -35,11 +37,14 @@ def plan(
     world: int,
     workers: int,
 ) -> list[list[Share]]:
-    """[rank][worker] -> Share, from the number of samples in each block of the epoch's view.
+    """The Share of every [rank][worker]. `samples`: samples in each block of the epoch's view.
 
-    Blocks are dealt in a shuffled order, each to the rank with the fewest samples so far, then
-    likewise to that rank's workers. `batch_size` is one rank's. All ranks get as many batches as
-    the fullest needs; within a rank they are spread over the workers by their samples.
+    Blocks are dealt in a shuffled order, each to the rank with the fewest samples so far, and then
+    in the same way to that rank's workers. `batch_size` is per rank. Every rank gets as many
+    batches as the rank with the most samples needs; within a rank, workers get batches in
+    proportion to their samples.
+
+    Raises InputError if a rank has fewer samples than steps.
     """
     generator = np.random.Philox(
         key=np.array([seed, int.from_bytes(b"shards", "big")], dtype=np.uint64),
@@ -51,7 +56,7 @@ def plan(
     steps = max(1, -(-fullest // batch_size))
     shares = []
     for blocks in ranks:
-        # No more workers than steps: each that has samples yields at least one batch.
+        # Use at most `steps` workers, because a worker with samples yields at least one batch.
         hands = deal(blocks, samples, max(1, min(workers, steps)))
         hands += [[] for _ in range(workers - len(hands))]
         sizes = [int(samples[hand].sum()) for hand in hands]
@@ -72,6 +77,7 @@ def plan(
 
 
 def deal(blocks: list[int], samples: NDArray[np.int64], hands: int) -> list[list[int]]:
+    """Gives each block in turn to the hand with the fewest samples so far."""
     dealt: list[list[int]] = [[] for _ in range(hands)]
     sizes = [0] * hands
     for block in blocks:
@@ -82,9 +88,9 @@ def deal(blocks: list[int], samples: NDArray[np.int64], hands: int) -> list[list
 
 
 def share_steps(steps: int, sizes: list[int]) -> list[int]:
-    """`steps` over the workers in proportion to their samples, by largest remainder.
+    """Splits `steps` batches among workers in proportion to their samples (`sizes`).
 
-    A worker with samples gets at least one batch, and none gets more batches than samples.
+    A worker with samples gets at least one batch, and no worker gets more batches than samples.
     """
     total = sum(sizes)
     counts = [min(max(steps * size // total, size > 0), size) for size in sizes]
@@ -95,14 +101,14 @@ def share_steps(steps: int, sizes: list[int]) -> list[int]:
             for worker, (count, size) in enumerate(zip(counts, sizes, strict=True))
             if (count < size if missing > 0 else count > 1)
         ]
-        # The worker with the largest batches gives one more, or that with the smallest one less.
+        # Add a batch where batches are largest, or take one away where they are smallest.
         chosen = max(room, key=lambda worker: missing * sizes[worker] / max(counts[worker], 1))
         counts[chosen] += missing
     return counts
 
 
 def skip(batches: list[int], steps: int) -> list[int]:
-    """How many of each worker's batches lie in the first `steps`, as workers take turns."""
+    """How many batches of each worker are among the rank's first `steps`: workers take turns."""
     taken = [0] * len(batches)
     for turn in range(max(batches)):
         for worker, count in enumerate(batches):
@@ -113,7 +119,7 @@ def skip(batches: list[int], steps: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """Who draws, and when: what a shuffle depends on."""
+    """What the shuffle of one worker in one epoch depends on."""
 
     seed: int
     epoch: int
@@ -128,21 +134,21 @@ def draw_batches(
     first: int = 0,
     buffer: int = BUFFER,
 ) -> Iterator[list[T] | None]:
-    """One worker's batches of an epoch, of what `samples` gives for its blocks, from the rank's
-    step `first` on. `shares` are those of the rank's workers.
+    """One worker's batches of an epoch, from the rank's step `first`.
 
-    Every worker yields equally often, None when it has no more batches: were one to end before the
-    others, whose batch comes next would depend on who is faster.
+    `samples` gives the samples of a block; `shares` are the shares of the rank's workers. All
+    workers yield the same number of times, and None when they have no batch left: if one ended
+    early, the order of the remaining batches would depend on which worker is faster.
     """
     share = shares[place.worker]
     skipped = skip([share.batches for share in shares], first)
-    # One integer of its own for each place: Random hashes the text.
+    # Random hashes the string, so every place gets its own seed.
     rng = random.Random(f"{place.seed} {place.epoch} {place.rank} {place.worker}")
     inputs = (sample for block in share.blocks for sample in samples(block))
     stream = shuffle(buffer, initial=buffer, rng=rng)(inputs)
     sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
     for _ in range(sum(sizes[: skipped[place.worker]])):
-        next(stream)  # read and shuffled as ever, but not decoded
+        next(stream)  # read and shuffle, but do not decode
     for turn in range(min(skipped), max(share.batches for share in shares)):
         if skipped[place.worker] <= turn < share.batches:
             yield [next(stream) for _ in range(sizes[turn])]

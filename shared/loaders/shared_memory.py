@@ -1,6 +1,7 @@
-"""Room in shared memory: loader workers hand batches over through /dev/shm, 64 MB in Docker.
+"""Checks that the batches of the loader workers fit into shared memory.
 
-A worker that finds it full dies with a bus error, which says nothing of this.
+Workers hand batches over through /dev/shm, which has 64 MB by default in Docker. When it is full a
+worker dies of a bus error with no mention of the cause.
 """
 
 import os
@@ -10,13 +11,13 @@ from shared.errors import InputError
 from shared.units import size
 
 SHM = "/dev/shm"
-PREFETCH = 2  # batches a worker has ready: DataLoader's default
+PREFETCH = 2  # batches per worker that are ready: DataLoader's default
 
 
 def require_room(workers: int, batch_size: int, num_bytes: int) -> None:
-    """InputError where the batches in flight of this machine's processes do not fit.
+    """Raises InputError if the batches in flight of all processes on this machine do not fit.
 
-    `num_bytes` are a sample's. Without /dev/shm, as on macOS, there is nothing to check.
+    `num_bytes` is the size of one sample. Without /dev/shm (macOS) there is nothing to check.
     """
     try:
         found = os.statvfs(SHM)
@@ -31,12 +32,12 @@ def require_room(workers: int, batch_size: int, num_bytes: int) -> None:
 def lacking(
     workers: int, batch_size: int, num_bytes: int, processes: int, total: int, free: int
 ) -> str | None:
-    """What to tell the user; None where it fits. `total` and `free` are bytes.
+    """The error message if the batches do not fit, else None. `total` and `free` are in bytes.
 
-    All processes must fit into the whole, and this one into what is free: by now the others may
-    have batches in flight, which must not count twice.
+    All processes together must fit into `total`, and this one into `free`. The others may already
+    have batches in flight, so comparing all of them with `free` would count those twice.
     """
-    needed = (PREFETCH * workers + 1) * batch_size * num_bytes  # 1: that is being used
+    needed = (PREFETCH * workers + 1) * batch_size * num_bytes  # + 1: the batch in use
     if workers == 0 or (needed <= free and processes * needed <= total):
         return None
     here = f"{workers} workers"

@@ -1,11 +1,12 @@
-"""How a worker process begins, of a loader or of a pool: it ends with its parent and not before.
+"""Start-up of worker processes (loaders and pools), so that they end with their parent, not before.
 
     parent                                     worker
-    with held_signals(context): start it  -->  begin_worker(), first of all
+    with held_signals(context): start it  -->  begin_worker(), before anything else
 
-Before its first line a worker is still what its parent was: a signal to the group would end it, or
-run its parent's handler in it. So the parent blocks the signals while it starts workers, who
-inherit that over fork and exec, and leave them blocked for good.
+Until begin_worker() runs, a worker has the signal handlers of its parent, or the defaults: a signal
+sent to the process group would run the parent's handler in it or kill it. So the parent blocks the
+signals while it starts workers. They inherit the mask across fork and exec and keep the signals
+blocked.
 """
 
 import contextlib
@@ -27,17 +28,19 @@ from shared.errors import InputError, StorageError
 from shared.limits import CUT_OFF, WORKER_LOST, limit_number
 from shared.stop import SIGNALS
 
-PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 @contextlib.contextmanager
 def held_signals(context: BaseContext) -> Iterator[None]:
-    """What is started inside begins with the signals blocked. This process still gets them, where
-    it has other threads: then at once."""
+    """Processes started inside begin with SIGNALS blocked.
+
+    This process receives a signal sent meanwhile on leaving the block, or at once if another thread
+    can take it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         if context.get_start_method() != "fork":
-            resource_tracker.ensure_running()  # which unblocks them at the end of its own start
+            resource_tracker.ensure_running()  # this unblocks the signals when it has started
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
@@ -45,26 +48,26 @@ def held_signals(context: BaseContext) -> Iterator[None]:
 
 
 def begin_worker(number: int = 0) -> None:
-    """First in every worker process. `number` is what DataLoader passes."""
+    """To be called first in every worker process. DataLoader passes the worker's `number`."""
     _end_with_parent()
     _leave_stopping_to_parent()
-    # The two ways in which multiprocessing tells what its threads stumble over, and goes on.
+    # multiprocessing reports errors of its threads in these two ways and continues; end instead.
     Queue._on_queue_feeder_error = staticmethod(lambda error, item: _give_up(error))  # type: ignore[attr-defined]
     sys.excepthook = lambda kind, error, where: _give_up(error)
 
 
 def _end_with_parent() -> None:
-    """Else a worker whose parent was killed waits for work for ever."""
+    """Without this, a worker whose parent was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     if sys.platform == "linux":
-        # When the thread ends that started it, which is the main one; under forkserver that is the
-        # server's.
+        # The kernel sends the signal when the thread that started this process ends: the parent's
+        # main thread, or under forkserver that of the server.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent.pid and not parent.is_alive():
-            os._exit(1)  # it had ended before
-    # Under fork, workers hold the sentinels of those that were forked before them: without prctl
-    # they end one after the other, the last one first.
+            os._exit(1)  # the parent ended before prctl
+    # Under fork, a worker holds open the sentinels of the workers forked before it. Without prctl
+    # they therefore end one after another, the last one first.
     threading.Thread(target=_wait_for_end, args=(parent.sentinel,), daemon=True).start()
 
 
@@ -74,9 +77,10 @@ def _wait_for_end(sentinel: int) -> None:
 
 
 def _leave_stopping_to_parent() -> None:
-    """SIGTERM from the parent ends a worker: that is how loaders and pools end those that hang.
+    """Makes the worker obey SIGTERM from its parent only, and ignore Ctrl-C and SIGHUP.
 
-    From anyone else it changes nothing, like Ctrl-C and a hang-up: the parent gets them as well.
+    Loaders and pools send SIGTERM to workers that hang. A SIGTERM from anyone else, Ctrl-C and
+    SIGHUP are left to the parent, which receives them as well.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -84,7 +88,7 @@ def _leave_stopping_to_parent() -> None:
     if sys.platform == "linux":
         threading.Thread(target=_obey_parent, daemon=True).start()
         return
-    # There it is not told who sent a signal: the first is the group's.
+    # Elsewhere the sender is unknown: assume that the first SIGTERM went to the whole group.
     signal.signal(signal.SIGTERM, _ignore_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
@@ -94,33 +98,37 @@ def _obey_parent() -> None:
     assert parent is not None
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent.pid:
         pass
-    os._exit(0)  # not as killed by a signal, which torch's handler would tell as a failure
+    os._exit(0)  # a death by signal would make torch's handler report a failure
 
 
 @dataclass(frozen=True)
 class Failed:
-    """In place of a batch: torch would wrap the error in a text of its own, and its number, its
-    cause and its one line would be lost."""
+    """An error that a worker sends in place of a batch.
+
+    Left to torch, the error would be wrapped in a text of torch's own, without its errno, its cause
+    and its one-line message."""
 
     error: Exception
 
     @staticmethod
     def of(error: Exception) -> "Failed":
         if isinstance(error, MemoryError):
-            error = MemoryError(str(error))  # NumPy's has arguments of its own
+            error = MemoryError(str(error))  # NumPy's subclass takes other arguments
         error.add_note("In a loader worker:\n" + traceback.format_exc())
         return Failed(error)
 
 
-# What is carried over whole; the rest are our own mistakes, which torch tells with their traceback.
+# Errors sent to the parent whole. Any other is a bug, which torch reports with a traceback.
 CARRIED = (InputError, StorageError, MemoryError, OSError)
 
 Batch = TypeVar("Batch")
 
 
 def received(batches: Iterator[Batch | Failed]) -> Iterator[Batch]:
-    """What workers send. Raises the error that one met, as it was there; InputError where one ended
-    while it handed something over."""
+    """The batches that the workers send.
+
+    Raises the original error of a worker that failed, and InputError if a worker died while
+    handing a batch over."""
     while True:
         try:
             batch = next(batches)
@@ -134,12 +142,12 @@ def received(batches: Iterator[Batch | Failed]) -> Iterator[Batch]:
 
 
 def _give_up(error: BaseException) -> None:
-    """A thread of a worker that sends a batch could not: its parent would wait for it for ever.
+    """Ends a worker whose sending thread failed; the parent would wait for the batch for ever.
 
-    The exit code tells why (limits.py); else nothing is known there but that it ended.
+    The exit code tells the parent which limit was hit (limits.py), the only fact that reaches it.
     """
     number = limit_number(error)
-    # A connection that breaks is the parent's end, or another worker's, which the parent tells.
+    # A broken connection means that the parent, or another worker, ended. The parent reports it.
     if number is None and not isinstance(error, EOFError | ConnectionError):
         traceback.print_exception(error)
     os._exit(number or 1)

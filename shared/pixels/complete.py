@@ -1,13 +1,13 @@
-"""Whether an image that Pillow decoded was all there: where two formats end early, it fills up.
+"""Detects missing image data that Pillow silently fills with black, in PNG and TIFF files.
 
-A PNG's rows are one zlib stream. Where that ends after a whole row, Pillow leaves the rows below
-black and says nothing. Here the stream is inflated once more, in small pieces that are thrown away,
-and counted. A damaged or cut-off stream is an error in Pillow itself.
+A PNG's rows are one zlib stream. If the stream ends cleanly after a whole row, Pillow leaves the
+rows below black without an error. Here the stream is inflated again, in small pieces that are
+discarded, and its bytes are counted. Pillow itself reports a damaged or cut-off stream.
 
-A TIFF without compression is a list of strips or tiles. Where it names too few, Pillow leaves the
-rest black. Compressed ones are read by libtiff, which asks for every strip of the image.
+An uncompressed TIFF is a list of strips or tiles. If the list is too short, Pillow leaves the rest
+black. Compressed TIFFs are read by libtiff, which asks for every strip.
 
-The others that decode.FORMATS names were tried too (tests/test_complete.py): Pillow raises.
+For the other formats in decode.FORMATS Pillow raises (tests/test_complete.py).
 """
 
 import struct
@@ -18,26 +18,26 @@ from PIL import Image
 
 PIECE = 1 << 18  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by a PNG's colour type
-# An interlaced PNG holds seven small images: first column and row, steps between them
+# An interlaced PNG consists of seven images: first column, first row, and the steps of each
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
          (0, 1, 1, 2))  # fmt: skip
 START = 8  # bytes before a PNG's first chunk: length 4, type 4, data, checksum 4
 
 
 def missing_part(data: bytes, image: Image.Image) -> str | None:
-    """What is not there of an image that was opened and loaded from `data`; None if it is whole."""
+    """What is missing from an image that was loaded from `data`; None if it is complete."""
     if image.format == "PNG":
         return _missing_in_png(data)
     return None
 
 
 def missing_tiles(image: Image.Image) -> str | None:
-    """The same for a TIFF that was opened and not loaded yet."""
+    """The same for a TIFF that is open but not loaded yet."""
     tiles: Any = getattr(image, "tile", ())
     if image.format != "TIFF" or not tiles or tiles[0][0] != "raw":
         return None
     tags: Any = getattr(image, "tag_v2", {})
-    planes = tags.get(277, 1) if tags.get(284) == 2 else 1  # a plane for each sample of a pixel
+    planes = tags.get(277, 1) if tags.get(284) == 2 else 1  # planar: one plane per channel
     wanted = image.width * image.height * planes
     found = 0
     for _, (left, top, right, bottom), *_ in tiles:
@@ -46,7 +46,7 @@ def missing_tiles(image: Image.Image) -> str | None:
 
 
 def _missing_in_png(data: bytes) -> str | None:
-    """Chunks as Pillow reads them: the last header before the data, data without a gap."""
+    """Reads chunks as Pillow does: the last IHDR before the data counts, then consecutive IDATs."""
     place, wanted, found = START, 0, 0
     unpacker = zlib.decompressobj()
     started = False
@@ -62,7 +62,7 @@ def _missing_in_png(data: bytes) -> str | None:
                 try:
                     found += len(unpacker.decompress(piece, PIECE))
                 except zlib.error:
-                    return None  # after the last row, else Pillow would have met it
+                    return None  # after the last row, or Pillow would have raised
                 piece = unpacker.unconsumed_tail
         elif started:
             break
@@ -81,7 +81,7 @@ def _png_bytes(
     _filter: int,
     interlace: int,
 ) -> int:
-    """Of all rows, each with the byte that names its filter."""
+    """Bytes in all rows of a PNG, including each row's filter byte."""
     bits = depth * CHANNELS.get(colour, 1)
     total = 0
     for left, top, right, down in ADAM7 if interlace else ((0, 0, 1, 1),):

@@ -1,4 +1,4 @@
-"""A view's pixels as the JPEG that a view shard stores, and back."""
+"""Encodes a view's pixels as the JPEG that a view shard stores, and decodes it."""
 
 from io import BytesIO
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from shared.pixels.decode import decode
 
 QUALITY = 95
-SUBSAMPLING = 2  # Pillow's number for 4:2:0: 22 kB at 224 px, a third less than 4:4:4
+SUBSAMPLING = 2  # Pillow's code for 4:2:0: 22 kB at 224 px, a third less than 4:4:4
 
 
 def encode_pixels(pixels: Tensor) -> bytes:

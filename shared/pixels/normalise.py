@@ -1,4 +1,4 @@
-"""uint8 pixels to what a network reads. On the device, so that loaders carry one byte a value."""
+"""Converts uint8 pixels to a network's input on the device, so that loaders move uint8 only."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +17,8 @@ class Normalisation:
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float32, same shape and device.
 
-        One multiply and one add: scale and shift are folded in float64 first, so that every caller
-        gets the same bits from the same pixels.
+        One multiply and one add. Scale and shift are computed in float64 first, so that all callers
+        get the same bits from the same pixels.
         """
         scale, shift = _constants(self, pixels.device)
         return torch.addcmul(shift, pixels.float(), scale)
@@ -26,15 +26,15 @@ class Normalisation:
 
 @lru_cache(maxsize=16)
 def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(scale, shift), each (1, 3, 1, 1), on the device once and for all."""
+    """(scale, shift), each (1, 3, 1, 1), kept on the device."""
     pairs = list(zip(normalisation.mean, normalisation.std, strict=True))
     scale = torch.tensor([1 / (255 * std) for _, std in pairs]).view(1, 3, 1, 1)
     shift = torch.tensor([-mean / std for mean, std in pairs]).view(1, 3, 1, 1)
     return scale.to(device), shift.to(device)
 
 
-# By stem. ImageNet's is what every torchvision weight was trained with; CIFAR's is that of the
-# paper's code (cifar_train.py: mean and deviation of the training pixels, out of 255).
+# By stem. All torchvision weights were trained with the ImageNet values; the CIFAR values are from
+# the paper's code (cifar_train.py: mean and standard deviation of the training pixels, 0-255).
 NORMALISATIONS = {
     "imagenet": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "cifar": Normalisation(

@@ -1,12 +1,12 @@
-"""How views are drawn: the view policies.
+"""The view policies: how the crop box and flip of a view are drawn.
 
 A view is a pure function of (policy, size, seed, view number, sample index, image shape). The
 counter-based generator Philox starts from key (seed, PURPOSE) and counter (0, 0, number, index),
-each in a 64-bit word of its own, never added: no two views share their random words, and order,
-workers and restarts do not matter. Every draw takes the same number of words, each with one
-meaning. Only raw words are used: NumPy promises those for ever (NEP 19), but not what its Generator
-makes of them. `exp` and `log` may differ in the last bit between machines, which is one reason why
-caches store the box as well as the seed.
+where each number has a 64-bit word of its own. No two views share random words, and the result does
+not depend on order, workers or restarts. Each draw takes the same number of words, and each word
+has one fixed meaning. Only raw words are used, because NumPy guarantees them across versions
+(NEP 19) but not the distributions of its Generator. `exp` and `log` may differ in the last bit
+between machines, which is one reason why caches store the box and not only the seed.
 """
 
 import math
@@ -18,7 +18,7 @@ from shared.errors import InputError
 from shared.pixels.decode import MAX_PIXELS
 from shared.pixels.view import CENTER, WHOLE, View, shorter_side
 
-# torchvision's RandomResizedCrop with its defaults, those of every ImageNet recipe
+# The defaults of torchvision's RandomResizedCrop, which every ImageNet recipe uses
 SCALE = (0.08, 1.0)  # share of the image's area
 RATIO = (3 / 4, 4 / 3)  # width / height
 ATTEMPTS = 10
@@ -29,7 +29,7 @@ WORDS = 1 + 4 * ATTEMPTS  # flip, then (area, ratio, top, left) for each attempt
 
 
 class TooSmall(InputError):
-    """An image too small for the policy: a fact about the image, as one that does not decode."""
+    """An image is too small for the policy. Treated like an image that does not decode."""
 
 
 def draw_view(
@@ -37,9 +37,9 @@ def draw_view(
 ) -> View:
     """View `number` of sample `index` (in source order) for an image of height x width pixels.
 
-    `size` is the side in pixels of what the network sees; number, index >= 0.
-    Raises: InputError for an unknown policy or a seed outside 0..2**64-1, TooSmall for an image
-    that `pad-crop` cannot take.
+    `size` is the side of the network's input in pixels; number and index are >= 0. Raises
+    InputError for an unknown policy or a seed outside 0..2**64-1, and TooSmall for an image that is
+    too small for `pad-crop`.
     """
     if not 0 <= seed < 2**64:
         raise InputError(f"--seed must be at least 0 and below 2**64, got {seed}")
@@ -56,9 +56,9 @@ def draw_view(
 
 def _uniforms(seed: int, number: int, index: int) -> list[float]:
     """WORDS numbers in [0, 1), multiples of 2**-53."""
-    # Arrays, because NumPy takes a list with integers from 2**63 up through float64 and loses them.
-    # Philox counts its blocks of four words in counter word 0: the streams of two (number, index)
-    # are at least 2**128 blocks apart.
+    # Arrays, because NumPy converts a list with integers >= 2**63 to float64, which loses bits.
+    # Philox counts its blocks of four words in counter word 0, so the streams of two different
+    # (number, index) are at least 2**128 blocks apart.
     key = np.array([seed, PURPOSE], dtype=np.uint64)
     counter = np.array([0, 0, number, index], dtype=np.uint64)
     words = np.random.Philox(key=key, counter=counter).random_raw(WORDS)
@@ -76,7 +76,7 @@ def _random_resized_crop(uniforms: list[float], height: int, width: int) -> View
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             return View(_below(top, height - h + 1), _below(left, width - w + 1), h, w, flip)
-    # No box fitted, as in a panorama: the largest central one of an allowed ratio.
+    # No box fitted, as in a panorama: take the largest central box with an allowed ratio.
     h, w = height, width
     if width / height < RATIO[0]:
         h = round(width / RATIO[0])
@@ -98,8 +98,8 @@ def _pad_crop(uniforms: list[float], size: int, height: int, width: int) -> View
 
 
 def _resize_center(size: int, height: int, width: int) -> View:
-    """The whole image; of one so long that it would have more than MAX_PIXELS when it is resized
-    (1,365 times as long as wide at 224 px), the central part that has not."""
+    """The whole image, or the central part of one so long that it would have more than MAX_PIXELS
+    pixels after the resize (more than 1,365 times as long as wide at 224 px)."""
     side = min(height, width)
     longest = side if size <= WHOLE else MAX_PIXELS * side // shorter_side(size) ** 2
     h, w = min(height, longest), min(width, longest)
@@ -114,5 +114,5 @@ def _center(size: int, height: int, width: int) -> View:
 
 
 def _below(uniform: float, bound: int) -> int:
-    """An integer in 0..bound-1; bounds here are far below 2**53, so that every one is as likely."""
+    """An integer in 0..bound-1, uniform to within rounding: bounds are far below 2**53."""
     return int(uniform * bound)

@@ -1,18 +1,18 @@
-"""The part of a JPEG that a box needs: the file with its lower rows cut off.
+"""Cuts off the lower rows of a JPEG that a crop box does not need, to decode it faster.
 
-A sequential JPEG codes its rows from top to bottom, and undoing the Huffman code is most of the
-work of decoding. With the height in the header lowered to the end of the box a decoder stops there,
-and what lies below costs next to nothing. The rows that are left are exactly those of the whole
-file, because the cut is made
+A sequential JPEG codes its rows from top to bottom, and Huffman decoding is most of the work. When
+the height in the header is reduced to the end of the box, a decoder stops there, and the rows below
+cost next to nothing. The remaining rows have exactly the pixels of the whole file, because the cut
+is made
 
 - between two rows of MCUs, the blocks in which a JPEG codes its components, and
-- CONTEXT rows below the box or lower: decoders smooth chroma that was stored at half the height
-  across rows, and do it otherwise at the last row of an image.
+- at least CONTEXT rows below the box, because decoders smooth chroma that is stored at half height
+  across rows, and do so differently at the last row of an image.
 
-Layout of the header: SOI (ff d8), then segments (ff, marker, 2 bytes of length that count
-themselves, payload) up to SOS, after which the coded rows follow.
+Layout of the header: SOI (ff d8), then segments (ff, marker, 2 bytes of length that include
+themselves, payload) up to SOS, which the coded rows follow. Fields in bytes:
     SOF, the frame: precision 1, height 2, width 2, components 1, each: id 1, sampling 1, table 1
-    DRI: distance of restart markers 2
+    DRI: restart interval 2
     SOS, the scan: components 1, ...
 """
 
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 CONTEXT = 2  # rows
 
 SOF = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})
-SEQUENTIAL = frozenset({0xC0, 0xC1})  # with Huffman code, all of a row in one place
+SEQUENTIAL = frozenset({0xC0, 0xC1})  # Huffman coded, rows in order
 DRI, SOS = 0xDD, 0xDA
-BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})  # no marker, or one without a length
+BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})  # no marker, or without a length
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Header:
     height: int  # pixels
     width: int
     components: int
-    frame: int  # byte where SOF starts
-    scan: int  # byte where SOS starts
-    mcu_height: int  # pixels; 0 where the rows cannot be cut
+    frame: int  # position of SOF in bytes
+    scan: int  # position of SOS in bytes
+    mcu_height: int  # pixels; 0 if the file cannot be cut
     restarts: bool
 
 
 def read_header(data: bytes) -> Header | None:
-    """None for what is not a JPEG with a frame and a scan, whole and without bytes in between."""
+    """None unless `data` start as a JPEG whose segments, up to the first scan, are well-formed."""
     if data[:3] != b"\xff\xd8\xff":
         return None
     at, frame, restarts = 2, 0, False
@@ -71,15 +71,15 @@ def read_header(data: bytes) -> Header | None:
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    data: bytes  # a JPEG whose last rows, coded as before, are not needed
+    data: bytes  # the whole JPEG with a smaller height in its header
     height: int
 
 
 def cut_below(data: bytes, header: Header, rows: int) -> Top | None:
-    """The JPEG with its first `rows` rows and no more than they need.
+    """The JPEG cut off below its first `rows` rows, or a little further down.
 
-    None where nothing is saved, and where the file is better judged as a whole: it has no end
-    marker, or has restart markers, at which a decoder that met damage looks for its place again.
+    None if nothing would be saved, or if the file must be checked as a whole: it has no end marker,
+    or it has restart markers, at which a decoder resynchronises after damage.
     """
     if not header.mcu_height or header.restarts or data.rfind(b"\xff\xd9") < header.scan:
         return None

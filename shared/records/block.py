@@ -1,11 +1,10 @@
-"""A block: a run of positions of one view (manifest.py). The unit of work, commit and resume.
+"""A block: a range of positions in one view (manifest.py), the unit of work, commit and resume.
 
-Its receipt is the commit marker. It is written after the block's files are safely on disk and
-holds their sizes and hashes, so a file that merely exists proves nothing and a damaged one is
-found. Receipts hold no times. What a block says follows from the manifest, but for the last bits of
-the teacher's outputs, which depend on the arithmetic that made them; so the receipt names that.
+A block is committed by its receipt (receipt.py). Its contents follow from the manifest, except for
+the last bits of the teacher's outputs, which depend on the arithmetic (device, torch version, TF32,
+batch size). The receipt records the arithmetic for this reason.
 
-A kind of targets that was added to a cache has blocks of its own over the same samples: its layer.
+A kind of targets that is added to a cache later has its own blocks over the same samples: a layer.
 """
 
 import hashlib
@@ -18,24 +17,24 @@ from numpy.typing import NDArray
 
 
 class Work(NamedTuple):
-    """A block of a view that is to be made: all of it, or some of its layers."""
+    """A block of a view that must be made, or some layers of it."""
 
     view: int
     block: int
     layers: tuple[str, ...] = ("",)
 
 
-Skipped = tuple[int, str, str]  # (sample index, key, reason) of an image that does not decode
+Skipped = tuple[int, str, str]  # (sample index, key, reason): an image that is not usable
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What the last bits of a teacher's outputs depend on, besides its weights."""
+    """What the last bits of a teacher's outputs depend on, apart from its weights."""
 
     device: str  # "cpu", or the name of the GPU
     torch: str  # version
-    matmul_tf32: bool  # products of float32 matrices in TF32; only ever on a GPU
-    cudnn_tf32: bool  # convolutions, likewise
+    matmul_tf32: bool  # whether float32 matrix products use TF32; on GPUs only
+    cudnn_tf32: bool  # whether float32 convolutions use TF32; on GPUs only
     batch_size: int
 
     def __str__(self) -> str:
@@ -48,24 +47,24 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Block:
-    """What one block holds, n rows. Those of skipped samples are zeros, with pred -1.
+    """The contents of one block: n rows. Rows of skipped samples are zeros, with pred -1.
 
-    That of a layer is written without box, flip, pred, label, images and keys.
+    For a block of a layer only `fields` are stored, not box, flip, pred, label, images and keys.
     """
 
     view: int
     index: int
-    fields: Mapping[str, NDArray[np.generic]]  # the codec's, (n, ...) each
+    fields: Mapping[str, NDArray[np.generic]]  # encoded targets, (n, ...) each
     box: NDArray[np.int32]  # (n, 4): top, left, height, width in source pixels
     flip: NDArray[np.bool_]  # (n,)
     pred: NDArray[np.int32]  # (n,): argmax of the live teacher, exact under every codec
     label: NDArray[np.int64]  # (n,)
-    images: tuple[bytes, ...]  # n JPEGs of the views in the format webdataset, else ()
-    keys: tuple[str, ...]  # n, of the samples, in view shards of version 2, else ()
-    pixels: Mapping[int, str]  # sample index -> sha256 of the view's uint8 pixels, a few of them
+    images: tuple[bytes, ...]  # n JPEGs of the views in view shards, else ()
+    keys: tuple[str, ...]  # n keys of the samples in view shards of version 2, else ()
+    pixels: Mapping[int, str]  # sample index -> sha256 of the view's uint8 pixels, for a few
     skipped: tuple[Skipped, ...]
-    arithmetic: Arithmetic | None  # None: of version 1, or made by no teacher
-    layer: str = ""  # the kind, of a layer
+    arithmetic: Arithmetic | None  # None in version 1, or if not made by a teacher
+    layer: str = ""  # the kind, for a block of a layer
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         if self.layer:

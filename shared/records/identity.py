@@ -1,4 +1,4 @@
-"""Which facts of a manifest make two caches the same one, and the name that follows from them."""
+"""Which facts of a manifest identify a cache, and the name (cache_id) that follows from them."""
 
 import hashlib
 import json
@@ -10,9 +10,10 @@ from shared.errors import InputError
 from shared.records.manifest import Manifest
 from shared.targets.kinds import BASE
 
-# Facts that may differ between runs that fill one cache: where things lay, and what wrote it.
+# Facts that may differ between runs that fill one cache: paths, versions, views and added kinds.
 _INFORMATIVE = ("format_version", "views", "added", "source.spec", "teacher.weights", "versions")
-# Facts that came later, as every cache before them had them: they do not count in its name.
+# Facts added to the manifest later, with the values that earlier caches imply. A fact with this
+# value does not enter the name, so that the names of earlier caches stay the same.
 _AS_EVER = {
     "order": '"source"',
     "converted_from": "null",
@@ -23,14 +24,14 @@ _AS_EVER = {
 
 
 def cache_id(manifest: Manifest) -> str:
-    """Twelve hex digits that name what was cached, whatever the number of views."""
+    """Twelve hex digits that identify what is cached; independent of the number of views."""
     named = [(name, fact) for name, fact in _identity(manifest) if _AS_EVER.get(name) != fact]
     facts = json.dumps(sorted(named), separators=(",", ":"))
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 
 def require_same(mine: Manifest, other: Manifest, where: str) -> None:
-    """InputError naming the first fact in which this run differs from the cache at `where`."""
+    """Raises InputError naming the first fact in which this run and the cache `where` differ."""
     facts, theirs = dict(_identity(mine)), dict(_identity(other))
     for name, value in facts.items():
         if theirs[name] != value:
@@ -41,7 +42,7 @@ def require_same(mine: Manifest, other: Manifest, where: str) -> None:
 
 
 def require_comparable(train: Manifest, val: Manifest, where: str) -> None:
-    """InputError unless a cached val split holds what a student of this cache would see."""
+    """Raises InputError unless the cached val split fits students trained on `train`."""
     mine = (train.source.classes, train.size, train.mean, train.std, True)
     theirs = (val.source.classes, val.size, val.mean, val.std, val.holds_pixels)
     if mine != theirs or not choices.has_one_view(val.policy):
@@ -59,7 +60,7 @@ def _short(value: str) -> str:
 
 
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """(name, value) of every fact that must be equal, names as a user says them."""
+    """(name, value) of every fact that must be equal; nested names are written "teacher stem"."""
     for name, value in asdict(manifest).items():
         nested = isinstance(value, dict) and name not in ("versions", "added")
         facts = value.items() if nested else [(None, value)]

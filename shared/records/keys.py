@@ -1,9 +1,9 @@
-"""The keys of a source's samples as a file, so that a cache tells which row is which image.
+"""Encodes the keys of a source's samples as a file, which says what image each row is of.
 
-    keys.txt    one key a line, in source order: line i + 1 names sample i
+    keys.txt    one key per line, in source order: line i + 1 names sample i
 
-A key is the raw bytes of the file name, mostly UTF-8. Two bytes cannot stand in a line as they are:
-a backslash is written as \\\\ and a line feed as \\n (a backslash and the letter n).
+A key is the raw bytes of the file name, mostly UTF-8. Two bytes are escaped: a backslash is written
+as \\\\ and a line feed as \\n (a backslash and the letter n).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def encode_keys(keys: Keys) -> bytes:
 
 
 def decode_keys(data: bytes) -> Keys:
-    """ValueError where `data` is not such a file."""
+    """Raises ValueError if `data` is not a keys.txt."""
     if data and not data.endswith(b"\n"):
         raise ValueError("its last line does not end in a newline")
     lines = data.split(b"\n")[:-1]

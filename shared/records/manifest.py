@@ -1,32 +1,33 @@
-"""What made a cache. Two runs may fill one cache only if all of this is equal.
+"""The manifest of a cache: what it was made from. Runs can fill the same cache only if this agrees.
 
-`manifest.json` is written once, by whoever comes first, and changes later only in `views`, when
-views are added. Blocks carry their own receipts, so no process ever rewrites a shared file while
-others work. It holds no time and no absolute path of the machine but what the user typed.
+`manifest.json` is written once, by the first process. Later it changes only in `views` and `added`,
+when views or kinds of targets are added. Progress is recorded in receipts, one per block, so no
+process rewrites a shared file while others work. It contains no times, and no absolute paths except
+those that the user typed.
 
-The *order* says which samples a block is of. A block is a range of positions, and position p is
+`order` says which samples are in a block. A block is a range of positions, and position p is
 
-    "source"      sample p of the source                    zarr, and all of version 1
+    "source"      sample p of the source                    zarr, and everything in version 1
     "permuted"    sample permutation(seed, N)[p]            view shards, from version 2
 
-because view shards are streamed as they lie, and the folders of most sources are sorted by class:
-in the source's order a shuffle buffer of 2,048 samples spans 1.6 classes of ImageNet. The
-permutation sorts N raw Philox words, which NumPy promises to keep (NEP 19); the seed and the
-purpose "blocks" stand each in a key word of their own.
+View shards are permuted because they are streamed in the order in which they are stored, and most
+sources are sorted by class: in the source's order a shuffle buffer of 2,048 samples spans 1.6
+classes of ImageNet. The permutation sorts N raw Philox words, which NumPy guarantees across
+versions (NEP 19), with the seed and the purpose "blocks" as the two words of the key.
 
-Version 2 also keeps the samples' keys (keys.py), and its receipts name the arithmetic (block.py).
-What version 1 wrote is read, verified and grown as what it is.
+Version 2 also stores the samples' keys (keys.py), and its receipts record the arithmetic
+(block.py). Caches of version 1 can be read, verified and extended, and stay at version 1.
 
-The *statistics* say what the teacher's BatchNorm layers normalise with: "eval", the running
-statistics in the weights, or "batch", those of fixed batches of `teacher_batch` samples
-(teacher_batches.py). A manifest names them only where they are "batch": all that lack them are of
-"eval", and a reader that does not know them refuses the others.
+`statistics` says what the teacher's BatchNorm layers normalise with: "eval" is the running
+statistics in the weights, "batch" those of fixed batches of `teacher_batch` samples
+(teacher_batches.py). The JSON has these fields only for "batch"; a manifest without them means
+"eval", and code that does not know the fields refuses a manifest that has them.
 
-The *targets* are the kinds of shared/targets/kinds.py that the cache keeps. Logits and channel
-means, as far as they were asked for when the cache began, lie in its blocks, beside box and flip;
-a manifest names them only where it is not both. Every other kind is a *layer* of its own, with
-files and receipts of its own: it can be *added* at any time, touches nothing that is there, and
-has the same bytes whenever that is.
+`targets` and `added` are the kinds (shared/targets/kinds.py) that the cache keeps. `targets` are
+stored in the blocks, beside box and flip: logits and channel means, or those of them that were
+requested when the cache was created. The JSON has this field only if it is not both. Every kind in
+`added` is a *layer* with its own files and receipts. A layer can be added at any time without
+changing existing files, and its bytes do not depend on when it is added.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,7 +51,7 @@ MANIFEST = "manifest.json"
 class SourceFacts:
     spec: str  # as typed
     samples: int
-    digest: str  # of the listing: class names, keys, labels, sizes
+    digest: str  # of the listing: class names, keys, labels and sizes
     classes: tuple[str, ...]
 
 
@@ -83,18 +84,18 @@ class Manifest:
     std: tuple[float, float, float]
     teacher: TeacherFacts
     precision: str
-    # What the teacher's BatchNorm layers normalise with: "eval" or "batch". It stands before the
-    # block size, which follows from it, so that a run that differs in both is told of this one.
+    # "eval" or "batch", see above. Listed before the block size, which depends on it, so that
+    # `require_same` reports this difference first.
     statistics: str = field(default="eval", kw_only=True)
     teacher_batch: int | None = field(default=None, kw_only=True)  # samples; None with "eval"
     codec: str
     codec_version: int
     block: int  # samples
     versions: dict[str, str]
-    # "half" where the fields were made of half's and not by the teacher (precompute/convert.py)
+    # "half" if made from fp16 values, not by the teacher (precompute/convert.py); else None
     converted_from: str | None = None
-    targets: tuple[str, ...] = BASE  # kinds in the blocks: of logits and channels
-    added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # every other -> its shape
+    targets: tuple[str, ...] = BASE  # kinds in the blocks: logits, channels or both
+    added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # other kind -> its shape
 
     @property
     def samples(self) -> int:
@@ -102,22 +103,22 @@ class Manifest:
 
     @property
     def holds_pixels(self) -> bool:
-        """Whether the views themselves are in the cache, as JPEGs."""
+        """Whether the cache stores the views' pixels, as JPEGs."""
         return self.format in HOLDS_PIXELS
 
     @property
     def blocks(self) -> int:
-        """Blocks of one view."""
+        """The number of blocks in one view."""
         return -(-self.samples // self.block)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """What has files and receipts of its own: "", the blocks themselves, and added kinds."""
+        """Everything with its own files and receipts: "" (the blocks) and the added kinds."""
         return ("", *sorted(self.added))
 
     @property
     def encoding(self) -> Encoding:
-        """Every kind that is kept, and how."""
+        """How every kind in the cache is encoded."""
         shapes = {
             "logits": (self.teacher.classes,),
             "channels": (sum(self.teacher.channels),),
@@ -131,32 +132,32 @@ class Manifest:
         return (layer,) if layer else self.targets
 
     def layer_of(self, name: str) -> str:
-        """The layer that holds a field, or box, flip and pred."""
+        """The layer that stores a field; "" for box, flip and pred."""
         found = (kind for kind in self.added if name in self.encoding.fields([kind]))
         return next(found, "")
 
     def layers_for(self, kinds: Iterable[str]) -> tuple[str, ...]:
-        """Those that must be there for such targets, the blocks themselves first."""
+        """The layers needed to decode these kinds; "" is always the first."""
         fields = self.encoding.needed(kinds)
         return ("", *sorted({layer for name in fields if (layer := self.layer_of(name))}))
 
     def rows(self, block: int) -> range:
-        """Positions of a block."""
+        """The positions in a block."""
         return range(block * self.block, min((block + 1) * self.block, self.samples))
 
     def samples_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The samples, as indices into the source, at some positions."""
+        """The samples, as indices into the source, at the given positions."""
         if self.order == "source":
             return positions
         return permutation(self.seed, self.samples)[positions]
 
     def samples_of(self, block: int) -> NDArray[np.int64]:
-        """(n,) samples of a block, in its order."""
+        """(n,) samples in a block, in its order."""
         rows = self.rows(block)
         return self.samples_at(np.arange(rows.start, rows.stop))
 
     def place(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The positions of samples: the inverse of `samples_at`. position // block is the block."""
+        """The positions of samples: the inverse of `samples_at`. Position // block is the block."""
         if self.order == "source":
             return samples
         return inverse_permutation(self.seed, self.samples)[samples]
@@ -168,7 +169,7 @@ class Manifest:
         return replace(self, added={**more, **self.added}) if more else self
 
     def as_version_of(self, there: "Manifest") -> "Manifest":
-        """This run's facts for a cache that an earlier version began: its version and order."""
+        """This manifest with the version and order of `there`, if that has an earlier version."""
         if there.format_version >= self.format_version:
             return self
         return replace(self, format_version=there.format_version, order=there.order)

@@ -1,4 +1,4 @@
-"""A manifest as JSON and back: checked fact by fact, and against itself, before it is used."""
+"""Writes a manifest as JSON, and parses it with checks of every fact and of their consistency."""
 
 import math
 from dataclasses import asdict
@@ -35,7 +35,7 @@ def manifest_json(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
-    """InputError where `data` is not a manifest that this version can use."""
+    """Raises InputError if `data` is not a manifest that this version can use."""
     try:
         facts = parse_object(data)
         version = facts["format_version"]
@@ -66,7 +66,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _from_facts(facts: dict[str, Any]) -> Manifest:
-    """ValueError, one line, where a fact is not what it must be."""
+    """Raises ValueError, with one line, if a fact is missing or invalid."""
     if facts["format_version"] == 1:
         VERSION_1(facts, "")
         facts = {**facts, "order": "source", "converted_from": None}
@@ -91,7 +91,7 @@ def _from_facts(facts: dict[str, Any]) -> Manifest:
 
 
 def _require_consistent(manifest: Manifest, named: str) -> None:
-    """ValueError where facts that are right alone contradict each other."""
+    """Raises ValueError if facts that are valid by themselves contradict each other."""
     if manifest.format_version > 1 and manifest.order != ORDERS[manifest.format]:
         raise ValueError(
             f"order must be {ORDERS[manifest.format]} in the format {manifest.format}: got "
@@ -116,7 +116,7 @@ def _require_consistent(manifest: Manifest, named: str) -> None:
 
 
 def _require_batches(manifest: Manifest) -> None:
-    """ValueError unless batches are told where the teacher used their statistics, and fit."""
+    """Raises ValueError unless there are batches exactly for statistics "batch", and they fit."""
     if (manifest.statistics == "batch") != (manifest.teacher_batch is not None):
         raise ValueError(
             f"teacher_batch must be given with the statistics batch, and only then: got "
@@ -134,7 +134,7 @@ def _require_batches(manifest: Manifest) -> None:
 
 
 def _require_kinds(manifest: Manifest) -> None:
-    """ValueError unless the kinds are known, each in one place and of a shape it can have."""
+    """Raises ValueError unless each kind is known, listed once and has a possible shape."""
     if list(manifest.targets) != [name for name in BASE if name in manifest.targets]:
         raise ValueError(
             f"targets must be among {', '.join(BASE)}, in this order: got {manifest.targets}"

@@ -1,14 +1,14 @@
-"""What manifest.json may hold, field by field, for files/schema.py."""
+"""The schema of manifest.json: a check (files/schema.py) for every field."""
 
 from shared import choices
 from shared.files import schema
 
 FORMAT_VERSION = 2
-ORDERS = {"zarr": "source", "webdataset": "permuted"}  # of version 2
-HOLDS_PIXELS = frozenset({"webdataset"})  # formats that keep the views themselves
+ORDERS = {"zarr": "source", "webdataset": "permuted"}  # in version 2
+HOLDS_PIXELS = frozenset({"webdataset"})  # formats that store the views' pixels
 MOST_VIEWS = 10_000
-MOST_BLOCKS = 10_000_000  # of all views
-MOST_NUMBERS = 10_000_000  # of one kind, a sample
+MOST_BLOCKS = 10_000_000  # of all views together
+MOST_NUMBERS = 10_000_000  # per sample, of one kind
 
 _SOURCE = schema.record(
     {

@@ -1,4 +1,4 @@
-"""A seeded order of the samples of a source: the sample at every position, and back."""
+"""A seeded permutation of a source's samples, and its inverse."""
 
 from functools import lru_cache
 
@@ -9,15 +9,16 @@ _PURPOSE = int.from_bytes(b"blocks", "big")
 
 
 def permutation(seed: int, samples: int) -> NDArray[np.int64]:
-    """(N,) the sample at every position; read only."""
+    """(N,) the sample at each position; read-only."""
     return _permutations(seed, samples)[0]
 
 
 def inverse_permutation(seed: int, samples: int) -> NDArray[np.int64]:
+    """(N,) the position of each sample; read-only."""
     return _permutations(seed, samples)[1]
 
 
-@lru_cache(maxsize=4)  # of train and val; 20 MB for ImageNet
+@lru_cache(maxsize=4)  # for train and val; 20 MB for ImageNet
 def _permutations(seed: int, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(N,) samples by position, and (N,) positions by sample."""
     key = np.array([seed, _PURPOSE], dtype=np.uint64)

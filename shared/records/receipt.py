@@ -1,7 +1,8 @@
 """The receipt of a block: its commit marker, with the sizes and hashes of its files.
 
-It is written after the block's files are safely on disk, so a file that merely exists proves
-nothing and a damaged one is found. Receipts hold no times."""
+A receipt is written when the block's files are safely on disk. A block without one is not finished,
+and the hashes reveal damaged files. Receipts contain no times.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -19,11 +20,11 @@ from shared.records.manifest import Manifest
 class Receipt:
     view: int
     block: int
-    start: int  # positions start..stop, half-open
+    start: int  # the block's positions start..stop, half-open
     stop: int
     keys: str  # sha256 of the samples' keys, in order
     files: dict[str, tuple[int, str]]  # path in the split -> (bytes, sha256)
-    pixels: dict[int, str]
+    pixels: dict[int, str]  # sample index -> sha256 of the view's pixels, for a few samples
     targets: dict[int, str]  # sample index -> sha256 of its row of fields, for the same samples
     skipped: tuple[Skipped, ...]
     arithmetic: Arithmetic | None
@@ -43,7 +44,7 @@ class Receipt:
 
     @classmethod
     def from_json(cls, data: bytes) -> "Receipt":
-        """ValueError, one line, where `data` is not a receipt or was changed since."""
+        """Raises ValueError, with one line, if `data` is not a receipt or was changed."""
         facts = unseal(data)
         _RECEIPT(facts, "")
         arithmetic = facts.get("arithmetic")
@@ -62,7 +63,7 @@ class Receipt:
         )
 
     def require_fit(self, manifest: Manifest, files: Collection[str]) -> None:
-        """ValueError where what it says cannot be of its block, whose `files` are these paths."""
+        """Raises ValueError if it does not fit its block, which consists of `files` (paths)."""
         if set(self.files) != set(files):
             strange = sorted(set(self.files) ^ set(files))[0]
             raise ValueError(f"its files are not those of its block: {strange!r}")
@@ -115,14 +116,14 @@ def receipt_path(view: int, block: int, layer: str = "") -> str:
 
 
 def block_name(view: int, block: int, layer: str = "") -> str:
-    """What the names of its receipt and of its shard begin with."""
+    """The name that a block's receipt and shard share, without extension."""
     return f"v{view:04d}-b{block:06d}" + (f".{layer}" if layer else "")
 
 
 def make_receipt(
     manifest: Manifest, block: Block, keys: str, files: Mapping[str, bytes]
 ) -> Receipt:
-    """`keys`: the digest of its samples' keys; `files`: path in the split -> bytes."""
+    """The receipt of `block`. `keys`: digest of its samples' keys; `files`: path -> bytes."""
     rows = manifest.rows(block.index)
     places = manifest.place(np.array(list(block.pixels), dtype=np.int64)) - rows.start
     return Receipt(
@@ -144,5 +145,5 @@ def make_receipt(
 
 
 def row_digest(fields: Mapping[str, NDArray[np.generic]], row: int) -> str:
-    """sha256 over one row of every field, fields in alphabetical order."""
+    """sha256 of one row of every field, with the fields in alphabetical order."""
     return sha256(b"".join(fields[name][row].tobytes() for name in sorted(fields)))

@@ -1,31 +1,31 @@
-"""The fixed batches of a teacher whose BatchNorm uses the statistics of its batch.
+"""The fixed batches of a teacher whose BatchNorm normalises with the statistics of its batch.
 
-Every output of such a teacher depends on the other images of the batch, so the batches are part of
-what made a cache. They are consecutive samples of a block and never cross one: a block's targets
-then follow from the manifest alone, and blocks are made, resumed and repaired one by one as ever.
+Each output of this teacher depends on the other images in the batch, so the batches are part of
+what defines a cache. A batch is a run of consecutive samples in one block. The targets of a block
+therefore follow from the manifest alone, and blocks can be made, resumed and repaired one by one.
 
-    block   |  256  |  256  |  256  |  256  |     every block but the last holds whole batches
+    block   |  256  |  256  |  256  |  256  |     every block but the last has whole batches
     last    |  256  |  256  |     256 + 40     |     a remainder of fewer than 64 joins the batch
-    last    |  256  |  256  | 100 |                  before it, a larger one is a batch itself
+    last    |  256  |  256  | 100 |                  before it, a larger one is its own batch
 
-Few samples make noisy statistics: the relative error of a variance over n samples is about
-sqrt(2 / n), 9 % at 256 and 18 % at 64 where a channel has one value a sample; one sample alone has
-no variance at all.
+Few samples give noisy statistics: for a channel with one value per sample, the relative error of
+the variance over n samples is about sqrt(2 / n), 9 % at 256 and 18 % at 64. A single sample has no
+variance.
 """
 
 TEACHER_BATCH = 256  # the batch size of the paper's code
 
 
 def least_batch(batch: int) -> int:
-    """The fewest samples that make a batch of their own: 64 of 256."""
+    """The smallest remainder that is a batch of its own: 64 if `batch` is 256."""
     return max(2, batch // 4)
 
 
 def batches_of(rows: int, batch: int) -> list[range]:
-    """The batches of a block of so many rows, as half-open ranges of its rows.
+    """The batches of a block with `rows` rows, as half-open ranges of its rows.
 
-    Fewer rows than make a batch of their own are one batch all the same: `misfit` says where a
-    cache would have such a block.
+    A block with fewer than least_batch(batch) rows is one batch too; `misfit` detects caches that
+    would have such a block.
     """
     starts = list(range(0, rows, batch))
     if len(starts) > 1 and rows - starts[-1] < least_batch(batch):
@@ -34,7 +34,7 @@ def batches_of(rows: int, batch: int) -> list[range]:
 
 
 def misfit(samples: int, block: int, batch: int) -> str | None:
-    """Why blocks of this size cannot hold whole batches; None where they can."""
+    """Why blocks of this size cannot be divided into batches; None if they can."""
     if block % batch:
         return f"blocks of {block:,} samples do not hold whole batches of {batch:,}"
     last = samples % block
@@ -47,9 +47,9 @@ def misfit(samples: int, block: int, batch: int) -> str | None:
 
 
 def fitting_block(samples: int, block: int, batch: int) -> int:
-    """The first multiple of `batch` from `block` on that fits; `samples` make a batch at least.
+    """The smallest multiple of `batch` that is at least `block` and has no `misfit`.
 
-    One block for all samples always does.
+    `samples` must be enough for one batch; then a single block for all samples always fits.
     """
     fitting = -(-block // batch) * batch
     while misfit(samples, fitting, batch):

@@ -1,16 +1,19 @@
-"""How one array becomes bytes and back. An array codec knows nothing of teachers.
+"""Array codecs: how one float32 array is encoded to stored fields, and decoded.
 
-It turns (B, *shape) float32 into *fields*, arrays of B rows each, and fields on any device back.
-Every row stands for itself, so that any subset of rows decodes alone. `bound` is what it promises:
-the largest error of every number, which tests hold it to.
+A codec knows nothing of teachers. `encode` turns (B, *shape) float32 into *fields*, arrays with B
+rows each, and `decode` turns fields on any device back. Rows are independent: any subset of them
+can be decoded. `bound` gives the largest error that a codec allows for each number; tests check it.
 
-    f32                 the bits
-    f16                 2^-11 of a number; below 2^-14 fp16 is subnormal: 2^-25 absolute
-    f16 below maximum   of a row relative to its maximum: 2^-11 of the distance to it
-    u8                  sqrt(x / s) in 8 bits, s the largest number of a part of the row: small
-                        numbers, the many, get finer steps; x must be 0 or more
+    f32                 exact
+    f16                 error up to 2^-11 of the number; 2^-25 absolute below 2^-14, where fp16 is
+                        subnormal
+    f16 below maximum   stores the number minus its row's maximum: error up to 2^-11 of that
+                        difference, or 2^-25
+    u8                  stores sqrt(x / s) in 8 bits, where s is the largest number of the part of
+                        the row: most numbers are small, and small ones get finer steps; x >= 0
 
-`parts` are the widths along the first axis that have a scale each: the C_s of channel means.
+`parts` are the widths, along the first axis of `shape`, that have a scale each: the C_s for channel
+means.
 """
 
 from collections.abc import Mapping
@@ -22,23 +25,24 @@ from torch import Tensor
 
 from shared.errors import InputError
 
-Field = tuple[str, tuple[int, ...]]  # NumPy dtype, shape a sample
+Field = tuple[str, tuple[int, ...]]  # NumPy dtype, shape per sample
 
 HALF_MAX = 65504.0  # largest finite fp16
-HALF_RELATIVE = 2.0**-11  # half a unit in the last place of fp16's 11 significant bits
-HALF_ABSOLUTE = 2.0**-25  # the same below fp16's smallest normal number
-FLOAT_NOISE = 2.0**-18  # rounding of a float32 product sum over up to 2048 terms, relative
+HALF_RELATIVE = 2.0**-11  # half a unit in the last of fp16's 11 significant bits
+HALF_ABSOLUTE = 2.0**-25  # half the spacing of fp16's subnormal numbers
+FLOAT_NOISE = 2.0**-18  # relative rounding error of a float32 dot product of up to 2048 terms
 
 
 class ArrayCodec(Protocol):
-    meaning: ClassVar[dict[str, str]]  # of its fields, with {meaning} for that of the kind
+    # Field -> its meaning in words; "{meaning}" stands for the meaning of the kind.
+    meaning: ClassVar[dict[str, str]]
 
     def fields(self, shape: tuple[int, ...], parts: tuple[int, ...]) -> dict[str, Field]:
-        """Of each field, "" being the array itself, in the order in which they are stored."""
+        """The fields in the order in which they are stored; "" is the array itself."""
         ...
 
     def encode(self, values: Tensor, parts: tuple[int, ...], name: str) -> dict[str, NDArray[Any]]:
-        """InputError where it cannot hold the values, those of the kind `name`."""
+        """Raises InputError if it cannot represent `values`, which are of the kind `name`."""
         ...
 
     def decode(self, fields: Mapping[str, Tensor], parts: tuple[int, ...]) -> Tensor:
@@ -46,7 +50,7 @@ class ArrayCodec(Protocol):
         ...
 
     def bound(self, values: Tensor, parts: tuple[int, ...]) -> Tensor:
-        """(B, *shape): largest |decoded - true| of every number."""
+        """(B, *shape): upper bound of |decoded - true| for each number."""
         ...
 
 
@@ -88,8 +92,9 @@ class F16:
 
 
 class F16BelowMaximum:
-    """Softmax cannot tell the difference, and fp16 is finest near 0, where the probable classes
-    then lie: 0 argmax flips and a third of the KL of fp16 logits as they are."""
+    """Stores logits minus their row's maximum. This does not change the softmax, and moves the
+    likely classes near 0, where fp16 is finest: 0 argmax flips, and a third of the KL of plain fp16
+    logits."""
 
     meaning: ClassVar[dict[str, str]] = {
         "": "{meaning} minus the largest of their row (one sample in one view), "
@@ -101,7 +106,7 @@ class F16BelowMaximum:
         return {"": ("float16", shape)}
 
     def encode(self, values: Tensor, parts: tuple[int, ...], name: str) -> dict[str, NDArray[Any]]:
-        """What lies further than 65504 below its row's maximum is stored at that distance: its
+        """Clamps logits more than 65504 below their row's maximum to that distance; their
         probability is exactly 0 either way."""
         return {"": numpy(relative_to_maximum(values).clamp(min=-HALF_MAX).half())}
 
@@ -109,7 +114,7 @@ class F16BelowMaximum:
         return fields[""].float()
 
     def bound(self, values: Tensor, parts: tuple[int, ...]) -> Tensor:
-        """Of numbers relative to their row's maximum."""
+        """The bound for numbers relative to their row's maximum."""
         distance = relative_to_maximum(values).abs()
         beyond = (distance - HALF_MAX).clamp(min=0)
         return distance * HALF_RELATIVE + HALF_ABSOLUTE + beyond
@@ -121,7 +126,7 @@ class U8:
         "To decode: c = ({field} / 255)**2 * s, with s = numpy.repeat({scale}, stages, axis=-1)",
         "scale": "for each stage the largest channel mean of the row (one sample in one view)",
     }
-    # Of an array that is not made of stages.
+    # Used instead of `meaning` for an array that is not divided into stages.
     meaning_alone: ClassVar[dict[str, str]] = {
         "": "round(255 * sqrt(c / s)), where c is: {meaning}; and s is the scale of the row. To "
         "decode: c = ({field} / 255)**2 * s",
@@ -140,7 +145,7 @@ class U8:
         pieces = values.split(list(parts), dim=1)
         scales = [_largest(piece) for piece in pieces]
         steps = [
-            # clamp: a part of zeros has scale 0 and codes 0
+            # clamp: a part that is all zeros has scale 0, and its codes must be 0
             (255 * (piece / scale.clamp(min=1e-30)).sqrt()).round()
             for piece, scale in zip(pieces, scales, strict=True)
         ]
@@ -151,8 +156,8 @@ class U8:
 
     def decode(self, fields: Mapping[str, Tensor], parts: tuple[int, ...]) -> Tensor:
         codes = fields[""]
-        # Widened a part at a time: a tensor of widths would have to be copied to a GPU, and the
-        # host would wait for all that the GPU has still to do.
+        # Expand part by part: repeat_interleave with a tensor of widths would need a copy to the
+        # GPU, for which the host would wait until the GPU has finished its queue.
         scales = fields["scale"].split(1, dim=1)
         wide = [one.expand(-1, width) for one, width in zip(scales, parts, strict=True)]
         scale = torch.cat(wide, dim=1)[(..., *[None] * (codes.dim() - 2))]
@@ -162,7 +167,7 @@ class U8:
         errors = []
         for piece in values.split(list(parts), dim=1):
             scale = _largest(piece)
-            # A root off by half a step of 1/255, squared; then float32 rounding.
+            # The square root is off by half a step of 1/255; square that, add float32 rounding.
             error = (piece.clamp(min=0) * scale).sqrt() / 255 + scale / 510**2
             errors.append(error + scale * FLOAT_NOISE + 1e-30)
         return torch.cat(errors, dim=1)
@@ -177,7 +182,7 @@ ARRAYS: dict[str, ArrayCodec] = {
 
 
 def relative_to_maximum(logits: Tensor) -> Tensor:
-    """(B, C) -> the same minus each row's maximum, float32."""
+    """(B, C) logits -> (B, C) float32, minus each row's maximum."""
     logits = logits.float()
     return logits - logits.amax(dim=1, keepdim=True)
 
@@ -188,5 +193,5 @@ def numpy(tensor: Tensor) -> NDArray[Any]:
 
 
 def _largest(piece: Tensor) -> Tensor:
-    """(B, n, ...) -> (B, 1, ...): of every row."""
+    """(B, n, ...) -> (B, 1, ...): the largest number of each row."""
     return piece.amax(dim=tuple(range(1, piece.dim())), keepdim=True)

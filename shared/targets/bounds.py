@@ -1,4 +1,4 @@
-"""How far decoded targets may be from what the teacher said: computed, not measured."""
+"""Computes upper bounds of the difference between decoded targets and the teacher's outputs."""
 
 from torch import Tensor
 from torch.nn.functional import linear
@@ -9,8 +9,10 @@ from shared.targets.targets import Head, Targets
 
 
 def error_bound(encoding: Encoding, targets: Targets, head: Head | None) -> dict[str, Tensor]:
-    """Largest |decoded - true| of every number of every kind kept, logits taken relative to
-    their row's maximum."""
+    """Upper bound of |decoded - true| for each number of each kind.
+
+    Logits are compared relative to their row's maximum.
+    """
     found: dict[str, Tensor] = {}
     for kept in encoding.kinds:
         if (array := encoding.array_of(kept)) is not None:
@@ -23,10 +25,10 @@ def error_bound(encoding: Encoding, targets: Targets, head: Head | None) -> dict
 def error_bound_of_converted(
     encoding: Encoding, targets: Targets, head: Head | None
 ) -> dict[str, Tensor]:
-    """The same of `tiny` fields that were made of half's and not by the teacher.
+    """`error_bound` for `tiny` fields converted from `half`, not encoded from teacher outputs.
 
-    They are of numbers c' that differ from c by half's error e at most: they are held to the
-    bound of c + e, and to e.
+    `tiny` then encodes numbers c' that differ from the true c by up to e, the error of `half`. The
+    bound is that of `tiny` for c + e, plus e.
     """
     half = Encoding("half", encoding.kinds)
     found: dict[str, Tensor] = {}
@@ -44,7 +46,7 @@ def error_bound_of_converted(
 def _derived_bound(
     encoding: Encoding, targets: Targets, bounds: Targets, head: Head | None
 ) -> Tensor:
-    """The embedding's errors through the head, twice: that of a logit and of the maximum."""
+    """The embedding's error, passed through the head: that of a logit plus that of the maximum."""
     assert head is not None, "derived logits have no bound without the head"
     if "embedding" in bounds:
         embedding, errors = targets["embedding"], bounds["embedding"]

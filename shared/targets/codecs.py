@@ -1,28 +1,30 @@
-"""How a cache keeps its targets: a codec is a table that says which array codec each kind has.
+"""The codecs of a cache. A codec names the array codec (arrays.py) of each kind of targets.
 
 | codec | logits | channel means, embeddings and maps |
 |---|---|---|
 | exact | f32 | f32 |
 | half | f16 below maximum | f16 |
-| compact | derived from the embedding through the head | f16 |
-| tiny | derived, likewise | u8 |
+| compact | derived from the embedding | f16 |
+| tiny | derived from the embedding | u8 |
 
-Bounds of the array codecs: arrays.py. A derived logit has the error of the embedding through the
-head. A `tiny` made of `half` or `compact` (precompute/convert.py) carries their error of a number
-besides its own. Logits are relative to their row's maximum in `half`; derived ones are head(stage-4
-means), which is what they are in the teacher too; the head, kept once in the cache, costs nothing a
-view. Probabilities are never stored: they underflow.
+`half` stores logits relative to their row's maximum. Derived logits are head(embedding), as in the
+teacher; the head is stored once per cache, so they take no bytes per view. Probabilities are never
+stored because they underflow.
 
-The embedding of a staged network is the last stage's channel means: where those are stored it is
-read from them and takes no bytes.
+The embedding of a staged network is the last stage's channel means. If those are stored, it is read
+from them and takes no bytes.
+
+arrays.py gives the error bounds of the array codecs. The error of a derived logit is the error of
+the embedding, passed through the head. In a `tiny` cache converted from `half` or `compact`
+(precompute/convert.py) their error adds to its own.
 
 Measured with `tests/bench/codecs.py --images FOLDER --size 32 --weights FILE`: 8,192 views of
 CIFAR-10's JPEGs through a ResNet-34 trained on them for 6 epochs (70.5 % top-1; the script that
 trained it, tests/bench/cifar.py, is in the history before 1969cca), with a head for 1000 classes
-fitted so that its logits spread like those of ImageNet networks. Bytes a view of logits and
-channels in a zarr cache, box and flip included (a packed record of a view shard is not compressed:
-7,861, 3,941, 1,941 and 997); KL(teacher || decoded) in nats at T = 1; the error of the means
-as a share of their variance.
+fitted so that its logits spread like those of ImageNet networks. Bytes per view are those of logits
+and channels in a zarr cache, with box and flip. (A packed record in a view shard is not compressed:
+7,861, 3,941, 1,941 and 997 bytes.) KL is KL(teacher || decoded) in nats at T = 1. The error of the
+means is relative to their variance.
 
 | codec | bytes a view | KL | argmax flips | means | decoded views/s, one CPU |
 |---|---:|---:|---:|---:|---:|
@@ -31,7 +33,7 @@ as a share of their variance.
 | compact | 1,507 | 5.0e-8 | 3 of 8,192 | 2.7e-7 | 270,000 |
 | tiny | 841 | 1.4e-5 | 24 of 8,192 | 6.9e-5 | 190,000 |
 
-An argmax flip changes no guided mask: the live teacher's argmax is stored beside.
+Argmax flips do not change the guided mask, because the live teacher's argmax is stored as well.
 """
 
 import math
@@ -49,7 +51,7 @@ from shared.targets.kinds import kind_of
 class Codec:
     name: str
     version: int
-    derives_logits: bool  # through the head kept in the cache
+    derives_logits: bool  # from the embedding, through the head in the cache
 
 
 CODECS = {
@@ -65,20 +67,20 @@ CODECS = {
 
 @dataclass(frozen=True)
 class Kept:
-    """A kind as one cache has it."""
+    """A kind of targets with its shape in one cache."""
 
     name: str
-    shape: tuple[int, ...]  # a sample
-    stages: tuple[int, ...]  # the C_s, of the kinds that are made of stages
+    shape: tuple[int, ...]  # per sample
+    stages: tuple[int, ...]  # C_s per stage; used by kinds that concatenate stages
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Widths along the first axis; each part has its own scale, and its own line in verify."""
+        """Widths along the first axis. Each part has its own scale, and its own line in verify."""
         return self.stages if kind_of(self.name).by_stage else self.shape[:1]
 
 
 def require_derivable(codec: str, names: Iterable[str]) -> None:
-    """InputError where a codec would derive logits from what is not kept."""
+    """Raises InputError if the codec would derive logits from kinds that are not in `names`."""
     kept = set(names)
     if CODECS[codec].derives_logits and "logits" in kept and not kept & {"channels", "embedding"}:
         raise InputError(
@@ -88,5 +90,5 @@ def require_derivable(codec: str, names: Iterable[str]) -> None:
 
 
 def num_bytes(fields: Mapping[str, Field]) -> int:
-    """Of one row of such fields, not compressed."""
+    """Uncompressed bytes of one row of these fields."""
     return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in fields.values())

@@ -1,4 +1,4 @@
-"""The targets that one cache keeps, as arrays and back."""
+"""Encodes the targets of one cache as arrays, and decodes them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ Fields = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Encoding:
-    """All kinds that a cache keeps, and how. Fields are named as they are on disk."""
+    """The kinds that a cache keeps, and their codec. Fields have their names on disk.
+
+    Shapes: B rows, one per sample.
+    """
 
     codec: str
     kinds: tuple[Kept, ...]
@@ -32,11 +35,11 @@ class Encoding:
         return tuple(kept.name for kept in self.kinds)
 
     def offers(self, kind: str) -> bool:
-        """Whether targets of this kind can be had from the fields."""
+        """Whether targets of this kind can be decoded from the fields."""
         return kind in self.names or (kind == "embedding" and "channels" in self.names)
 
     def fields(self, names: Iterable[str] | None = None) -> dict[str, Field]:
-        """Field -> (NumPy dtype, shape a sample) of all kinds or those named, in stored order."""
+        """Field -> (NumPy dtype, shape per sample), in stored order; for all kinds or `names`."""
         wanted = self.names if names is None else tuple(names)
         return {
             _field(kept.name, suffix): facts
@@ -46,7 +49,7 @@ class Encoding:
         }
 
     def needed(self, needs: Iterable[str]) -> list[str]:
-        """The fields that decoding these kinds takes. Names that are not kinds here take none."""
+        """The fields needed to decode these kinds. Other inputs, like "guided", add none."""
         wanted = set(needs)
         if self.derives_logits and "logits" in wanted:
             wanted.add("embedding")
@@ -55,9 +58,9 @@ class Encoding:
         return list(self.fields(wanted))
 
     def encode(self, targets: Targets, names: Iterable[str] | None = None) -> Fields:
-        """All kinds or those named. InputError where the codec cannot hold what the teacher says.
+        """Encodes all kinds, or `names`: float32 (B, ...) each -> fields with B rows.
 
-        Of float32 (B, ...) each; the fields have B rows.
+        Raises InputError if the codec cannot represent a value.
         """
         wanted = self.names if names is None else tuple(names)
         return {
@@ -70,7 +73,10 @@ class Encoding:
         }
 
     def decode(self, fields: Mapping[str, Tensor], head: Head | None) -> dict[str, Tensor]:
-        """Fields of B rows -> every kind that can be had from those given; (B, ...) float32."""
+        """Decodes fields with B rows to every kind that they allow, (B, ...) float32 each.
+
+        Derived logits need `head`; without it they are left out.
+        """
         found: dict[str, Tensor] = {}
         for kept in self.kinds:
             array = self.array_of(kept)
@@ -86,7 +92,7 @@ class Encoding:
         return found
 
     def part_names(self) -> list[str]:
-        """What `parts_of` gives, in its order."""
+        """The names of the tensors that `parts_of` returns, in its order."""
         names = []
         for kept in self.kinds:
             if kind_of(kept.name).by_stage:
@@ -96,7 +102,7 @@ class Encoding:
         return names
 
     def parts_of(self, targets: Targets) -> list[Tensor]:
-        """(B, n) of every kind kept, and of every stage of those made of stages."""
+        """One (B, n) tensor per kind, or per stage if the kind concatenates stages."""
         found: list[Tensor] = []
         for kept in self.kinds:
             values = targets[kept.name]
@@ -107,7 +113,7 @@ class Encoding:
         return found
 
     def meaning(self, field: str) -> str:
-        """What a field holds, in words."""
+        """What a field contains, in words."""
         for kept in self.kinds:
             array = self.array_of(kept)
             if array is None:
@@ -126,18 +132,21 @@ class Encoding:
         raise KeyError(field)
 
     def array_of(self, kept: Kept) -> ArrayCodec | None:
-        """None where it takes no bytes."""
+        """The array codec of a kind; None if the kind is derived and takes no bytes."""
         name = kind_of(kept.name).codecs.get(self.codec)
         return None if name is None else ARRAYS[name]
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """C_s of the channel means."""
+        """The C_s of the channel means."""
         return next(kept.stages for kept in self.kinds if kept.name == "channels")
 
 
 def _field(kind: str, suffix: str) -> str:
-    """On disk. The scale of channel means has had its name since it was the only one."""
+    """The name of a field on disk: "KIND" or "KIND_scale".
+
+    The scale of channel means is just "scale", because it was once the only one.
+    """
     if not suffix:
         return kind
     return suffix if kind == "channels" else f"{kind}_{suffix}"

@@ -1,17 +1,19 @@
-"""The table of what a cache can keep of a teacher: its kinds of targets.
+"""The table of target kinds: what a cache can keep of a teacher's outputs.
 
     logits          (C,)              before softmax
-    channels        (sum of C_s,)     mean of every channel of every stage, stages side by side
-    embedding       (D,)              what the last linear layer reads
-    attention1 ...  (H_s W_s,)        of a stage: mean over the channels of the squared map, divided
-                                      by its length (L2 norm); Zagoruyko and Komodakis, 1612.03928
+    channels        (sum of C_s,)     mean of every channel of every stage, stages concatenated
+    embedding       (D,)              input of the last linear layer
+    attention1 ...  (H_s W_s,)        mean over a stage's channels of its squared output, divided by
+                                      the L2 norm; Zagoruyko and Komodakis, arXiv 1612.03928
     map1 ...        (C_s, H_s, W_s)   the whole output of a stage
-    grid4           (2, C_S, 4, 4)    of the last stage in 4 x 4 cells: mean and deviation
+    grid4           (2, C_S, 4, 4)    mean and standard deviation of each channel of the last stage,
+                                      in 4 x 4 cells
 
-An entry says all that is particular to a kind. Teacher, codecs, stores, checks, verify, plan and
-convert go through the names that a cache has, and know none of them. docs/extending.md adds one.
+An entry holds everything that is specific to a kind. The teacher, codecs, formats, verify, plan and
+convert iterate over the kinds of a cache without knowing them. docs/extending.md shows how to add
+one.
 
-Shapes: C classes, D numbers of the embedding, C_s channels and H_s x W_s pixels of stage s of S.
+Shapes: C classes, D numbers in the embedding, C_s channels and H_s x W_s pixels in stage s of S.
 """
 
 import re
@@ -26,12 +28,12 @@ from shared.commandline import did_you_mean
 from shared.errors import InputError
 from shared.models.staged import Outputs
 
-BASE = ("logits", "channels")  # what a cache keeps by default, in blocks of their own (block.py)
+BASE = ("logits", "channels")  # kept by default, in the blocks themselves (block.py)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a network that sees images of one size."""
+    """Output sizes of a network for images of one size."""
 
     classes: int
     channels: tuple[int, ...]  # C_s
@@ -48,10 +50,10 @@ FEATURES: Mapping[str, str] = {"exact": "f32", "half": "f16", "compact": "f16", 
 @dataclass(frozen=True)
 class Kind:
     name: str
-    meaning: str  # in words, for who opens a cache without this code
-    read: Callable[[Outputs], Tensor]  # of B samples -> (B, *shape) float32
+    meaning: str  # in words, for readers of a cache who do not have this code
+    read: Callable[[Outputs], Tensor]  # outputs for B samples -> (B, *shape) float32
     shape: Callable[[Facts], tuple[int, ...]]
-    by_stage: bool = False  # made of the stages' C_s numbers side by side
+    by_stage: bool = False  # C_s numbers per stage, concatenated
     codecs: Mapping[str, str] = field(default_factory=lambda: FEATURES)  # preset -> array codec
 
 
@@ -93,7 +95,10 @@ KINDS: dict[str, Kind] = {
             "the teacher's logits",
             lambda outputs: outputs.logits,
             lambda facts: (facts.classes,),
-            codecs={"exact": "f32", "half": "f16 below maximum"},  # else derived, see codecs.py
+            codecs={
+                "exact": "f32",
+                "half": "f16 below maximum",
+            },  # other codecs derive them, see codecs.py
         ),
         Kind(
             "channels",
@@ -118,14 +123,14 @@ KINDS: dict[str, Kind] = {
         ),
     )
 }
-# One for every stage; the number counts from 1.
+# Families with one kind per stage; the number in the name counts from 1.
 BY_STAGE: dict[str, Callable[[int], Kind]] = {"attention": _attention, "map": _map}
-# What a loss may need besides: made when a run loads its targets.
+# Other inputs that a loss may need. They are not cached but made when a run loads its targets.
 OF_THE_RUN = frozenset({"guided", "spread"})
 
 
 def kind_of(name: str) -> Kind:
-    """InputError for a name that is not in the table."""
+    """The kind called `name`. Raises InputError if there is none."""
     if name in KINDS:
         return KINDS[name]
     numbered = re.fullmatch(r"([a-z]+)([1-9][0-9]?)", name)
@@ -140,9 +145,10 @@ def kind_of(name: str) -> Kind:
 
 
 def kinds_asked(text: str, stages: int) -> tuple[str, ...]:
-    """The names in a --targets like "logits,attention": each once, without a number for all stages.
+    """The names of the kinds in the value of --targets, like "logits,attention", each once.
 
-    InputError for an unknown name, or a stage that a network of so many `stages` does not have.
+    "attention" without a number stands for that kind of every stage. Raises InputError if a name is
+    unknown or asks for a stage beyond `stages`, or if there are no names.
     """
     names: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):

@@ -1,12 +1,11 @@
-"""How a teacher's channel means are distributed over a split: the spread of every channel, and how
-heavy the tails are.
+"""Measures how a teacher's channel means are distributed over a split: spread and heavy tails.
 
-Of a teacher that normalises with running statistics, a few images far from all others may hold
-most of the variance of a stage's means: 0.9 of it in the worst case measured, for 1 % of the
-images. A squared error then follows those few. `spread` measures every channel without them, and
-train/losses.py divides by it. cache/tails_file.py keeps both beside a cache.
+With a teacher that normalises with running statistics, a few outlying images may account for most
+of the variance of a stage's means: 1 % of the images for 0.9 of it, in the worst case measured. A
+squared error then follows those few. `spread` measures every channel without them, and
+train/losses.py divides by it. cache/tails_file.py stores the result beside a cache.
 
-Shapes: n samples that are looked at, C_s channels of stage s.
+Shapes: n samples measured, C_s channels in stage s.
 """
 
 import math
@@ -18,29 +17,29 @@ from torch import Tensor
 
 from shared.targets.encoding import Encoding
 
-FAR = 0.01  # the share of samples, or of a channel's values, that counts as its tail
-HEAVY = 0.25  # of a stage's variance in the tail; of a Gaussian channel's 0.04 are
-LEAST_SPREAD = 1e-2  # of the mean of a stage's: channels that hardly move are not blown up
-DIGITS = 6  # of every number: the last bits depend on the number of threads
+FAR = 0.01  # share of the samples, or of a channel's values, that counts as the tail
+HEAVY = 0.25  # heavy tails hold more than this share of a stage's variance; 0.04 if Gaussian
+LEAST_SPREAD = 1e-2  # of the stage's mean spread, so that nearly constant channels do not blow up
+DIGITS = 6  # significant digits kept: the last bits depend on the number of threads
 
 
 @dataclass(frozen=True)
 class Tails:
-    """Of the channel means of view 0, a value or a tuple of C_s values a stage."""
+    """Statistics of the channel means of view 0: per stage, one value or a tuple of C_s values."""
 
-    samples: int  # that were looked at
-    share: tuple[float, ...]  # of a stage's variance that its farthest 1 % of samples hold
-    farthest: tuple[float, ...]  # largest distance of a sample from the mean / the median distance
-    spread: tuple[tuple[float, ...], ...]  # deviation of a channel's values below their 99th
-    # percentile
+    samples: int  # number of samples measured
+    share: tuple[float, ...]  # of the stage's variance, held by the farthest 1 % of samples
+    farthest: tuple[float, ...]  # largest distance of a sample from the mean / median distance
+    # Standard deviation of each channel's values below their 99th percentile.
+    spread: tuple[tuple[float, ...], ...]
 
     @property
     def are_heavy(self) -> bool:
-        """Of fewer samples a single one is more than the tail."""
+        """False for fewer than 100 samples, where one sample is already more than 1 %."""
         return self.samples >= 1 / FAR and max(self.share) > HEAVY
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
-        """The spread of every channel, float32 (C_s,) a stage."""
+        """The spread of every channel: a float32 tensor (C_s,) per stage."""
         return tuple(torch.tensor(stage, device=device) for stage in self.spread)
 
     def line(self) -> str:
@@ -52,7 +51,7 @@ class Tails:
 
 
 def tails_of(stages: tuple[Tensor, ...]) -> Tails:
-    """(n, C_s) means a stage, the same n samples each."""
+    """Tails of `stages`: channel means (n, C_s) per stage, of the same n samples."""
     found = [_stage(means.double()) for means in stages]
     share, farthest, spread = zip(*found, strict=True)
     return Tails(len(stages[0]), share, farthest, spread)
@@ -67,7 +66,7 @@ def _stage(means: Tensor) -> tuple[float, float, tuple[float, ...]]:
     below = means.sort(0).values[: max(1, math.ceil((1 - FAR) * len(means)))]
     spread = below.std(0, correction=0)
     spread = spread.clamp(min=LEAST_SPREAD * float(spread.mean()))
-    # Of one sample, or of a teacher that says the same of all of them.
+    # The spread is 0 for a single sample, or if the teacher's output is the same for all.
     spread = torch.where(spread > 0, spread, 1.0)
     return _rounded(share), _rounded(farthest), tuple(map(_rounded, spread.tolist()))
 
@@ -79,6 +78,6 @@ def _rounded(value: float) -> float:
 def tails_of_fields(
     encoding: Encoding, stages: tuple[int, ...], parts: Iterable[Mapping[str, Tensor]]
 ) -> Tails:
-    """Of rows as a cache stores them, in parts; `stages` are the C_s."""
+    """Tails of encoded rows as a cache stores them, given in parts; `stages` are the C_s."""
     decoded = torch.cat([encoding.decode(fields, None)["channels"] for fields in parts])
     return tails_of(decoded.split(list(stages), dim=1))

@@ -1,6 +1,6 @@
-"""What the teacher says about a batch of views: named tensors, one a kind (kinds.py).
+"""The teacher's outputs for a batch of views: named tensors, one per kind (kinds.py).
 
-Shapes: B samples, C classes.
+Shapes: B samples, C classes, D numbers in the embedding.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-# The name of a kind -> (B, ...) float32. "logits" are defined up to one constant a row: softmax,
-# argmax and every loss here are blind to it, and the codec `half` uses that freedom.
+# Name of a kind -> (B, ...) float32. "logits" are defined up to a constant per row, which softmax,
+# argmax and every loss here ignore and the codec `half` makes use of.
 Targets: TypeAlias = Mapping[str, Tensor]
 
 
@@ -27,7 +27,7 @@ class Head:
 
 
 def rows_of(targets: Targets, rows: Tensor | slice) -> dict[str, Tensor]:
-    """Some of the B samples."""
+    """The targets of the given rows."""
     return {name: values[rows] for name, values in targets.items()}
 
 

@@ -1,10 +1,10 @@
-"""The teacher: a staged model, frozen, always in eval mode. uint8 pixels in, Targets out.
+"""The teacher: a frozen staged model in eval mode, from uint8 pixels to Targets.
 
-With the statistics "eval" a sample's targets do not depend on its batch-mates. The paper's code
-leaves its teacher in train mode, where they do, and BatchNorm's running statistics drift. With the
-statistics "batch" its BatchNorm layers, and nothing else, are as they are there: they normalise
-with the mean and the variance of the batch. They neither read nor move the running statistics, so
-that what the teacher says follows from the batch alone.
+With statistics "eval" a sample's targets do not depend on the rest of its batch. The paper's code
+leaves the teacher in train mode, where they do and where BatchNorm's running statistics drift. With
+statistics "batch" the BatchNorm layers, and only those, behave as in train mode: they normalise
+with the mean and variance of the batch. They neither read nor update the running statistics, so
+the teacher's output follows from the batch alone.
 """
 
 from collections.abc import Iterable
@@ -20,19 +20,20 @@ from shared.pixels.normalise import Normalisation
 from shared.targets.kinds import BASE, Facts, kind_of
 from shared.targets.targets import Head
 
-# Matrix products choose their kernel by the number of rows, and treat the rows past the last
-# multiple of its height with others, which sum in another order. Convolutions over whole multiples
-# and a head over so many rows at a time give a row the same bits in every batch (CPU; measured for
-# ResNet-18, -34 and -50 with torch 2.15; tests/test_batch_mates.py holds it).
+# Matrix products choose a kernel by the number of rows, and use other kernels, which sum in another
+# order, for the rows past the last multiple of its height. Padding convolutions to a multiple of
+# _ROWS, and running the head on _ROWS rows at a time, gives a row the same bits in every batch (on
+# CPUs; measured for ResNet-18, -34 and -50 with torch 2.15, tested by tests/test_batch_mates.py).
 _ROWS = 16
 
 
 class _BatchStatistics(nn.BatchNorm2d):
-    """Normalises with its batch in eval mode too. Its state stays as it was, and in the digest.
+    """BatchNorm that uses the batch's statistics in eval mode too.
 
-    What batch_norm(training=True) computes, but summed over each image first. On a CPU torch sums
-    all pixels of a channel one by one, in parts that depend on the number of threads; so do its
-    bits, and for 256 images of 32 px it was off by up to 2e-3, where this is by 1e-6 (torch 2.15).
+    The running statistics stay as they were, and part of the weights' digest. It computes what
+    batch_norm(training=True) does, but sums over each image first. On a CPU torch sums all pixels
+    of a channel one by one, in parts that depend on the number of threads, and so do the resulting
+    bits. For 256 images of 32 px torch's error was up to 2e-3, and this one's 1e-6 (torch 2.15).
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Teacher(nn.Module):
         precision: str,
         statistics: str = "eval",
     ) -> None:
-        """`model` is the teacher's own from then on: it is frozen, and its BatchNorm changed."""
+        """Takes over `model`: freezes it and, with statistics "batch", changes its BatchNorm."""
         super().__init__()
         assert precision in TEACHER_PRECISIONS, precision
         assert statistics in STATISTICS, statistics
@@ -60,16 +61,16 @@ class Teacher(nn.Module):
         if statistics == "batch":
             for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
-                    # Another module in its place would give its state other names.
+                    # Change the class in place, so that names in the state dict stay the same.
                     module.__class__ = _BatchStatistics
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stays in eval mode, whatever a parent module's train() asks for."""
+        """Stays in eval mode, even if a parent module's train() is called."""
         return super().train(False)
 
     @property
     def head(self) -> Head:
-        """A copy of the last layer, on the CPU."""
+        """A copy of the last linear layer, on the CPU."""
         fc = self.model.fc
         return Head(fc.weight.detach().cpu().clone(), fc.bias.detach().cpu().clone())
 
@@ -77,13 +78,13 @@ class Teacher(nn.Module):
     def forward(self, pixels: Tensor, kinds: Iterable[str] = BASE) -> dict[str, Tensor]:
         """(B, 3, H, W) uint8 on the teacher's device -> Targets of B rows: "logits" and `kinds`.
 
-        With the statistics "batch" the B rows are the batch; there must be two or more. Means and
-        head run in float32 under either precision, so that logits == head(embedding) holds bit for
-        bit (CPU: over _ROWS rows at a time).
+        With statistics "batch" the B rows are the batch, and B must be at least 2. Means and head
+        run in float32 under either precision, so that logits == head(embedding) bit for bit (on a
+        CPU: _ROWS rows at a time).
         """
         assert not self.model.training, "the teacher was put in train mode behind its back"
         rows = len(pixels)
-        if self.statistics == "eval":  # rows of padding would count in the statistics of a batch
+        if self.statistics == "eval":  # padding would change a batch's statistics
             pixels = pad(pixels, (0,) * 7 + (-rows % _ROWS,))
         x = self.normalisation(pixels)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -96,7 +97,7 @@ class Teacher(nn.Module):
         return {name: values[:rows] for name, values in read.items()}
 
     def facts(self, size: int) -> Facts:
-        """What the shapes of its kinds follow from, for images of `size` pixels a side."""
+        """The facts that determine the shapes of all kinds, for `size` x `size` pixels."""
         with torch.no_grad():
             device = next(self.model.parameters()).device
             stages = self.model.stages(torch.zeros(2, 3, size, size, device=device))
@@ -114,7 +115,7 @@ def load_teacher(
     device: torch.device,
     statistics: str = "eval",
 ) -> Teacher:
-    """InputError where `weights` do not fit."""
+    """A teacher on `device`. Raises InputError if `weights` do not fit the architecture."""
     model = build_model(architecture, classes, stem)
     load_weights(model, weights)
     return Teacher(model, normalisation, precision, statistics).to(device)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.attack.source_attempts import Attempt, read_all, sample, write
+from tests.tars import write_tar
 from tests.test_tar import HOSTILE, NEGATIVE, TAKEN, header, padded
-from tests.test_tar_source import write_tar
 
 
 def tars(root: Path) -> Iterator[Attempt]:

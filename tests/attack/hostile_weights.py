@@ -18,8 +18,8 @@ import torch
 from shared.models.build import build_model, load_weights
 from tests.attack.source_attempts import Attempt, write
 from tests.helpers import write_teacher
+from tests.test_bad_weight_files import ODD_TENSORS
 from tests.test_complete import saved
-from tests.test_models import ODD_TENSORS
 from tests.test_tar import HOSTILE
 
 

@@ -17,7 +17,7 @@ from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.models.build import build_model, load_weights
 from tests.forging import check_everything, everything, make_small
 from tests.helpers import write_image_folder, write_teacher
-from tests.test_tar_source import write_tar
+from tests.tars import write_tar
 
 IN_CACHES = {
     "zarr": {
