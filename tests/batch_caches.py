@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import precompute.run
-from precompute import job
+from precompute import fixed_batches, job
 from shared.errors import run_command
 from tests.helpers import write_image_folder, write_teacher
 from tests.processes import Finished
@@ -49,6 +49,7 @@ class World:
         flags = self.flags(cache, *(small if split == "train" else small[4:]), *more)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(job, "TEACHER_BATCH", BATCH)
+            patch.setattr(fixed_batches, "TEACHER_BATCH", BATCH)
             return in_process(precompute.run, "--split", split, *flags)
 
 

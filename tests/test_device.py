@@ -81,7 +81,7 @@ def test_pixels_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -
 def test_views_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -> None:
     for _ in range(5):
         rows = cast(dict[str, Tensor], {"logits": FakeTensor(), "channels": FakeTensor()})
-        there = cached_views._moved(rows, GPU)
+        there = cached_views.moved_aside(rows, GPU)
         for values in there.values():  # a step that still reads them keeps their memory
             assert cast(FakeTensor, values).recorded == [computing]
     assert FakeStream.made == 1

@@ -138,7 +138,7 @@ def test_a_reader_with_plain_zarr_is_told_everything(tmp_path: Path, codec: str)
 def test_arrays_of_version_1_keep_their_metadata(tmp_path: Path) -> None:
     make_cache(tmp_path, version_1(make_manifest()))
     group = zarr.open_group(tmp_path / "train" / "targets.zarr", mode="r")
-    assert dict(group.attrs) == {"cache_id": version_1(make_manifest()).cache_id()}
+    assert dict(group.attrs) == {"cache_id": cache_id(version_1(make_manifest()))}
     assert dict(group["channels"].attrs) == {"stages": [4, 3, 2, 5]}
     assert dict(group["box"].attrs) == {}
 
