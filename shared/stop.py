@@ -105,7 +105,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
-        if not self.unsaved or self._interrupts > 1:
+        # After the first signal the process is ending; another one would print a second line.
+        if (not self.unsaved and self.signal is None) or self._interrupts > 1:
             end_at_once(number)
         self.signal = self.signal or number
 

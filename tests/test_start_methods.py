@@ -84,7 +84,7 @@ def test_the_shard_loader(made: Path, method: str) -> None:
     [
         pytest.param("spawn", "webdataset", marks=pytest.mark.slow),
         pytest.param("spawn", "zarr", marks=pytest.mark.slow),
-        ("forkserver", "webdataset"),
+        pytest.param("forkserver", "webdataset", marks=pytest.mark.slow),
     ],
 )
 def test_a_training_run(made: Path, tmp_path: Path, method: str, store: str) -> None:

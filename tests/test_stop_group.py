@@ -36,7 +36,7 @@ def test_a_group_that_gets_sigterm_saves_first(made: Path, tmp_path: Path, store
     done = process.wait()
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
-    assert sum("stopped " in line for line in lines) == 1 and "Traceback" not in done.stderr
+    assert sum("stopped " in line for line in lines) == 1 and "Traceback" not in done.stderr, lines
     process.require_none_left()
     saved = load(tmp_path / "last.pt")
     assert 0 <= saved["epoch"] < 40

@@ -34,7 +34,9 @@ def assert_near(teacher: Teacher, targets: Targets, others: Targets, tolerance: 
         assert (mine.double() - theirs.double()).abs().max() < tolerance * theirs.abs().max()
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param("resnet18", marks=pytest.mark.slow), "resnet50"]
+)
 @pytest.mark.parametrize("rows", [10, 19, 32])  # of padding to 32 rows, 19 would show every row
 def test_batch_statistics_are_those_of_torchvision_in_train_mode(
     architecture: str, rows: int

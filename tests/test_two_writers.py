@@ -86,7 +86,15 @@ def interleaved(
 
 
 @pytest.mark.parametrize("store", FORMATS)
-@pytest.mark.parametrize(("first", "mine", "theirs"), [(0, 1, 2), (0, 2, 1), (1, 2, 3), (1, 3, 2)])
+@pytest.mark.parametrize(
+    ("first", "mine", "theirs"),
+    [
+        (0, 1, 2),
+        pytest.param(0, 2, 1, marks=pytest.mark.slow),
+        pytest.param(1, 2, 3, marks=pytest.mark.slow),
+        (1, 3, 2),
+    ],
+)
 def test_wherever_one_stops_the_other_may_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
