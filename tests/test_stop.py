@@ -71,6 +71,21 @@ def test_printed_lines_are_not_lost() -> None:
     assert ended(process)[1] == "half a line"
 
 
+def test_a_second_signal_while_it_ends_prints_no_second_line() -> None:
+    """The first comes before the last save and the second after it, as a group may get them."""
+    process = command(
+        "with StopRequest() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    stop.unsaved = False\n"
+        "    try:\n"
+        "        stop.check('all is saved')\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    line = told(signal.SIGTERM, "all is saved")
+    assert ended(process) == (128 + signal.SIGTERM, "", f"{line}\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_what_was_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
     """nohup ignores a hang-up, a shell ^C for what it starts in the background."""
