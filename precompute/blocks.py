@@ -82,9 +82,8 @@ def _requests(job: Job, todo: Iterable[Work]) -> Iterator[Request]:
     for view, block, _ in todo:
         samples = manifest.samples_of(block)
         for rows in _batches(job, block):
-            index = samples[
-                rows.start : rows.stop
-            ].copy()  # torch does not accept a read-only array
+            # A copy, as torch does not accept a read-only array.
+            index = samples[rows.start : rows.stop].copy()
             yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
 
 

@@ -24,8 +24,8 @@ EXAMPLES = (
 
 def make_parser() -> Parser:
     parser = Parser(
-        "Writes a cache again in a smaller codec. The teacher does not run. If "
-        "interrupted at any point, run the same command again to resume.",
+        "Writes a cache again in a smaller codec. The teacher does not run. "
+        "If interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {"--codec": choices.CODECS},
     )

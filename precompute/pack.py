@@ -25,8 +25,8 @@ EXAMPLES = (
 def make_parser() -> Parser:
     parser = Parser(
         "Packs images into WebDataset tars of smaller JPEGs, which the other commands take as "
-        "--images. Their pixels differ, so make the cache from one or the other. If "
-        "interrupted at any point, run the same command again to resume.",
+        "--images. Their pixels differ, so make the cache from one or the other. "
+        "If interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {"SOURCE, where images come from": choices.SOURCES},
     )

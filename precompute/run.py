@@ -29,8 +29,8 @@ EXAMPLES = (
 def main() -> int:
     flags = make_parser(
         "Runs the teacher once over fixed views of every image and writes what it says, its logits "
-        "and the mean of every channel at its stages, into a cache. If "
-        "interrupted at any point, run the same command again to resume.",
+        "and the mean of every channel at its stages, into a cache. "
+        "If interrupted at any point, run the same command again to resume.",
         EXAMPLES,
     ).parse_args()
     from precompute.make import make  # here, as it brings torch: --help does not wait for that

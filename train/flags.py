@@ -19,8 +19,8 @@ EXAMPLES = (
 def make_parser() -> Parser:
     parser = Parser(
         "Trains a student from a cache: the losses of the recipe run on the cached targets, "
-        "without a forward pass of the teacher. If "
-        "interrupted at any point, run the same command again to resume.",
+        "without a forward pass of the teacher. "
+        "If interrupted at any point, run the same command again to resume.",
         EXAMPLES,
         {
             "--recipe, with the published top-1 error in percent": RECIPES,

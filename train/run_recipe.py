@@ -14,9 +14,8 @@ def recipe_of(flags: argparse.Namespace) -> Recipe:
     Raises InputError if a flag is out of range or there is no such recipe.
     """
     for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
-        if (
-            value := getattr(flags, name)
-        ) is not None and not value > 0:  # `not >` also catches nan
+        # `not >` also catches nan.
+        if (value := getattr(flags, name)) is not None and not value > 0:
             raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
     if not 0 <= flags.seed < 2**63:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")

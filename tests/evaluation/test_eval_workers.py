@@ -21,14 +21,6 @@ from tests.helpers import require_refused, run
 from tests.tars import RangeHandler
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    return evaluate_here(monkeypatch, capsys)
 
 
 def test_workers_start_before_a_view_is_in_memory(

@@ -16,20 +16,7 @@ from tests.fault_proxy import Fault, FaultProxy
 from tests.tars import ONE, Bytes, served, write_shards, write_tar
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "DATA", tmp_path / "data")
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_shards(tmp_path / "shards")
-
-
-@pytest.fixture
-def proxy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with served(folder, monkeypatch) as proxy:
-        yield proxy
 
 
 def test_a_url_equals_the_files(folder: Path, proxy: FaultProxy) -> None:

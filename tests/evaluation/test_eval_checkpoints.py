@@ -26,19 +26,7 @@ from train.step import autocast
 from train.student import Student
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
 
-
-@pytest.fixture(scope="module")
-def student(world: World) -> Student:
-    return make_student(world, seed=1)
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    return evaluate_here(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("averages", ["none", "of today", "of earlier versions"])

@@ -16,15 +16,6 @@ from tests.stores import stored_block
 from tests.verified import CLASSES, World, make_world, require_failed, verify
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def spare(world: World, tmp_path: Path) -> Cache:
-    shutil.copytree(world.cache, tmp_path / "cache")
-    return open_cache(tmp_path / "cache", "train")
 
 
 def rewrite(world: World, cache: Cache, view: int, change: Callable[[Block, Block], Block]) -> None:

@@ -11,15 +11,6 @@ from tests.helpers import snapshot
 from tests.verified import World, make_world, require_failed, verify
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def spare(world: World, tmp_path: Path) -> Cache:
-    shutil.copytree(world.cache, tmp_path / "cache")
-    return open_cache(tmp_path / "cache", "train")
 
 
 def flip_bit(path: Path) -> None:

@@ -10,14 +10,6 @@ from shared.images.source import open_source
 from tests.tars import CLASSES, ONE, write_shards, write_tar
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "DATA", tmp_path / "data")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_shards(tmp_path / "shards")
 
 
 RULE = ": it must hold one image (jpg, jpeg, png) and its label (cls or json)"

@@ -24,19 +24,7 @@ from tests.small_cache import make_cache, make_manifest, open_empty
 from train.student import Student, build_student
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
 
-
-@pytest.fixture(scope="module")
-def student(world: World) -> Student:
-    return make_student(world, seed=1)
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    return evaluate_here(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,6 @@ from tests.helpers import require_refused, snapshot
 from tests.refusals import World, make_world
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
 
 @pytest.mark.parametrize(
     ("flags", "parts"),

@@ -13,15 +13,6 @@ from tests.verified import CLASSES, World, make_world, verify
 MADE = [*(("zarr", codec) for codec in CODECS), ("webdataset", "half")]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def spare(world: World, tmp_path: Path) -> Cache:
-    shutil.copytree(world.cache, tmp_path / "cache")
-    return open_cache(tmp_path / "cache", "train")
 
 
 @pytest.mark.parametrize(("store", "codec"), MADE)

@@ -35,14 +35,6 @@ from tests.helpers import run
 from train.student import build_student
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    return evaluate_here(monkeypatch, capsys)
 
 
 # The slow computation

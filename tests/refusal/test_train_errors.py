@@ -12,14 +12,6 @@ from tests.refusals import CD, World, make_world
 from train.run_files import read_metrics
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def spare(world: World, tmp_path: Path) -> World:
-    return world.copied(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,6 @@ from tests.helpers import require_refused, run, snapshot, turn_upside_down
 from tests.refusals import World, make_world
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def spare(world: World, tmp_path: Path) -> World:
-    return world.copied(tmp_path)
 
 
 def add_image(images: Path) -> None:

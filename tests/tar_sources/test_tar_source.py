@@ -18,14 +18,6 @@ from tests.tars import Bytes, write_shards, write_tar
 assert helpers  # its server of processes has imported torch already: seconds each
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "DATA", tmp_path / "data")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_shards(tmp_path / "shards")
 
 
 def reference(folder: Path, split: str) -> tuple[list[str], list[bytes], list[int]]:
