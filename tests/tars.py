@@ -111,12 +111,8 @@ class RangeHandler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """In front of an HTTP server of the shards."""
-    monkeypatch.setattr(drivers, "_drivers", {})
-    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
-    for name, value in (("knows_ranges", True), ("refuses", 0), ("says_none", False)):
-        monkeypatch.setattr(RangeHandler, name, value)
+def behind_proxy(folder: Path) -> Iterator[FaultProxy]:
+    """In front of an HTTP server of the folder's files."""
 
     def handler(*arguments: object) -> RangeHandler:
         return RangeHandler(*arguments, directory=str(folder))  # type: ignore[arg-type]
@@ -130,3 +126,14 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy
             yield proxy
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """`behind_proxy`, with a driver, waits and a server as they are at the start of a process."""
+    monkeypatch.setattr(drivers, "_drivers", {})
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    for name, value in (("knows_ranges", True), ("refuses", 0), ("says_none", False)):
+        monkeypatch.setattr(RangeHandler, name, value)
+    with behind_proxy(folder) as proxy:
+        yield proxy

@@ -19,4 +19,3 @@ def student(world: World) -> Student:
 @pytest.fixture
 def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
     return evaluate_here(monkeypatch, capsys)
-

@@ -15,18 +15,13 @@ from tests.evaluated import (
     FACTS,
     Evaluate,
     World,
-    evaluate_here,
     make_student,
-    make_world,
     refused,
     write_run,
 )
 from train.folder import RunFolder
 from train.step import autocast
 from train.student import Student
-
-
-
 
 
 @pytest.mark.parametrize("averages", ["none", "of today", "of earlier versions"])

@@ -13,18 +13,12 @@ from tests.evaluated import (
     FACTS,
     Evaluate,
     World,
-    evaluate_here,
-    make_student,
-    make_world,
     refused,
     write_run,
 )
 from tests.helpers import require_refused, run, snapshot, write_image_folder
 from tests.small_cache import make_cache, make_manifest, open_empty
 from train.student import Student, build_student
-
-
-
 
 
 @pytest.mark.parametrize(

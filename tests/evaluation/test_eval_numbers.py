@@ -27,15 +27,10 @@ from tests.evaluated import (
     STD,
     Evaluate,
     World,
-    evaluate_here,
-    make_world,
     write_run,
 )
 from tests.helpers import run
 from train.student import build_student
-
-
-
 
 # The slow computation
 

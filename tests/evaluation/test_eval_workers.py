@@ -3,24 +3,17 @@
 import math
 import multiprocessing
 import shutil
-import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from shared.cache.opening import Arrays, Cache
 from shared.images.source import open_source
-from tests.evaluated import EVAL, Evaluate, World, evaluate_here, make_world
+from tests.evaluated import EVAL, Evaluate, World
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import require_refused, run
-from tests.tars import RangeHandler
-
-
+from tests.tars import behind_proxy, write_tar
 
 
 def test_workers_start_before_a_view_is_in_memory(
@@ -55,28 +48,13 @@ def test_a_damaged_shard_in_a_loader_worker(world: World, tmp_path: Path) -> Non
 def tars(world: World, tmp_path: Path) -> Iterator[FaultProxy]:
     """val.tar of the images, behind an HTTP server that can fail."""
     source = world.source
-    with tarfile.open(tmp_path / "val.tar", "w") as tar:
-        for index in range(len(source)):
-            for suffix, data in (
-                ("cls", b"%d" % source.labels[index]),
-                ("jpg", source.read(index)),
-            ):
-                member = tarfile.TarInfo(f"{index:04d}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, BytesIO(data))
-
-    def handler(*arguments: Any) -> RangeHandler:
-        return RangeHandler(*arguments, directory=str(tmp_path))
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        with FaultProxy(server.server_address[1]) as proxy:
-            yield proxy
-        server.shutdown()
-        thread.join()
+    files = {}
+    for index in range(len(source)):
+        files[f"{index:04d}.cls"] = b"%d" % source.labels[index]
+        files[f"{index:04d}.jpg"] = source.read(index)
+    write_tar(tmp_path / "val.tar", files)
+    with behind_proxy(tmp_path) as proxy:
+        yield proxy
 
 
 def test_an_outage_in_a_loader_worker(world: World, tars: FaultProxy) -> None:

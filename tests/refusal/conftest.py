@@ -15,4 +15,3 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def spare(world: World, tmp_path: Path) -> World:
     return world.copied(tmp_path)
-

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import require_refused, snapshot
-from tests.refusals import CD, KD, World, make_world
+from tests.refusals import CD, KD, World
 from train.run_files import read_metrics
-
-
 
 
 def test_a_missing_view(spare: World, tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import pytest
 
 from shared.cache.opening import open_cache
 from tests.helpers import require_refused, run, snapshot, turn_upside_down
-from tests.refusals import World, make_world
-
-
+from tests.refusals import World
 
 
 def add_image(images: Path) -> None:

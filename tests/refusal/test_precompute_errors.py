@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import require_refused, snapshot
-from tests.refusals import World, make_world
-
+from tests.refusals import World
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,8 @@ import pytest
 from shared.cache.opening import open_cache
 from tests.helpers import require_refused, run, run_train, snapshot
 from tests.processes import Finished
-from tests.refusals import CD, World, make_world
+from tests.refusals import CD, World
 from train.run_files import read_metrics
-
-
 
 
 @pytest.mark.parametrize(

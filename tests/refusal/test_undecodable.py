@@ -4,14 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from shared.cache.opening import open_cache
 from tests.helpers import require_refused, run, snapshot, write_image_folder
-from tests.refusals import KD, World, make_world
+from tests.refusals import KD, World
 from train.run_files import read_metrics
-
-
 
 
 def spoil(images: Path) -> dict[str, str]:

@@ -24,4 +24,3 @@ def folder(tmp_path: Path) -> Path:
 def proxy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with served(folder, monkeypatch) as proxy:
         yield proxy
-

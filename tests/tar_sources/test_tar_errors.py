@@ -5,12 +5,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import InputError
-from shared.images import source as images
 from shared.images.source import open_source
-from tests.tars import CLASSES, ONE, write_shards, write_tar
-
-
-
+from tests.tars import CLASSES, ONE, write_tar
 
 RULE = ": it must hold one image (jpg, jpeg, png) and its label (cls or json)"
 LABEL = " is not a label: it must be an integer in cls, or json with "

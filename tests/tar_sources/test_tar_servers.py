@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,13 +9,9 @@ import pytest
 
 from shared.errors import InputError, StorageError
 from shared.files import drivers, ranges
-from shared.images import source as images
 from shared.images.source import open_source
 from tests.fault_proxy import FaultProxy
-from tests.tars import RangeHandler, served, write_shards
-
-
-
+from tests.tars import RangeHandler
 
 
 def test_a_server_without_ranges(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:

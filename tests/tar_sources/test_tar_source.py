@@ -18,8 +18,6 @@ from tests.tars import Bytes, write_shards, write_tar
 assert helpers  # its server of processes has imported torch already: seconds each
 
 
-
-
 def reference(folder: Path, split: str) -> tuple[list[str], list[bytes], list[int]]:
     """As webdataset reads it."""
     keys, data, labels = [], [], []

@@ -1,7 +1,6 @@
 """Tars across a network equal the files, and what fails there is tried again or is one line."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -10,13 +9,9 @@ from torch.utils.data import DataLoader
 
 from shared.errors import InputError, StorageError
 from shared.files import ranges
-from shared.images import source as images
 from shared.images.source import open_source
 from tests.fault_proxy import Fault, FaultProxy
-from tests.tars import ONE, Bytes, served, write_shards, write_tar
-
-
-
+from tests.tars import ONE, Bytes, write_tar
 
 
 def test_a_url_equals_the_files(folder: Path, proxy: FaultProxy) -> None:

@@ -18,4 +18,3 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def spare(world: World, tmp_path: Path) -> Cache:
     shutil.copytree(world.cache, tmp_path / "cache")
     return open_cache(tmp_path / "cache", "train")
-

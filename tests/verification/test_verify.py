@@ -1,18 +1,15 @@
 """verify.py on what is good, with exit code 0, and on wrong input, with exit code 2."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import Cache, open_cache
+from shared.cache.opening import Cache
 from shared.targets.codecs import CODECS
 from tests.helpers import require_refused, snapshot, write_teacher
-from tests.verified import CLASSES, World, make_world, verify
+from tests.verified import CLASSES, World, verify
 
 MADE = [*(("zarr", codec) for codec in CODECS), ("webdataset", "half")]
-
-
 
 
 @pytest.mark.parametrize(("store", "codec"), MADE)

@@ -13,9 +13,7 @@ from shared.cache.opening import Cache, open_cache
 from shared.records.block import Block
 from tests.helpers import require_refused, snapshot, turn_upside_down
 from tests.stores import stored_block
-from tests.verified import CLASSES, World, make_world, require_failed, verify
-
-
+from tests.verified import CLASSES, World, require_failed, verify
 
 
 def rewrite(world: World, cache: Cache, view: int, change: Callable[[Block, Block], Block]) -> None:

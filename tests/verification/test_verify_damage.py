@@ -1,6 +1,5 @@
 """verify.py names every damaged file, and with --repair makes the same bytes again."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +7,7 @@ import pytest
 
 from shared.cache.opening import Cache, open_cache
 from tests.helpers import snapshot
-from tests.verified import World, make_world, require_failed, verify
-
-
+from tests.verified import World, require_failed, verify
 
 
 def flip_bit(path: Path) -> None:
