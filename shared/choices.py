@@ -15,6 +15,41 @@ ARCHITECTURES = {
     ),
 }
 
+# All other classifiers of torchvision: the beginning of their names and how they go on.
+_FAMILIES = {
+    "alexnet": "",
+    "convnext_": "base large small tiny",
+    "densenet": "121 161 169 201",
+    "efficientnet_b": "0 1 2 3 4 5 6 7",
+    "efficientnet_v2_": "l m s",
+    "googlenet": "",
+    "inception_v3": "",
+    "maxvit_t": "",
+    "mnasnet": "0_5 0_75 1_0 1_3",
+    "mobilenet_v": "2 3_large 3_small",
+    "regnet_x_": "16gf 1_6gf 32gf 3_2gf 400mf 800mf 8gf",
+    "regnet_y_": "128gf 16gf 1_6gf 32gf 3_2gf 400mf 800mf 8gf",
+    "resnext": "101_32x8d 101_64x4d 50_32x4d",
+    "shufflenet_v2_x": "0_5 1_0 1_5 2_0",
+    "squeezenet1_": "0 1",
+    "swin_": "b s t v2_b v2_s v2_t",
+    "vgg": "11 11_bn 13 13_bn 16 16_bn 19 19_bn",
+    "vit_": "b_16 b_32 h_14 l_16 l_32",
+    "wide_resnet": "101_2 50_2",
+}
+TORCHVISION = tuple(
+    f"{family}{variant}" for family, known in _FAMILIES.items() for variant in known.split(" ")
+)
+
+NETWORKS = {
+    "resnet34, swin_t, ...": "one of torchvision's classifiers",
+    "cifar_resnet20, ...": "the small ResNets for 32 px, with 20, 32, 44, 56 or 110 layers",
+    "timm/NAME[.TAG]": "any model of timm, like timm/vit_tiny_patch16_224 (pip install timm)",
+    "hf-hub:OWNER/NAME": "a timm model on the Hugging Face hub",
+    "local-dir:FOLDER": "a timm model in a folder: config.json and weights",
+    "FILE.py:FUNCTION": "your own: a function that takes num_classes and returns an nn.Module",
+}
+
 STEMS = {
     "imagenet": "7x7 convolution of stride 2, then max-pool: that of torchvision's weights",
     "cifar": "3x3 convolution of stride 1, no max-pool: for images of 32 px",
@@ -33,6 +68,8 @@ POLICIES = {
     "center": "one view per image, a central square of source pixels: val of earlier versions",
 }
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 VAL_POLICY = "resize-center"  # the default, with or without a cache
 ONE_VIEW = frozenset({"resize-center", "center"})  # policies without random draws
 
@@ -46,8 +83,8 @@ def has_one_view(policy: str) -> bool:
 CODECS = {
     "exact": "6.6 kB a view; float32, the live teacher's bits",
     "half": "3.1 kB; float16, logits relative to their row's maximum",
-    "compact": "1.5 kB; float16 means, logits derived from the last stage's",
-    "tiny": "0.8 kB; 8-bit means, logits derived from the last stage's",
+    "compact": "1.5 kB; float16 means, logits derived from what the last layer reads",
+    "tiny": "0.8 kB; 8-bit means, logits derived likewise",
 }
 
 STATISTICS = {

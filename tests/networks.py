@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from shared.choices import STEMS
 from shared.errors import InputError
-from shared.models.build import build_model, load_weights, weights_digest
+from shared.models.build import build_model
 from shared.models.staged import StagedModel
+from shared.models.weights import load_weights, weights_digest
 
 State = dict[str, Tensor]
 every_stem = pytest.mark.parametrize("stem", STEMS)
@@ -36,8 +37,10 @@ def randomised(model: nn.Module, seed: int = 0) -> State:
             scale = 2 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.5
             state[name] = torch.rand(value.shape, generator=generator) * scale
             state[name] -= 0.0 if name.endswith("running_var") else scale / 2
-        else:
+        elif name.endswith("num_batches_tracked"):
             state[name] = torch.randint(1, 1000, value.shape, generator=generator)
+        else:
+            state[name] = value  # an index, like Swin's of positions
     return state
 
 

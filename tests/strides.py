@@ -15,7 +15,7 @@ if not __package__:
 import torch
 
 from shared.distributed import connect, disconnect, parallel, read_world, sum_over
-from train.student import build_student
+from train.student import StudentChoice, build_student
 
 warnings.simplefilter("error")
 
@@ -23,7 +23,7 @@ warnings.simplefilter("error")
 def main() -> None:
     world, cpu = read_world(), torch.device("cpu")
     connect(world, cpu)
-    student = build_student("cifar_resnet20", "cifar", 4, (16, 32, 64), seed=0)
+    student = build_student(StudentChoice("cifar_resnet20", "cifar", 4), (16, 32, 64), seed=0)
     turned = 0
     for parameter in student.parameters():
         if parameter.dim() == 4 and parameter.shape[2:] == (1, 1):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from shared.errors import InputError
-from shared.models.build import load_weights
+from shared.models.weights import load_weights
 from tests.networks import randomised, refused, save, staged
 from tests.test_regular import ODD
 

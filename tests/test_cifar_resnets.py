@@ -24,7 +24,8 @@ from tests.networks import refused
 def test_cifar_resnets_have_the_papers_size(architecture: str, parameters: int) -> None:
     with torch.device("meta"):
         model = build_model(architecture, 10)
-        logits, stages = model(torch.empty(2, 3, 32, 40))
+        run = model.run(torch.empty(2, 3, 32, 40))
+        logits, stages = run.logits, run.stages
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) - 2 == int(architecture.removeprefix("cifar_resnet"))  # less shortcuts
@@ -48,7 +49,8 @@ def test_a_cifar_resnets_logits_are_the_head_of_its_last_means() -> None:
         assert isinstance(layer, nn.Module)
         layer.register_forward_hook(lambda module, given, output: seen.append(output))
     with torch.no_grad():
-        logits, stages = model(torch.randn(2, 3, 32, 32))
+        run = model.run(torch.randn(2, 3, 32, 32))
+        logits, stages = run.logits, run.stages
     assert all(torch.equal(stage, output) for stage, output in zip(stages, seen, strict=True))
     assert torch.equal(logits, model.fc(stages[-1].mean(dim=(2, 3))))
     assert all((stage >= 0).all() and (stage > 0).any() for stage in stages)  # after ReLU

@@ -51,11 +51,11 @@ def test_eval_logits_have_torchvisions_bits(architecture: str) -> None:
     ours, theirs = staged(architecture).eval(), plain(architecture, 5).eval()
     x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        assert not torch.equal(ours(x)[0], theirs(x))  # other initial weights
+        assert not torch.equal(ours(x), theirs(x))  # other initial weights
         state = randomised(theirs)
         ours.load_state_dict(state)
         theirs.load_state_dict(state)
-        logits = ours(x)[0]
+        logits = ours(x)
         assert logits.isfinite().all()
         assert logits.std() > 1e-3
         torch.testing.assert_close(logits, theirs(x))
@@ -70,7 +70,7 @@ def test_stages_are_torchvisions_layers() -> None:
     for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
         layer.register_forward_hook(lambda module, given, output: seen.append(output))
     with torch.inference_mode():
-        stages = model.stages(torch.randn(2, 3, 64, 64))
+        stages = model.run(torch.randn(2, 3, 64, 64)).stages
     assert len(stages) == len(seen) == 4
     for stage, output in zip(stages, seen, strict=True):
         assert torch.equal(stage, output)
@@ -83,7 +83,8 @@ def test_stages_are_torchvisions_layers() -> None:
 def test_stage_shapes_and_channels(architecture: str, stem: str) -> None:
     with torch.device("meta"):
         model = staged(architecture, 7, stem)
-        logits, stages = model(torch.empty(2, 3, 64, 96))
+        run = model.run(torch.empty(2, 3, 64, 96))
+        logits, stages = run.logits, run.stages
     assert model.channels == WIDTHS[architecture]
     first = 4 if stem == "imagenet" else 1  # pixels of the image a pixel of the first stage
     for stage, width, stride in zip(stages, model.channels, (1, 2, 4, 8), strict=True):
@@ -100,8 +101,10 @@ def test_logits_are_the_head_of_the_last_means(
 ) -> None:
     model = staged(architecture, stem=stem).train(training)
     with torch.no_grad():
-        logits, stages = model(torch.randn(2, 3, 32, 32))
-        assert torch.equal(logits, model.head(stages[-1].mean(dim=(2, 3))))
+        run = model.run(torch.randn(2, 3, 32, 32))
+        logits, stages = run.logits, run.stages
+        assert torch.equal(logits, model.fc(stages[-1].mean(dim=(2, 3))))
+        assert torch.equal(run.embedding, stages[-1].mean(dim=(2, 3)))
         assert torch.equal(logits, model.fc(torch.flatten(model.avgpool(stages[-1]), 1)))
 
 

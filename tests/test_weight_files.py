@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from shared.models.build import load_weights, weights_digest
+from shared.models.weights import load_weights, weights_digest
 from tests.networks import State, every_stem, plain, randomised, refused, save, staged
 
 
@@ -35,6 +35,14 @@ def test_an_old_file_without_batch_counters_loads(tmp_path: Path) -> None:
     load_weights(model, save(tmp_path / "old.pth", state))
     for name, value in model.state_dict().items():
         assert torch.equal(value, state.get(name, torch.tensor(0))), name
+
+
+def test_a_network_that_asks_for_the_version_of_its_layout(tmp_path: Path) -> None:
+    """torchvision's MNASNet refuses a state dict that is a plain dictionary."""
+    theirs = plain("mnasnet0_5", 5)
+    model = staged("mnasnet0_5")
+    load_weights(model, save(tmp_path / "plain.pt", theirs.state_dict()))
+    assert weights_digest(model.network) == weights_digest(theirs)
 
 
 def wrapped_under(name: str) -> Callable[[State], object]:

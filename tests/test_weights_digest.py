@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.models.build import load_weights, weights_digest
+from shared.models.weights import load_weights, weights_digest
 from tests.helpers import write_teacher
 from tests.networks import State, staged
 

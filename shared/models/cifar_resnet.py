@@ -4,14 +4,14 @@ arXiv 1512.03385, section 4.2), with the names of torchvision's ResNets in their
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from shared.models.staged import StagedModel
+from shared.models.plain_resnet import PlainResNet
 
 # Blocks a stage: of two convolutions each, in three stages; with the first convolution and the
 # linear layer these are the layers that the name counts.
 CIFAR_RESNETS = {f"cifar_resnet{6 * blocks + 2}": blocks for blocks in (3, 5, 7, 9, 18)}
 
 
-class CifarResNet(StagedModel):
+class CifarResNet(PlainResNet):
     """Three stages of 16, 32 and 64 channels for images of 32 px.
 
     Where the width changes the shortcut is a 1x1 convolution with BatchNorm. The paper's own has

@@ -4,7 +4,7 @@ both ways."""
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from shared.models.staged import StagedModel
+from shared.models.plain_resnet import PlainResNet
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -15,7 +15,7 @@ RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
 }
 
 
-class StagedResNet(StagedModel, ResNet):  # type: ignore[misc]  # torchvision has no type hints
+class StagedResNet(PlainResNet, ResNet):  # type: ignore[misc]  # torchvision has no type hints
     """One of torchvision's. The stem `cifar` is the usual one for 32 px: 3x3 stride 1, no
     max-pool."""
 

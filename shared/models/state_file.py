@@ -6,6 +6,8 @@ It may hold what `torch.save(model.state_dict(), file)` writes, or what training
     {"module.conv1.weight": ...}         of nn.DataParallel, DDP and AveragedModel
     {"_orig_mod.conv1.weight": ...}      of torch.compile
 
+or, if its name ends in .safetensors, plain tensors in that format.
+
 Loading runs no code of the file (weights_only), and nothing is allocated that is not in it: a zip
 may hold few bytes that unpack to many, a tensor may claim a billion numbers and hold one.
 """
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import InputError, note
-from shared.files.regular import NotRegular, open_regular
+from shared.files.regular import NotRegular, open_regular, read_regular
 from shared.files.retry import PASSING, patiently_local
 from shared.images.listing import shown, unreadable
 
@@ -62,6 +64,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     with _CountedReads(cast(io.FileIO, open_regular(path, buffered=False))) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
@@ -80,6 +84,18 @@ def _load(path: Path) -> Any:
             raise _not_loaded(error) from error
         except Exception as error:  # on other bytes torch raises whatever it stumbles over
             raise _not_loaded(error) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load
+    except ImportError as error:
+        raise InputError("its kind needs a package: pip install safetensors") from error
+    data = read_regular(str(path), MAX_BYTES)
+    try:
+        return load(data)
+    except Exception as error:  # on other bytes safetensors raises errors of its own and of torch
+        raise _not_loaded(error) from error
 
 
 class _CountedReads(io.BufferedReader):
