@@ -10,26 +10,42 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as torchvision_functional
 
-from shared.choices import POLICIES
+from shared.choices import INTERPOLATIONS, POLICIES
 from shared.errors import InputError
 from shared.pixels.decode import MAX_PIXELS, decode
 from shared.pixels.policy import draw_view
-from shared.pixels.view import View, apply, apply_to_image, shorter_side, stored_view
+from shared.pixels.view import (
+    INTERPOLATION,
+    View,
+    ViewPolicy,
+    apply,
+    apply_to_image,
+    shorter_side,
+    stored_view,
+)
 from tests.pictures import IMAGENET, PANORAMA, SIDES, WORDS, picture
 
 
 @pytest.mark.parametrize("policy", ["random-resized-crop", "center"])
 @pytest.mark.parametrize("shape", [IMAGENET, (500, 333), (40, 60), (224, 224), (1, 1)])
 @pytest.mark.parametrize("size", [32, 224])
-def test_pixels_equal_torchvisions(policy: str, shape: tuple[int, int], size: int) -> None:
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_pixels_equal_torchvisions(
+    policy: str, shape: tuple[int, int], size: int, interpolation: str
+) -> None:
     image = picture(*shape)
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     for index in range(5):
-        view = draw_view(policy, size, 0, 0, index, *shape)
+        view = draw_view(ViewPolicy(policy, interpolation), size, 0, 0, index, *shape)
         expected = torchvision_functional.resized_crop(
-            planes, view.top, view.left, view.height, view.width, [size, size], antialias=True
+            planes,
+            *(view.top, view.left, view.height, view.width),
+            [size, size],
+            InterpolationMode(interpolation),
+            antialias=True,
         )
         if view.flip:
             expected = torchvision_functional.horizontal_flip(expected)
@@ -49,10 +65,14 @@ SHAPES = [
 
 
 def by_torchvision(
-    image: npt.NDArray[np.uint8], size: int = 224, shorter: int = 256
+    image: npt.NDArray[np.uint8],
+    size: int = 224,
+    shorter: int = 256,
+    interpolation: str = INTERPOLATION,
 ) -> torch.Tensor:
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
-    resized = torchvision_functional.resize(planes, [shorter], antialias=True)
+    mode = InterpolationMode(interpolation)
+    resized = torchvision_functional.resize(planes, [shorter], mode, antialias=True)
     return torchvision_functional.center_crop(resized, [size, size])
 
 
@@ -84,6 +104,19 @@ def test_other_sizes_cut_the_same_share(height: int, width: int, size: int) -> N
     view = draw_view("resize-center", size, 0, 0, 0, height, width)
     expected = by_torchvision(image, size, shorter=round(size * 256 / 224))
     assert torch.equal(apply_to_image(view, image, size), expected)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("size", "shorter"), [(224, 235), (224, 232), (288, 288), (32, 36)])
+def test_a_networks_own_crop_is_torchvisions(size: int, shorter: int, interpolation: str) -> None:
+    """235 is what timm makes of 224 and its crop_pct 0.95."""
+    image = picture(*IMAGENET)
+    how = ViewPolicy("resize-center", interpolation, size / shorter)
+    view = draw_view(how, size, 0, 0, 0, *IMAGENET)
+    expected = by_torchvision(image, size, shorter, interpolation)
+    assert torch.equal(apply_to_image(view, image, size), expected)
+    box = [view.top, view.left, view.height, view.width]
+    assert stored_view(how, box, view.flip) == view
 
 
 @given(height=SIDES, width=SIDES, size=st.integers(1, 64))

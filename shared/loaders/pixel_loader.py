@@ -26,14 +26,14 @@ from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, r
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.pixels.policy import TooSmall, draw_view
-from shared.pixels.view import apply, apply_to_image, new_batch, stored_view
+from shared.pixels.view import ViewPolicy, apply, apply_to_image, new_batch, stored_view
 
 
 @dataclass(frozen=True)
 class Replay:
     """Replays views that a cache of `policy` stores."""
 
-    policy: str
+    policy: ViewPolicy | str
     box: NDArray[np.int32]  # (B, 4): top, left, height, width
     flip: NDArray[np.bool_]  # (B,)
 
@@ -42,7 +42,7 @@ class Replay:
 class Draw:
     """Draws view `number` of each sample from `policy`."""
 
-    policy: str
+    policy: ViewPolicy | str
     seed: int
     number: int
 

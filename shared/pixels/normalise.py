@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 
 import torch
 from torch import Tensor
+
+from shared.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,20 @@ NORMALISATIONS = {
         mean=(125.3 / 255, 123.0 / 255, 113.9 / 255), std=(63.0 / 255, 62.1 / 255, 66.7 / 255)
     ),
 }
+
+
+def colours(flag: str, text: str | None) -> tuple[float, float, float] | None:
+    """The value of --mean or --std. Raises InputError unless it is three numbers, above 0 for
+    --std."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = found = [float(part) for part in text.split(",")]
+        if not all(map(isfinite, found)) or (flag == "--std" and min(found) <= 0):
+            raise ValueError(text)
+    except ValueError as error:
+        kind = "numbers above 0" if flag == "--std" else "numbers"
+        raise InputError(
+            f"{flag} must be three {kind}, one a colour, like 0.5,0.5,0.5: got {text[:200]}"
+        ) from error
+    return red, green, blue

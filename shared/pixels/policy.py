@@ -10,13 +10,14 @@ between machines, which is one reason why caches store the box and not only the 
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from shared.choices import POLICIES
 from shared.errors import InputError
 from shared.pixels.decode import MAX_PIXELS
-from shared.pixels.view import CENTER, WHOLE, View, shorter_side
+from shared.pixels.view import CENTER, View, ViewPolicy, as_policy, sees_whole, shorter_side
 
 # The defaults of torchvision's RandomResizedCrop, which every ImageNet recipe uses
 SCALE = (0.08, 1.0)  # share of the image's area
@@ -33,7 +34,13 @@ class TooSmall(InputError):
 
 
 def draw_view(
-    policy: str, size: int, seed: int, number: int, index: int, height: int, width: int
+    policy: ViewPolicy | str,
+    size: int,
+    seed: int,
+    number: int,
+    index: int,
+    height: int,
+    width: int,
 ) -> View:
     """View `number` of sample `index` (in source order) for an image of height x width pixels.
 
@@ -43,15 +50,18 @@ def draw_view(
     """
     if not 0 <= seed < 2**64:
         raise InputError(f"--seed must be at least 0 and below 2**64, got {seed}")
-    if policy == "random-resized-crop":
-        return _random_resized_crop(_uniforms(seed, number, index), height, width)
-    if policy == "pad-crop":
-        return _pad_crop(_uniforms(seed, number, index), size, height, width)
-    if policy == "resize-center":
-        return _resize_center(size, height, width)
-    if policy == "center":
-        return _center(size, height, width)
-    raise InputError(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    how = as_policy(policy)
+    if how.name == "random-resized-crop":
+        view = _random_resized_crop(_uniforms(seed, number, index), height, width)
+    elif how.name == "pad-crop":
+        view = _pad_crop(_uniforms(seed, number, index), size, height, width)
+    elif how.name == "resize-center":
+        view = _resize_center(size, how.crop, height, width)
+    elif how.name == "center":
+        view = _center(size, height, width)
+    else:
+        raise InputError(f"--policy must be one of {', '.join(POLICIES)}, got {how.name!r}")
+    return replace(view, interpolation=how.interpolation, crop=how.crop)
 
 
 def _uniforms(seed: int, number: int, index: int) -> list[float]:
@@ -97,18 +107,19 @@ def _pad_crop(uniforms: list[float], size: int, height: int, width: int) -> View
     return View(top, left, size, size, uniforms[0] < 0.5)
 
 
-def _resize_center(size: int, height: int, width: int) -> View:
+def _resize_center(size: int, crop: float, height: int, width: int) -> View:
     """The whole image, or the central part of one so long that it would have more than MAX_PIXELS
     pixels after the resize (more than 1,365 times as long as wide at 224 px)."""
     side = min(height, width)
-    longest = side if size <= WHOLE else MAX_PIXELS * side // shorter_side(size) ** 2
+    resized = shorter_side(size, crop)
+    longest = side if sees_whole(size, crop) else MAX_PIXELS * side // resized**2
     h, w = min(height, longest), min(width, longest)
     return View((height - h) // 2, (width - w) // 2, h, w, False, resize_first=True)
 
 
 def _center(size: int, height: int, width: int) -> View:
     side = min(height, width)
-    if size > WHOLE:
+    if not sees_whole(size, CENTER):
         side = round(side * CENTER)
     return View((height - side) // 2, (width - side) // 2, side, side, False)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from shared.errors import InputError
@@ -25,6 +26,20 @@ INTERPOLATION = "bilinear"
 ANTIALIAS = True
 WHOLE = 64  # pixels: up to this size the network sees the whole central square, as on CIFAR
 CENTER = 224 / 256  # share of the shorter side that is kept: Resize(256), CenterCrop(224)
+
+
+@dataclass(frozen=True)
+class ViewPolicy:
+    """How views are drawn, and how their boxes become pixels."""
+
+    name: str  # one of shared.choices.POLICIES
+    interpolation: str = INTERPOLATION
+    crop: float = CENTER  # see `shorter_side`; only "resize-center" uses it
+
+
+def as_policy(policy: ViewPolicy | str) -> ViewPolicy:
+    """A name alone means the usual interpolation and crop."""
+    return ViewPolicy(policy) if isinstance(policy, str) else policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +60,28 @@ class View:
     width: int
     flip: bool
     resize_first: bool = False
+    interpolation: str = INTERPOLATION
+    crop: float = CENTER  # with `resize_first`: the size as a share of the resized shorter side
 
 
-def stored_view(policy: str, box: Sequence[int], flip: bool) -> View:
+def stored_view(policy: ViewPolicy | str, box: Sequence[int], flip: bool) -> View:
     """The view of `box` (top, left, height, width) and `flip`, as a cache of `policy` stores it."""
     top, left, height, width = box
-    return View(top, left, height, width, flip, resize_first=policy == "resize-center")
+    how = as_policy(policy)
+    first = how.name == "resize-center"
+    return View(top, left, height, width, flip, first, how.interpolation, how.crop)
 
 
-def shorter_side(size: int) -> int:
+def sees_whole(size: int, crop: float) -> bool:
+    """Whether a network sees the whole central square: small ones, of CIFAR, without a `crop` of
+    their own."""
+    return size <= WHOLE and crop == CENTER
+
+
+def shorter_side(size: int, crop: float = CENTER) -> int:
     """The length in pixels to which an image's shorter side is resized before a square of `size` is
-    cut: 256 for 224, and `size` itself if the network sees the whole central square."""
-    return size if size <= WHOLE else round(size / CENTER)
+    cut: 256 for 224 and the usual `crop`."""
+    return size if sees_whole(size, crop) else round(size / crop)
 
 
 def apply(view: View, data: bytes, size: int) -> torch.Tensor:
@@ -92,11 +117,12 @@ def apply_to_image(view: View, image: npt.NDArray[np.uint8], size: int) -> torch
         box = image[np.ix_(_mirrored(rows, image.shape[0]), _mirrored(columns, image.shape[1]))]
     # Keep channels last in memory: the same pixels as in planar layout, resized in half the time.
     pixels = torch.from_numpy(box).permute(2, 0, 1)  # (3, height, width)
+    mode = InterpolationMode(view.interpolation)
     if view.resize_first:
-        pixels = resize(pixels, [shorter_side(size)], antialias=ANTIALIAS)
+        pixels = resize(pixels, [shorter_side(size, view.crop)], mode, antialias=ANTIALIAS)
         pixels = center_crop(pixels, [size, size]).permute(1, 2, 0).contiguous().permute(2, 0, 1)
     elif pixels.shape[1:] != (size, size):
-        pixels = resize(pixels, [size, size], antialias=ANTIALIAS)  # bilinear by default
+        pixels = resize(pixels, [size, size], mode, antialias=ANTIALIAS)
     return pixels.flip(-1) if view.flip else pixels
 
 
@@ -112,7 +138,7 @@ def _most_pixels(view: View, size: int) -> int:
     most = view.height * view.width
     if view.resize_first:
         short, long = sorted((view.height, view.width))
-        most = max(most, shorter_side(size) ** 2 * long // short)
+        most = max(most, shorter_side(size, view.crop) ** 2 * long // short)
     return most
 
 
