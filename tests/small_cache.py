@@ -80,6 +80,20 @@ def batch_manifest(**changes: Any) -> Manifest:
     return make_manifest(**{**facts, **changes})
 
 
+def any_teacher() -> TeacherFacts:
+    """One that differs from a ResNet in every fact."""
+    return replace(
+        make_manifest().teacher,
+        architecture="own.py:network",
+        embedding=7,
+        linear=False,
+        signed=True,
+        stage_modules=("a", "b", "c", "d"),
+        class_map=(2, 1, 0),
+        rows="near",
+    )
+
+
 def version_1(manifest: Manifest) -> Manifest:
     """As the first version of the format had it."""
     return replace(manifest, format_version=1, order="source")

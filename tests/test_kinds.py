@@ -23,7 +23,7 @@ def outputs() -> Outputs:
     return Outputs(stages, means, means[-1], random(ROWS, CLASSES))
 
 
-FACTS = Facts(CLASSES, WIDTHS, SIDES)
+FACTS = Facts(CLASSES, WIDTHS, SIDES, WIDTHS[-1])
 ALL = kinds_asked(",".join([*KINDS, *BY_STAGE]), FACTS.stages)
 
 

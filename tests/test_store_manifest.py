@@ -16,7 +16,7 @@ from shared.records.manifest import Manifest
 from shared.records.manifest_json import manifest_json, parse_manifest
 from shared.records.manifest_schema import FORMAT_VERSION
 from shared.targets.codecs import CODECS
-from tests.small_cache import batch_manifest, make_manifest
+from tests.small_cache import any_teacher, batch_manifest, make_manifest
 from tests.stores import every_format, refused
 
 
@@ -34,6 +34,7 @@ INFORMATIVE = {
     ("views",),
     ("source", "spec"),
     ("teacher", "weights"),
+    ("teacher", "rows"),
     ("versions",),
     ("added",),
 }
@@ -124,7 +125,9 @@ def test_the_first_of_two_differences_is_named() -> None:
 def test_an_edited_manifest_is_refused(leaf: tuple[str, ...]) -> None:
     """Also where the fact is informative: a wrong number of views would be used in silence."""
     kinds = {"targets": ("channels",), "added": {"attention1": (4,)}}
-    facts = json.loads(manifest_json(batch_manifest(**kinds)))  # which names every fact
+    unusual = {"teacher": any_teacher(), "crop": 0.9}
+    # The JSON names every fact that is not as in most caches.
+    facts = json.loads(manifest_json(batch_manifest(**kinds, **unusual)))
     inner = facts
     for name in leaf[:-1]:
         inner = inner[name]
@@ -171,3 +174,15 @@ def test_blocks_cut_the_samples(samples: int, block: int) -> None:
     assert list(chain.from_iterable(rows)) == list(range(samples))
     assert all(len(some) == block for some in rows[:-1])
     assert 1 <= len(rows[-1]) <= block
+
+
+def test_the_manifest_of_a_resnet_names_nothing_of_other_networks() -> None:
+    """So that caches that exist go on, and the same run writes the same bytes as before."""
+    facts = unseal(manifest_json(make_manifest()))
+    assert set(facts["teacher"]) == {
+        "architecture", "stem", "classes", "channels", "weights", "sha256", "head_sha256",
+    }  # fmt: skip
+    assert "crop" not in facts
+    unusual = replace(make_manifest(), teacher=any_teacher(), crop=0.9)
+    again = parse_manifest(manifest_json(unusual), "here")
+    assert again == unusual and cache_id(again) != cache_id(make_manifest())

@@ -1,5 +1,6 @@
 """The teacher: always in eval mode; its targets are what their names say, its weights a file's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from torch import nn
 
 from shared.choices import TEACHER_PRECISIONS as PRECISIONS
 from shared.errors import InputError
-from shared.models.build import build_model, load_weights
-from shared.targets.teacher import Teacher, load_teacher
+from shared.models.build import build_model
+from shared.models.weights import load_weights
+from shared.targets.teacher import Teacher, TeacherChoice, load_teacher
 from tests.helpers import write_teacher
 from tests.said import stages_of
 from tests.teachers import (
@@ -78,7 +80,7 @@ def test_logits_are_the_head_of_the_last_means(architecture: str, precision: str
     # Rows in whole sixteens, so that the head here runs on the rows that it ran on there.
     targets = teacher(random_pixels(16, 32))
     last = stages_of(targets, teacher.model.channels)[-1]
-    assert torch.equal(targets["logits"], teacher.model.head(last))
+    assert torch.equal(targets["logits"], teacher.model.fc(last))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -96,10 +98,10 @@ def test_targets_are_the_means_of_the_stages() -> None:
     pixels = random_pixels(16, 64)
     targets = teacher(pixels)
     with torch.no_grad():
-        logits, stages = teacher.model(IMAGENET(pixels))
-    assert torch.equal(targets["logits"], logits)
+        run = teacher.model.run(IMAGENET(pixels))
+    assert torch.equal(targets["logits"], run.logits)
     means = stages_of(targets, teacher.model.channels)
-    for mean, stage in zip(means, stages, strict=True):
+    for mean, stage in zip(means, run.stages, strict=True):
         slow = stage.double().sum(dim=(2, 3)) / (stage.shape[2] * stage.shape[3])
         torch.testing.assert_close(mean.double(), slow, rtol=1e-5, atol=1e-6)
 
@@ -140,18 +142,19 @@ def test_targets_serve_in_a_students_autograd() -> None:
 def test_load_teacher_is_the_file(tmp_path: Path) -> None:
     write_teacher(tmp_path / "teacher.pt", "resnet18", CLASSES, stem="cifar")
     weights = str(tmp_path / "teacher.pt")
-    teacher = load_teacher("resnet18", "cifar", CLASSES, weights, IMAGENET, "fp32", CPU)
+    choice = TeacherChoice("resnet18", "cifar", CLASSES, weights, 32, IMAGENET)
+    teacher = load_teacher(choice, CPU)
     model = build_model("resnet18", CLASSES, "cifar")
     load_weights(model, weights)
     pixels = random_pixels(16, 32)
     with torch.no_grad():
-        live, _ = model.train()(IMAGENET(pixels))
-        expected, _ = model.eval()(IMAGENET(pixels))
+        live = model.train()(IMAGENET(pixels))
+        expected = model.eval()(IMAGENET(pixels))
     assert not torch.allclose(live, expected, atol=1e-3)  # the file's eval and train mode differ
     # The line above moved the statistics of `model`, not of the teacher.
     load_weights(model, weights)
     with torch.no_grad():
-        expected, _ = model.eval()(IMAGENET(pixels))
+        expected = model.eval()(IMAGENET(pixels))
     assert torch.equal(teacher(pixels)["logits"], expected)
     with pytest.raises(InputError, match=r"does not fit resnet18 with stem imagenet"):
-        load_teacher("resnet18", "imagenet", CLASSES, weights, IMAGENET, "fp32", CPU)
+        load_teacher(replace(choice, stem="imagenet"), CPU)

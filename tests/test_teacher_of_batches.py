@@ -6,7 +6,8 @@ import torchvision
 from torch import Tensor, nn
 
 from shared.choices import TEACHER_PRECISIONS as PRECISIONS
-from shared.models.build import build_model, weights_digest
+from shared.models.build import build_model
+from shared.models.weights import weights_digest
 from shared.targets.targets import Targets, rows_of
 from shared.targets.teacher import Teacher
 from tests.said import said, stages_of
@@ -87,7 +88,7 @@ def test_logits_are_the_head_of_the_last_means_with_batch_statistics(precision: 
     assert targets["logits"].shape == (19, CLASSES)
     last = stages_of(targets, teacher.model.channels)[-1]
     padded = nn.functional.pad(last, (0, 0, 0, 13))
-    heads = torch.cat([teacher.model.head(part) for part in padded.split(16)])
+    heads = torch.cat([teacher.model.fc(part) for part in padded.split(16)])
     assert torch.equal(targets["logits"], heads[:19])
 
 

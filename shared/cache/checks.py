@@ -55,6 +55,18 @@ def require_targets(cache: Cache, needs: frozenset[str], user: str) -> None:
         cache.head()
 
 
+def require_classes_of_images(cache: Cache, needs: frozenset[str], user: str) -> None:
+    """Raises InputError if `needs` has logits, or what follows from them, and the teacher's classes
+    are not those of the images. `user` is what needs them, for the message."""
+    theirs, ours = cache.manifest.teacher.classes, len(cache.manifest.source.classes)
+    if theirs != ours and needs & {"logits", "guided"}:
+        raise InputError(
+            f"{user} needs the teacher's logits, and the teacher of {cache.where} has {theirs:,} "
+            f"classes while its images have {ours:,}: choose a recipe that does not need logits, "
+            f"or make a cache with precompute/run.py --classes FILE, which says which are which"
+        )
+
+
 def require_pixels(cache: Cache, source: ImageSource | None) -> int:
     """Raises InputError unless the pixels of a few views have the checksums in the cache.
 

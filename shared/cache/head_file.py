@@ -17,9 +17,9 @@ from shared.targets.targets import Head
 HEAD = "head.npy"
 
 
-def head_digest(head: Head) -> str:
-    """sha256 of weight and bias, as float32 bytes."""
-    parts = (head.weight, head.bias)
+def head_digest(head: Head | None) -> str:
+    """sha256 of weight and bias, as float32 bytes; of no bytes if there is no linear head."""
+    parts = () if head is None else (head.weight, head.bias)
     return hashlib.sha256(b"".join(part.float().numpy().tobytes() for part in parts)).hexdigest()
 
 
@@ -35,7 +35,7 @@ def decode_head(data: bytes, facts: TeacherFacts) -> Head:
     NumPy's header is not parsed. The numbers are read from the end of the file, and encoding them
     must give the same file.
     """
-    width = facts.channels[-1] + 1
+    width = facts.embedding_width + 1
     size = 4 * facts.classes * width
     if len(data) < size:
         raise ValueError(f"it has {len(data):,} bytes, and its numbers alone take {size:,}")

@@ -1,36 +1,55 @@
 """Loads the teacher that a cache was made with, to run it again and compare with the cache."""
 
+from pathlib import Path
+
 import torch
 
 from shared.errors import InputError
-from shared.models.build import weights_digest
+from shared.models.names import parse_name
+from shared.models.weights import weights_digest
 from shared.pixels.normalise import Normalisation
 from shared.records.manifest import Manifest
-from shared.targets.teacher import Teacher, load_teacher
+from shared.targets.teacher import Teacher, TeacherChoice, load_teacher
 
 
-def cached_teacher(manifest: Manifest, weights: str | None, device: torch.device) -> Teacher:
+def cached_teacher(
+    manifest: Manifest, weights: str | None, device: torch.device, network: str | None = None
+) -> Teacher:
     """The cache's teacher, loaded from `weights`, or from the path in the manifest if that is None.
+    `network`: the name of the user's own network, if it has moved.
 
     If the cache's statistics are "batch", the teacher must be given whole batches of the cache.
     Raises InputError if the weights differ from those that the cache was made with.
     """
     facts = manifest.teacher
     weights = weights or facts.weights
-    normalisation = Normalisation(manifest.mean, manifest.std)
-    teacher = load_teacher(
-        facts.architecture,
-        facts.stem,
-        facts.classes,
-        weights,
-        normalisation,
-        manifest.precision,
-        device,
-        manifest.statistics,
-    )
-    if (digest := weights_digest(teacher.model)) != facts.sha256:
+    own = parse_name(network or facts.architecture)
+    if own.library == "own" and own.name.endswith(".py") and not Path(own.name).is_file():
+        raise InputError(
+            f"the cache's teacher is {own.name}:{own.function}, and there is no such file: put it "
+            f"there again, or give its new name to precompute/verify.py --teacher FILE.py:FUNCTION"
+        )
+    teacher = load_teacher(choice_of(manifest, weights, network), device)
+    if (digest := weights_digest(teacher.model.network)) != facts.sha256:
         raise InputError(
             f"{weights} is not the cached teacher: its sha256 is {digest[:12]}, the cache was made "
             f"with weights of {facts.sha256[:12]}; give the same file with --weights"
         )
     return teacher
+
+
+def choice_of(manifest: Manifest, weights: str, network: str | None = None) -> TeacherChoice:
+    """The teacher that the manifest names, with `weights` and under a name that may be new."""
+    facts = manifest.teacher
+    return TeacherChoice(
+        network or facts.architecture,
+        facts.stem,
+        None if facts.class_map else facts.classes,
+        weights,
+        manifest.size,
+        Normalisation(manifest.mean, manifest.std),
+        manifest.precision,
+        manifest.statistics,
+        facts.stage_modules,
+        facts.class_map,
+    )

@@ -140,7 +140,7 @@ class Cache(CacheReceipts):
             return None
         try:
             facts = self.manifest.teacher
-            numbers = 4 * facts.classes * (facts.channels[-1] + 1)
+            numbers = 4 * facts.classes * (facts.embedding_width + 1)
             return decode_head(self.files.read(HEAD, MOST_BYTES + numbers), facts)
         except (FileNotFoundError, ValueError) as error:
             raise InputError(

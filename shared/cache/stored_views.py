@@ -47,7 +47,7 @@ def stored_views(
 
 def view_of(cache: Cache, stored: Arrays, row: int) -> View:
     box = stored["box"][row].tolist()
-    return stored_view(cache.manifest.policy, box, bool(stored["flip"][row]))
+    return stored_view(cache.manifest.view_policy, box, bool(stored["flip"][row]))
 
 
 def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:

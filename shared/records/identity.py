@@ -7,11 +7,20 @@ from dataclasses import asdict
 
 from shared import choices
 from shared.errors import InputError
+from shared.pixels.view import CENTER
 from shared.records.manifest import Manifest
 from shared.targets.kinds import BASE
 
 # Facts that may differ between runs that fill one cache: paths, versions, views and added kinds.
-_INFORMATIVE = ("format_version", "views", "added", "source.spec", "teacher.weights", "versions")
+_INFORMATIVE = (
+    "format_version",
+    "views",
+    "added",
+    "source.spec",
+    "teacher.weights",
+    "teacher.rows",
+    "versions",
+)
 # Facts added to the manifest later, with the values that earlier caches imply. A fact with this
 # value does not enter the name, so that the names of earlier caches stay the same.
 _AS_EVER = {
@@ -20,6 +29,12 @@ _AS_EVER = {
     "statistics": '"eval"',
     "teacher_batch": "null",
     "targets": json.dumps(BASE),
+    "teacher embedding": "null",
+    "teacher linear": "true",
+    "teacher signed": "false",
+    "teacher stage_modules": "null",
+    "teacher class_map": "null",
+    "crop": json.dumps(CENTER),
 }
 
 
@@ -31,9 +46,10 @@ def cache_id(manifest: Manifest) -> str:
 
 
 def require_same(mine: Manifest, other: Manifest, where: str) -> None:
-    """Raises InputError naming the first fact in which this run and the cache `where` differ."""
+    """Raises InputError naming the first fact in which this run and the cache `where` differ; a
+    hash, which says least, only if nothing else does."""
     facts, theirs = dict(_identity(mine)), dict(_identity(other))
-    for name, value in facts.items():
+    for name, value in sorted(facts.items(), key=lambda fact: "sha256" in fact[0]):
         if theirs[name] != value:
             raise InputError(
                 f"the cache {where} was made with {name} {_short(theirs[name])} and this run "
@@ -43,15 +59,15 @@ def require_same(mine: Manifest, other: Manifest, where: str) -> None:
 
 def require_comparable(train: Manifest, val: Manifest, where: str) -> None:
     """Raises InputError unless the cached val split fits students trained on `train`."""
-    mine = (train.source.classes, train.size, train.mean, train.std, True)
-    theirs = (val.source.classes, val.size, val.mean, val.std, val.holds_pixels)
+    mine = (train.source.classes, train.size, train.mean, train.std, train.interpolation, True)
+    theirs = (val.source.classes, val.size, val.mean, val.std, val.interpolation, val.holds_pixels)
     if mine != theirs or not choices.has_one_view(val.policy):
         raise InputError(
             f"the cached val split {where} has {len(val.source.classes)} classes, {val.size} "
-            f"px, {val.format}, {val.policy}, and it must have the classes, size and "
-            f"normalisation of train, format webdataset and policy {choices.VAL_POLICY} or "
-            f"center: make it again with precompute/run.py --split val --format webdataset, or "
-            f"give --images"
+            f"px, {val.format}, {val.policy}, and it must have the classes, size, "
+            f"interpolation and normalisation of train, format webdataset and policy "
+            f"{choices.VAL_POLICY} or center: make it again with precompute/run.py --split val "
+            f"--format webdataset, or give --images"
         )
 
 

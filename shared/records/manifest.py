@@ -36,11 +36,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.pixels.view import CENTER, ViewPolicy
 from shared.records.manifest_schema import (
     HOLDS_PIXELS,
 )
 from shared.records.permutation import inverse_permutation, permutation
-from shared.targets.codecs import Kept
+from shared.targets.codecs import Form, Kept
 from shared.targets.encoding import Encoding
 from shared.targets.kinds import BASE
 
@@ -63,7 +64,22 @@ class TeacherFacts:
     channels: tuple[int, ...]  # C_s of each stage
     weights: str  # as typed
     sha256: str  # of the weights
-    head_sha256: str  # of the last layer alone
+    head_sha256: str  # of the last layer alone; of no bytes if it is not one linear layer
+    # The JSON has these only if they differ from what a ResNet has:
+    embedding: int | None = None  # numbers of the embedding; None: it is the last stage's means
+    linear: bool = True  # whether the logits are a linear function of the embedding
+    signed: bool = False  # whether stages or embedding can be negative
+    stage_modules: tuple[str, ...] | None = None  # None: fixed
+    class_map: tuple[int, ...] | None = None  # the teacher's class for each class of the data
+    rows: str = "exact"  # "near": batch-mates can change the last bits of a sample's targets
+
+    @property
+    def form(self) -> Form:
+        return Form(self.embedding is None, self.linear, self.signed)
+
+    @property
+    def embedding_width(self) -> int:
+        return self.channels[-1] if self.embedding is None else self.embedding
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,9 @@ class Manifest:
     versions: dict[str, str]
     # "half" if made from fp16 values, not by the teacher (precompute/convert.py); else None
     converted_from: str | None = None
+    crop: float = (
+        CENTER  # share of the shorter side that a central view keeps; policy "resize-center"
+    )
     targets: tuple[str, ...] = BASE  # kinds in the blocks: logits, channels or both
     added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # other kind -> its shape
 
@@ -117,6 +136,10 @@ class Manifest:
         return ("", *sorted(self.added))
 
     @property
+    def view_policy(self) -> ViewPolicy:
+        return ViewPolicy(self.policy, self.interpolation, self.crop)
+
+    @property
     def encoding(self) -> Encoding:
         """How every kind in the cache is encoded."""
         shapes = {
@@ -126,7 +149,7 @@ class Manifest:
         }
         names = (*self.targets, *self.layers[1:])
         kept = (Kept(name, tuple(shapes[name]), self.teacher.channels) for name in names)
-        return Encoding(self.codec, tuple(kept))
+        return Encoding(self.codec, tuple(kept), self.teacher.form)
 
     def kinds_of(self, layer: str) -> tuple[str, ...]:
         return (layer,) if layer else self.targets

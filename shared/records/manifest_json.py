@@ -1,11 +1,12 @@
 """Writes a manifest as JSON, and parses it with checks of every fact and of their consistency."""
 
 import math
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from shared.errors import InputError
 from shared.files.sealed import parse_object, seal, unseal
+from shared.pixels.view import CENTER
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.records.manifest_schema import (
@@ -20,6 +21,9 @@ from shared.records.teacher_batches import misfit
 from shared.targets.codecs import CODECS
 from shared.targets.kinds import BASE, kind_of
 
+# Facts of a teacher that the JSON has only if they are not these.
+_USUAL = {fact.name: fact.default for fact in fields(TeacherFacts) if fact.default is not MISSING}
+
 
 def manifest_json(manifest: Manifest) -> bytes:
     facts = asdict(manifest)
@@ -27,6 +31,11 @@ def manifest_json(manifest: Manifest) -> bytes:
         del facts["order"], facts["converted_from"]
     if manifest.statistics == "eval":
         del facts["statistics"], facts["teacher_batch"]
+    for name, usual in _USUAL.items():
+        if facts["teacher"][name] == usual:
+            del facts["teacher"][name]
+    if manifest.crop == CENTER:
+        del facts["crop"]
     if manifest.targets == BASE:
         del facts["targets"]
     if not manifest.added:
@@ -74,7 +83,10 @@ def _from_facts(facts: dict[str, Any]) -> Manifest:
         VERSION_2(facts, "")
     named = facts.pop("cache_id")
     source = {**facts["source"], "classes": tuple(facts["source"]["classes"])}
-    teacher = {**facts["teacher"], "channels": tuple(facts["teacher"]["channels"])}
+    lists = ("channels", "stage_modules", "class_map")
+    teacher: dict[str, Any] = {
+        name: tuple(fact) if name in lists else fact for name, fact in facts["teacher"].items()
+    }
     manifest = Manifest(
         **{
             **facts,

@@ -11,6 +11,9 @@ can be decoded. `bound` gives the largest error that a codec allows for each num
                         difference, or 2^-25
     u8                  stores sqrt(x / s) in 8 bits, where s is the largest number of the part of
                         the row: most numbers are small, and small ones get finer steps; x >= 0
+    s8                  the same with a sign, for networks whose stages do not end with a ReLU
+
+The last two are in eight_bits.py.
 
 `parts` are the widths, along the first axis of `shape`, that have a scale each: the C_s for channel
 means.
@@ -120,67 +123,6 @@ class F16BelowMaximum:
         return distance * HALF_RELATIVE + HALF_ABSOLUTE + beyond
 
 
-class U8:
-    meaning: ClassVar[dict[str, str]] = {
-        "": "round(255 * sqrt(c / s)), where c are {meaning}, and s is the scale of the stage. "
-        "To decode: c = ({field} / 255)**2 * s, with s = numpy.repeat({scale}, stages, axis=-1)",
-        "scale": "for each stage the largest channel mean of the row (one sample in one view)",
-    }
-    # Used instead of `meaning` for an array that is not divided into stages.
-    meaning_alone: ClassVar[dict[str, str]] = {
-        "": "round(255 * sqrt(c / s)), where c is: {meaning}; and s is the scale of the row. To "
-        "decode: c = ({field} / 255)**2 * s",
-        "scale": "the largest number of the row (one sample in one view)",
-    }
-
-    def fields(self, shape: tuple[int, ...], parts: tuple[int, ...]) -> dict[str, Field]:
-        return {"": ("uint8", shape), "scale": ("float32", (len(parts),))}
-
-    def encode(self, values: Tensor, parts: tuple[int, ...], name: str) -> dict[str, NDArray[Any]]:
-        if (lowest := values.min().item()) < 0:
-            raise InputError(
-                f"the teacher's {name} reach {lowest:g}, and codec tiny holds numbers of 0 or "
-                f"more, as they are after ReLU: use --codec compact"
-            )
-        pieces = values.split(list(parts), dim=1)
-        scales = [_largest(piece) for piece in pieces]
-        steps = [
-            # clamp: a part that is all zeros has scale 0, and its codes must be 0
-            (255 * (piece / scale.clamp(min=1e-30)).sqrt()).round()
-            for piece, scale in zip(pieces, scales, strict=True)
-        ]
-        return {
-            "": numpy(torch.cat(steps, dim=1).to(torch.uint8)),
-            "scale": numpy(torch.cat([scale.flatten(1) for scale in scales], dim=1)),
-        }
-
-    def decode(self, fields: Mapping[str, Tensor], parts: tuple[int, ...]) -> Tensor:
-        codes = fields[""]
-        # Expand part by part: repeat_interleave with a tensor of widths would need a copy to the
-        # GPU, for which the host would wait until the GPU has finished its queue.
-        scales = fields["scale"].split(1, dim=1)
-        wide = [one.expand(-1, width) for one, width in zip(scales, parts, strict=True)]
-        scale = torch.cat(wide, dim=1)[(..., *[None] * (codes.dim() - 2))]
-        return (codes.float() * (1 / 255)).square() * scale
-
-    def bound(self, values: Tensor, parts: tuple[int, ...]) -> Tensor:
-        errors = []
-        for piece in values.split(list(parts), dim=1):
-            scale = _largest(piece)
-            # The square root is off by half a step of 1/255; square that, add float32 rounding.
-            error = (piece.clamp(min=0) * scale).sqrt() / 255 + scale / 510**2
-            errors.append(error + scale * FLOAT_NOISE + 1e-30)
-        return torch.cat(errors, dim=1)
-
-
-ARRAYS: dict[str, ArrayCodec] = {
-    "f32": F32(),
-    "f16": F16(),
-    "f16 below maximum": F16BelowMaximum(),
-    "u8": U8(),
-}
-
-
 def relative_to_maximum(logits: Tensor) -> Tensor:
     """(B, C) logits -> (B, C) float32, minus each row's maximum."""
     logits = logits.float()
@@ -190,8 +132,3 @@ def relative_to_maximum(logits: Tensor) -> Tensor:
 def numpy(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.cpu().numpy()
     return array
-
-
-def _largest(piece: Tensor) -> Tensor:
-    """(B, n, ...) -> (B, 1, ...): the largest number of each row."""
-    return piece.amax(dim=tuple(range(1, piece.dim())), keepdim=True)

@@ -28,16 +28,16 @@ def error_bound_of_converted(
     """`error_bound` for `tiny` fields converted from `half`, not encoded from teacher outputs.
 
     `tiny` then encodes numbers c' that differ from the true c by up to e, the error of `half`. The
-    bound is that of `tiny` for c + e, plus e.
+    bound is that of `tiny` for |c| + e, plus e.
     """
-    half = Encoding("half", encoding.kinds)
+    half = Encoding("half", encoding.kinds, encoding.form)
     found: dict[str, Tensor] = {}
     for kept in encoding.kinds:
         own, theirs = encoding.array_of(kept), half.array_of(kept)
         if own is not None and theirs is not None:
             true = targets[kept.name]
             error = theirs.bound(true, kept.parts)
-            found[kept.name] = own.bound(true + error, kept.parts) + error
+            found[kept.name] = own.bound(true + error.copysign(true), kept.parts) + error
     if encoding.derives_logits:
         found["logits"] = _derived_bound(encoding, targets, found, head)
     return found

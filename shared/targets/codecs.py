@@ -5,7 +5,7 @@
 | exact | f32 | f32 |
 | half | f16 below maximum | f16 |
 | compact | derived from the embedding | f16 |
-| tiny | derived from the embedding | u8 |
+| tiny | derived from the embedding | u8, or s8 where they can be negative |
 
 `half` stores logits relative to their row's maximum. Derived logits are head(embedding), as in the
 teacher; the head is stored once per cache, so they take no bytes per view. Probabilities are never
@@ -79,10 +79,24 @@ class Kept:
         return self.stages if kind_of(self.name).by_stage else self.shape[:1]
 
 
-def require_derivable(codec: str, names: Iterable[str]) -> None:
+@dataclass(frozen=True)
+class Form:
+    """What an encoding must know of the teacher's network. The defaults are those of a ResNet."""
+
+    pooled: bool = True  # the embedding is the mean of the last stage's output
+    is_linear: bool = True  # the logits are a linear function of the embedding
+    signed: bool = False  # stages or embedding can be negative
+
+
+RESNET = Form()
+
+
+def require_derivable(codec: str, names: Iterable[str], form: Form = RESNET) -> None:
     """Raises InputError if the codec would derive logits from kinds that are not in `names`."""
     kept = set(names)
-    if CODECS[codec].derives_logits and "logits" in kept and not kept & {"channels", "embedding"}:
+    source = {"channels", "embedding"} if form.pooled else {"embedding"}
+    derives = CODECS[codec].derives_logits and form.is_linear
+    if derives and "logits" in kept and not kept & source:
         raise InputError(
             f"--codec {codec} derives the logits from the channel means or the embedding: "
             f"--targets {','.join(names)} keeps neither; add channels, or use --codec half"

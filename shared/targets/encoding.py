@@ -8,12 +8,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
-from shared.targets.arrays import ARRAYS, ArrayCodec, Field
-from shared.targets.codecs import CODECS, Kept
+from shared.targets.arrays import F16, F32, ArrayCodec, F16BelowMaximum, Field
+from shared.targets.codecs import CODECS, RESNET, Form, Kept
+from shared.targets.eight_bits import S8, U8
 from shared.targets.kinds import kind_of
 from shared.targets.targets import Head, Targets
 
 Fields = dict[str, NDArray[Any]]
+
+ARRAYS: dict[str, ArrayCodec] = {
+    "f32": F32(),
+    "f16": F16(),
+    "f16 below maximum": F16BelowMaximum(),
+    "u8": U8(),
+    "s8": S8(),
+}
 
 
 @dataclass(frozen=True)
@@ -25,10 +34,12 @@ class Encoding:
 
     codec: str
     kinds: tuple[Kept, ...]
+    form: Form = RESNET
 
     @property
     def derives_logits(self) -> bool:
-        return CODECS[self.codec].derives_logits and "logits" in self.names
+        derives = CODECS[self.codec].derives_logits and self.form.is_linear
+        return derives and "logits" in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,7 +47,12 @@ class Encoding:
 
     def offers(self, kind: str) -> bool:
         """Whether targets of this kind can be decoded from the fields."""
-        return kind in self.names or (kind == "embedding" and "channels" in self.names)
+        return kind in self.names or (kind == "embedding" and self._pools)
+
+    @property
+    def _pools(self) -> bool:
+        """Whether the embedding can be read from the stored channel means."""
+        return self.form.pooled and "channels" in self.names
 
     def fields(self, names: Iterable[str] | None = None) -> dict[str, Field]:
         """Field -> (NumPy dtype, shape per sample), in stored order; for all kinds or `names`."""
@@ -53,7 +69,7 @@ class Encoding:
         wanted = set(needs)
         if self.derives_logits and "logits" in wanted:
             wanted.add("embedding")
-        if "embedding" in wanted and "embedding" not in self.names:
+        if "embedding" in wanted and "embedding" not in self.names and self._pools:
             wanted.add("channels")
         return list(self.fields(wanted))
 
@@ -85,7 +101,7 @@ class Encoding:
             suffixes = array.fields(kept.shape, kept.parts)
             own = {suffix: fields[_field(kept.name, suffix)] for suffix in suffixes}
             found[kept.name] = array.decode(own, kept.parts)
-        if "embedding" not in found and "channels" in found:
+        if "embedding" not in found and "channels" in found and self._pools:
             found["embedding"] = found["channels"][:, -self.stages[-1] :]
         if self.derives_logits and head is not None and "embedding" in found:
             found["logits"] = linear(found["embedding"], head.weight, head.bias)
@@ -133,7 +149,12 @@ class Encoding:
 
     def array_of(self, kept: Kept) -> ArrayCodec | None:
         """The array codec of a kind; None if the kind is derived and takes no bytes."""
-        name = kind_of(kept.name).codecs.get(self.codec)
+        kind = kind_of(kept.name)
+        name = kind.codecs.get(self.codec)
+        if name is None and not self.form.is_linear:
+            name = kind.codecs["half"]  # cannot be derived
+        if name == "u8" and self.form.signed and not kind.positive:
+            name = "s8"
         return None if name is None else ARRAYS[name]
 
     @property

@@ -38,6 +38,7 @@ class Facts:
     classes: int
     channels: tuple[int, ...]  # C_s
     maps: tuple[tuple[int, int], ...]  # H_s, W_s
+    embedding: int  # D
 
     @property
     def stages(self) -> int:
@@ -53,6 +54,7 @@ class Kind:
     meaning: str  # in words, for readers of a cache who do not have this code
     read: Callable[[Outputs], Tensor]  # outputs for B samples -> (B, *shape) float32
     shape: Callable[[Facts], tuple[int, ...]]
+    positive: bool = False  # whether no number is ever below 0, whatever the network
     by_stage: bool = False  # C_s numbers per stage, concatenated
     codecs: Mapping[str, str] = field(default_factory=lambda: FEATURES)  # preset -> array codec
 
@@ -68,6 +70,7 @@ def _attention(stage: int) -> Kind:
         "channels of the squared output after the last ReLU; divided by its L2 norm",
         read,
         lambda facts: (facts.maps[stage][0] * facts.maps[stage][1],),
+        positive=True,
     )
 
 
@@ -112,7 +115,7 @@ KINDS: dict[str, Kind] = {
             "embedding",
             "what the teacher's last linear layer reads",
             lambda outputs: outputs.embedding,
-            lambda facts: (facts.channels[-1],),
+            lambda facts: (facts.embedding,),
         ),
         Kind(
             "grid4",

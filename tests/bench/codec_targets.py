@@ -12,7 +12,7 @@ from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.pixels.normalise import NORMALISATIONS
 from shared.targets.targets import Head, Targets
-from shared.targets.teacher import load_teacher
+from shared.targets.teacher import TeacherChoice, load_teacher
 from tests.said import stages_of
 
 CLASSES = 1000
@@ -26,16 +26,11 @@ def make_targets(flags: argparse.Namespace) -> tuple[Targets, tuple[int, ...], H
     widths of the stages."""
     source = open_source(flags.images, "train")
     torch_classes = len(torch.load(flags.weights, map_location="cpu", weights_only=True)["fc.bias"])
-    teacher = load_teacher(
-        flags.teacher,
-        flags.stem,
-        torch_classes,
-        flags.weights,
-        NORMALISATIONS[flags.stem],
-        "fp32",
-        torch.device("cpu"),
-    )
     size, policy = flags.size or source.size or 224, source.policy or "random-resized-crop"
+    choice = TeacherChoice(
+        flags.teacher, flags.stem, torch_classes, flags.weights, size, NORMALISATIONS[flags.stem]
+    )
+    teacher = load_teacher(choice, torch.device("cpu"))
     loader = PixelLoader((source,), size, workers=0, pin_memory=False)
     places = np.arange(flags.views)
     requests = [

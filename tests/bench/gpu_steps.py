@@ -21,7 +21,7 @@ from tests.small_cache import make_keys, make_manifest
 from train.cached_views import CachedViews
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.step import train_step
-from train.student import build_student
+from train.student import StudentChoice, build_student
 from train.whole_batch import live_batch
 
 EPOCH = 50  # every term of the default recipe has a weight above 0 here
@@ -58,7 +58,9 @@ def make_steps(
     def make(name: str) -> Callable[[], object]:
         used = get_recipe("resnet18.ce") if name == "CE" else recipe
         channels = () if name == "CE" else STAGES
-        student = build_student("resnet18", "imagenet", CLASSES, channels, seed=0).to(device)
+        student = build_student(
+            StudentChoice("resnet18", "imagenet", CLASSES), channels, seed=0
+        ).to(device)
         student.train()
         fused = device.type == "cuda"
         optimizer = torch.optim.SGD(

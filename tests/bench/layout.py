@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from train.student import Student, build_student
+from train.student import Student, StudentChoice, build_student
 
 LAYOUTS = (torch.channels_last, torch.contiguous_format)
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def make_student(layout: torch.memory_format) -> tuple[Student, Optimizer]:
-    student = build_student("resnet18", "imagenet", 10, (64, 128, 256, 512), seed=0)
+    student = build_student(StudentChoice("resnet18", "imagenet", 10), (64, 128, 256, 512), seed=0)
     student.to(memory_format=layout)
     return student, SGD(student.parameters(), 1e-6, momentum=0.9, weight_decay=1e-4)
 

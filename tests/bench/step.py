@@ -41,7 +41,7 @@ from tests.helpers import write_image_folder
 from train.cached_views import CachedViews
 from train.recipes import DEFAULT_RECIPE, get_recipe
 from train.step import train_step
-from train.student import build_student
+from train.student import StudentChoice, build_student
 from train.whole_batch import live_batch
 
 EPOCH = 50  # every term of the default recipe has a weight above 0 here
@@ -101,7 +101,7 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
 
     def make(name: str, channels: tuple[int, ...]) -> Callable[[], object]:
         used = get_recipe("resnet18.ce") if name == "CE" else recipe
-        student = build_student("resnet18", "imagenet", 4, channels, seed=0).train()
+        student = build_student(StudentChoice("resnet18", "imagenet", 4), channels, seed=0).train()
         optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
 
         ready = views.batch(view, index, index, World())

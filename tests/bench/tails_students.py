@@ -11,7 +11,7 @@ from tests.bench.tails_steps import MOMENTUM, NORMALISE, WEIGHT_DECAY, graphed, 
 from tests.bench.tails_teacher import TargetSet
 from train.batch import Batch
 from train.schedule import Steps
-from train.student import Student, build_student
+from train.student import Student, StudentChoice, build_student
 
 
 class Learner:
@@ -31,7 +31,7 @@ class Learner:
         self.arm, self.targets, self.views, self.seed = arm, targets, views, seed
         with_channels = arm.cd is not None or arm.rcd is not None
         widths = tuple(stage.shape[2] for stage in targets.channels) if with_channels else ()
-        student = build_student("resnet18", flags.stem, classes, widths, seed)
+        student = build_student(StudentChoice("resnet18", flags.stem, classes), widths, seed)
         self.student: Student = student.to(place).train()
         self.parameters = list(self.student.parameters())
         self.momenta = [torch.zeros_like(p) for p in self.parameters]

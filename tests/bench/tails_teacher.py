@@ -72,7 +72,7 @@ def train_teacher(
     def step() -> None:
         x = NORMALISE(view[index])
         with half_precision(device):
-            logits, _ = model(x)
+            logits = model(x)
         gradients = torch.autograd.grad(cross_entropy(logits.float(), labels[index]), parameters)
         with torch.no_grad():
             decayed = torch._foreach_add(list(gradients), parameters, alpha=WEIGHT_DECAY)
@@ -108,8 +108,8 @@ def say(model: StagedModel, views: Tensor) -> TargetSet:
         order = order.to(views.device)
         said = []
         for part in order.split(TEACHER_BATCH):
-            answer, stages = model(NORMALISE(view[part]))
-            said.append((answer, *(channel_means(stage) for stage in stages)))
+            run = model.run(NORMALISE(view[part]), lambda stage, maps: channel_means(maps))
+            said.append((run.logits, *run.stages))
         back = order.argsort()
         whole = [torch.cat(parts)[back] for parts in zip(*said, strict=True)]
         logits.append(whole[0])
