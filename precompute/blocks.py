@@ -84,7 +84,7 @@ def _requests(job: Job, todo: Iterable[Work]) -> Iterator[Request]:
         for rows in _batches(job, block):
             # A copy, as torch does not accept a read-only array.
             index = samples[rows.start : rows.stop].copy()
-            yield Request(0, index, Draw(manifest.policy, manifest.seed, view))
+            yield Request(0, index, Draw(manifest.view_policy, manifest.seed, view))
 
 
 def _batches(job: Job, block: int) -> list[range]:

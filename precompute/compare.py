@@ -97,6 +97,11 @@ def check_targets(
         passed += int((~rejected).sum())
     count = sum(len(index) for _, index in chosen)
     print(f"cached against live: {count} views, {flips} of which the live argmax differs")
+    if manifest.teacher.rows == "near":
+        print(
+            f"the other images of a batch can change the last bits of this teacher's numbers: up "
+            f"to {NOISE[manifest.precision]:g} of a row's largest number is allowed for that"
+        )
     print("| field | max error | relative | beyond bound | wrong view: relative, beyond |")
     print("|---|---:|---:|---:|---:|")
     for good, bad in zip(right, wrong, strict=True):

@@ -92,7 +92,7 @@ def wrong_views(
         return stack(stored_views(cache, (view + 1) % manifest.views, source, index))
     if has_one_view(manifest.policy) or source is None:
         return pixels.rot90(1, (2, 3))
-    draw = partial(draw_view, manifest.policy, manifest.size, manifest.seed, view + 1)
+    draw = partial(draw_view, manifest.view_policy, manifest.size, manifest.seed, view + 1)
     views = {}
     for sample in index:
         data = source.read(sample)

@@ -35,6 +35,11 @@ def make_parser() -> Parser:
     add("--codec", choices=choices.CODECS, required=True, metavar="CODEC", help="required")
     add("--split", default="train", metavar="NAME", help="train or val")
     add(
+        "--teacher",
+        metavar="NAME",
+        help="where your own network is now, as FILE.py:FUNCTION (default: as in the cache)",
+    )
+    add(
         "--weights",
         metavar="NAME|FILE",
         help="the teacher's weights, where --codec derives logits (default: as in the cache)",

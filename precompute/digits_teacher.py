@@ -10,6 +10,8 @@ from pathlib import Path
 from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.models.build import stem_for
+from shared.models.names import parse_name
+from shared.models.weights import LIBRARYS_OWN, OWN
 from shared.stop import StopRequest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,11 @@ DIGITS_TEACHER = ROOT / "runs" / "digits.resnet34.ce"
 
 
 def default_weights(source: ImageSource, flags: argparse.Namespace) -> str:
+    library = parse_name(flags.teacher).library
+    if library == "timm":
+        return LIBRARYS_OWN
+    if library == "own":
+        return OWN
     if source.spec != "digits":
         return IMAGENET_WEIGHTS
     stem = stem_for(flags.teacher, flags.stem)

@@ -110,7 +110,7 @@ def _mean_jpeg(manifest: Manifest, source: ImageSource) -> float:
     loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False, as_jpeg=True)
     count = min(SAMPLED_VIEWS, len(source))
     index = np.arange(count) * len(source) // count
-    (batch,) = loader.batches([Request(0, index, Draw(manifest.policy, manifest.seed, 0))])
+    (batch,) = loader.batches([Request(0, index, Draw(manifest.view_policy, manifest.seed, 0))])
     sizes = [len(image) for image in batch.images if image]  # bad images have no JPEG
     error = stdev(sizes) / len(sizes) ** 0.5 if len(sizes) > 1 else 0.0
     return mean(sizes or [0]) + 2 * error

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from shared import choices
 from shared.commandline import Parser
@@ -15,6 +16,7 @@ def make_parser(description: str, examples: Iterable[str]) -> Parser:
         "--format": choices.FORMATS,
         "--policy": choices.POLICIES,
         "--codec": choices.CODECS,
+        "NAME, of networks": choices.NETWORKS,
         "--stem": choices.STEMS,
         "--teacher-statistics": choices.STATISTICS,
         "--targets": choices.TARGETS,
@@ -66,17 +68,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         metavar="PIXELS",
-        help="side of the network's input (default: 224, 32 for small built-in sets)",
+        help="side of the network's input (default: 32 for small built-in sets, else that of its "
+        "weights' training, mostly 224)",
     )
     add("--seed", type=int, default=0, metavar="N", help="seed of the views")
 
     add = parser.add_argument_group("teacher").add_argument
     add(
         "--teacher",
-        choices=choices.ARCHITECTURES,
         default="resnet34",
         metavar="NAME",
-        help=f"one of {', '.join(choices.ARCHITECTURES)} (default: resnet34)",
+        help="a network of torchvision, timm or your own, see below (default: resnet34)",
     )
     add(
         "--stem",
@@ -87,8 +89,36 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights",
         metavar="NAME|FILE",
-        help="a name of torchvision's or a state-dict file (default: IMAGENET1K_V1; for digits a "
+        help="a name of torchvision's, a tag of timm's, or a file: a state dict, or safetensors "
+        "(default: IMAGENET1K_V1, timm's own, or those that your network comes with; for digits a "
         "teacher that is trained first)",
+    )
+    add(
+        "--stage-modules",
+        metavar="NAMES",
+        help="the modules whose outputs are the stages, like layer1,layer2; of a timm network the "
+        "numbers of its intermediate outputs, like 2,5,8,11 (default: the last at each map size)",
+    )
+    add(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="which of the teacher's classes are those of the images: lines with the name of a "
+        "class and the teacher's number for it, from 0 (default: both have the same classes)",
+    )
+    add("--mean", metavar="R,G,B", help="of the normalisation (default: the weights' own)")
+    add("--std", metavar="R,G,B", help="of the normalisation (default: the weights' own)")
+    add(
+        "--interpolation",
+        choices=choices.INTERPOLATIONS,
+        metavar="NAME",
+        help="how boxes are resized, bilinear or bicubic (default: the weights' own)",
+    )
+    add(
+        "--crop",
+        type=float,
+        metavar="SHARE",
+        help="of the shorter side that a central view keeps (default: the weights' own, or 0.875)",
     )
     add(
         "--precision",

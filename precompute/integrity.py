@@ -62,7 +62,7 @@ def verify(flags: argparse.Namespace) -> int:
     failures = list(damaged.values())
     if not failures and flags.samples:
         device = pick_device(flags.device)
-        teacher = cached_teacher(manifest, flags.weights, device)
+        teacher = cached_teacher(manifest, flags.weights, device, flags.teacher)
         failures += check_pixels(cache, source)
         failures += check_targets(cache, source, teacher, flags.samples, device)
     if not damaged:
@@ -121,7 +121,7 @@ def repair(
     )
     require_source(cache, source)
     device = pick_device(flags.device)
-    teacher = cached_teacher(manifest, flags.weights, device)
+    teacher = cached_teacher(manifest, flags.weights, device, flags.teacher)
     cache = create_cache(flags.cache, manifest, source.labels, source.keys, teacher.head)
     broken = sorted(damaged.keys() - OF_NO_BLOCK)
     todo = [

@@ -5,27 +5,29 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
 
-from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
+from precompute.chosen_teacher import (
+    choose_teacher,
+    require_classes,
+    require_same_classes,
+    teacher_facts,
+)
 from precompute.fixed_batches import block_of_batches, require_fixed_batches
 from precompute.flags import DEFAULT_VIEWS
 from precompute.kept_kinds import kinds_to_keep
 from precompute.skips import share_of_flag
-from shared.cache.opening import FORMATS, head_digest
+from shared.cache.opening import FORMATS
 from shared.choices import VAL_POLICY, has_one_view
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
-from shared.images.torchvision_sets import CIFAR
-from shared.models.build import stem_for, weights_digest
+from shared.models.names import parse_name
 from shared.pixels import decode, view
-from shared.pixels.normalise import NORMALISATIONS
-from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.records.manifest import Manifest, SourceFacts
 from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.records.teacher_batches import TEACHER_BATCH
 from shared.targets.codecs import CODECS
@@ -57,34 +59,25 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     share_of_flag(flags.skip_bad)
+    parse_name(flags.teacher)  # before images are listed
     by_batch = flags.teacher_statistics == "batch"
     if by_batch:
         require_fixed_batches(flags)
-    stem = stem_for(flags.teacher, flags.stem)
     spec = open_spec(flags.images)
     if spec in BUILT_IN_CLASSES:
-        _require_thousand(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
+        require_classes(spec, BUILT_IN_CLASSES[spec], flags)  # before the download
     source = open_source(spec, flags.split, flags.limit)
     if spec != "digits":
-        _require_thousand(spec, len(source.classes), flags)
+        require_classes(spec, len(source.classes), flags)
     store = FORMATS[flags.format]
     block = flags.block or min(store.DEFAULT_BLOCK, _up_to_chunk(len(source)))
     if by_batch:
         block = block_of_batches(source, flags.block, block)
     store.check_block_size(block)
     device = pick_device(flags.device, local_rank)
-    weights = flags.weights or default_weights(source, flags)
-    normalisation = NORMALISATIONS[stem]
-    teacher = load_teacher(
-        flags.teacher,
-        stem,
-        len(source.classes),
-        weights,
-        normalisation,
-        flags.precision,
-        device,
-        flags.teacher_statistics,
-    )
+    choice, how = choose_teacher(flags, source)
+    teacher = load_teacher(choice, device)
+    require_same_classes(flags, source, teacher)
     trains = flags.split == "train"
     policy = flags.policy or (source.policy or "random-resized-crop" if trains else VAL_POLICY)
     views = flags.views or (1 if has_one_view(policy) else DEFAULT_VIEWS)
@@ -94,8 +87,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
             f"--views out, or choose a random --policy"
         )
     codec = CODECS[flags.codec]
-    size = flags.size or source.size or 224
-    targets, added = kinds_to_keep(flags, teacher, size)
+    targets, added = kinds_to_keep(flags, teacher, choice.size)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         format=flags.format,
@@ -103,23 +95,15 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         split=flags.split,
         source=SourceFacts(source.spec, len(source), source.digest, source.classes),
         policy=policy,
-        size=size,
+        size=choice.size,
         seed=flags.seed,
         views=views,
-        interpolation=view.INTERPOLATION,
+        interpolation=how.interpolation,
         antialias=view.ANTIALIAS,
         decoder=decode.DECODER,
-        mean=normalisation.mean,
-        std=normalisation.std,
-        teacher=TeacherFacts(
-            flags.teacher,
-            stem,
-            teacher.model.num_classes,
-            teacher.model.channels,
-            weights,
-            weights_digest(teacher.model),
-            head_digest(teacher.head),
-        ),
+        mean=choice.normalisation.mean,
+        std=choice.normalisation.std,
+        teacher=teacher_facts(teacher, choice),
         precision=flags.precision,
         codec=codec.name,
         codec_version=codec.version,
@@ -129,6 +113,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         teacher_batch=TEACHER_BATCH if by_batch else None,
         targets=targets,
         added=added,
+        crop=how.crop,
     )
     workers = default_workers(device) if flags.workers is None else flags.workers
     return Job(source, teacher, manifest, device, workers, flags.batch_size)
@@ -146,21 +131,6 @@ def open_spec(images: str | None) -> str:
             file=sys.stderr,
         )
     return spec
-
-
-def _require_thousand(spec: str, classes: int, flags: argparse.Namespace) -> None:
-    """Raises InputError if torchvision's weights, which have 1000 classes, do not fit `classes`."""
-    weights = flags.weights or IMAGENET_WEIGHTS
-    if not weights.startswith("IMAGENET1K") or Path(weights).is_file() or classes == 1000:
-        return
-    cifar = spec in CIFAR or stem_for(flags.teacher, flags.stem) == "cifar"
-    recipe = "cifar.resnet50.ce" if cifar else "resnet18.ce"
-    raise InputError(
-        f"the weights {weights} know ImageNet's 1000 classes, and {spec} has {classes}: train a "
-        f"teacher first (python train/run.py --images {spec} --teacher none --recipe {recipe} "
-        f"--student {flags.teacher} --out runs/teacher), then give --weights runs/teacher/best.pt"
-        + (" --stem cifar" if cifar and not flags.teacher.startswith("cifar") else "")
-    )
 
 
 def _up_to_chunk(samples: int) -> int:

@@ -6,9 +6,9 @@ from shared.cache.opening import read_manifest
 from shared.errors import InputError
 from shared.files.objects import open_files
 from shared.records.manifest import MANIFEST, Manifest
-from shared.targets.codecs import require_derivable
+from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.kinds import BASE, kind_of, kinds_asked
-from shared.targets.teacher import Teacher
+from shared.targets.teacher import Teacher, form_of
 
 
 def kinds_to_keep(
@@ -17,11 +17,13 @@ def kinds_to_keep(
     """(`Manifest.targets`, `Manifest.added`): kinds in the blocks, and other kinds -> their shapes.
 
     An existing cache keeps its kinds, and the requested ones are added. The embedding is not stored
-    again if the channel means contain it.
+    again if the channel means contain it; one that they do not contain is kept where the codec
+    derives the logits from it.
 
     Raises InputError for an unknown kind, or if the cache's codec or version does not support it.
     """
     there = _there(flags)
+    form = form_of(teacher)
     asked = None
     if flags.targets is not None:
         asked = kinds_asked(flags.targets, len(teacher.model.channels))
@@ -32,14 +34,17 @@ def kinds_to_keep(
     else:
         names, targets, added = asked or (), there.targets, dict(there.added)
     new = [name for name in names if name not in targets and name not in added]
-    if "embedding" in new and "channels" in {*targets, *added, *new}:
+    if form.pooled and "embedding" in new and "channels" in {*targets, *added, *new}:
         new.remove("embedding")
+    derives = CODECS[flags.codec].derives_logits and form.is_linear and "logits" in targets
+    if derives and not form.pooled and "embedding" not in {*added, *new}:
+        new.append("embedding")
     if new and there is not None and there.format_version == 1:
         raise InputError(
             f"{flags.cache} was made by version 1, which keeps logits and channels only: give "
             f"another --cache to keep {', '.join(new)}"
         )
-    require_derivable(flags.codec, (*targets, *added, *new))
+    require_derivable(flags.codec, (*targets, *added, *new), form)
     if new:
         facts = teacher.facts(size)
         added.update({name: kind_of(name).shape(facts) for name in new})

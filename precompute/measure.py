@@ -130,7 +130,7 @@ def _student_step(job: Job, pixels: torch.Tensor) -> Callable[[], object]:
 
     def step() -> None:
         student.zero_grad()
-        cross_entropy(student(x)[0], labels).backward()
+        cross_entropy(student(x), labels).backward()
 
     return step
 
@@ -164,5 +164,5 @@ def _pixels(manifest: Manifest, source: ImageSource, rows: int) -> torch.Tensor:
     """(rows, 3, S, S) uint8: one batch of real views."""
     loader = PixelLoader((source,), manifest.size, workers=0, pin_memory=False)
     index = np.arange(rows) % len(source)
-    (batch,) = loader.batches([Request(0, index, Draw(manifest.policy, manifest.seed, 0))])
+    (batch,) = loader.batches([Request(0, index, Draw(manifest.view_policy, manifest.seed, 0))])
     return batch.pixels

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shared.cache.live_teacher import choice_of
 from shared.cache.opening import (
     Cache,
     create_cache,
@@ -40,11 +41,11 @@ from shared.errors import InputError
 from shared.files.objects import open_files
 from shared.formats.shard_samples import StoredView
 from shared.images.listing import Keys
-from shared.models.build import build_model, load_weights
 from shared.records.block import Block
 from shared.records.manifest import Manifest
 from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.targets import Head
+from shared.targets.teacher import load_teacher
 
 SAME_BITS = {"exact": ("half", "compact", "tiny"), "half": ("compact",)}
 # Made from fp16 channels, whose error adds to the codec's own.
@@ -57,13 +58,13 @@ def convert(flags: argparse.Namespace) -> int:
     _require_elsewhere(old, flags.to)
     lossy = _require_convertible(old.manifest.codec, codec.name)
     _require_same_version(old, flags.to)
-    require_derivable(codec.name, old.manifest.encoding.names)
+    require_derivable(codec.name, old.manifest.encoding.names, old.manifest.teacher.form)
     old.require_views(old.manifest.layers)
     labels, keys = stored_labels(old), stored_keys(old) or Keys.pack([])
     check_static(old, labels, keys)
     head = old.head()
     if replace(old.manifest, codec=codec.name).encoding.derives_logits and head is None:
-        head = _teachers_head(old.manifest, flags.weights)
+        head = _teachers_head(old.manifest, flags.weights, flags.teacher)
     manifest = replace(
         old.manifest,
         codec=codec.name,
@@ -179,13 +180,14 @@ def _require_same_version(old: Cache, to: str) -> None:
             )
 
 
-def _teachers_head(manifest: Manifest, weights: str | None) -> Head:
-    """The cached teacher's head, read from `weights`. Raises InputError if they are different."""
+def _teachers_head(manifest: Manifest, weights: str | None, network: str | None) -> Head:
+    """The cached teacher's head, read from `weights`. `network`: its name, if it has moved.
+
+    Raises InputError if it is another teacher's."""
     facts = manifest.teacher
     weights = weights or facts.weights
-    model = build_model(facts.architecture, facts.classes, facts.stem)
-    load_weights(model, weights)
-    head = Head(model.fc.weight.detach(), model.fc.bias.detach())
+    head = load_teacher(choice_of(manifest, weights, network), torch.device("cpu")).head
+    assert head is not None, "only a linear head is kept"
     if (digest := head_digest(head)) != facts.head_sha256:
         raise InputError(
             f"{weights} does not hold the head of the cached teacher: its sha256 is {digest[:12]}, "

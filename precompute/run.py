@@ -22,6 +22,8 @@ EXAMPLES = (
     "python precompute/run.py --split train --images /data/imagenet --views 10",
     "python precompute/run.py --split train --images cifar10 --teacher resnet34 --stem cifar \\\n"
     "      --weights teacher.pt --cache data/cifar10_cache",
+    "python precompute/run.py --split train --images /data/mine --teacher my_net.py:make \\\n"
+    "      --weights my_weights.pt",
     "torchrun --nproc-per-node 8 precompute/run.py --split train --images /data/imagenet",
 )
 

@@ -42,6 +42,11 @@ def make_parser() -> Parser:
     add = parser.add_argument_group("teacher and images").add_argument
     add("--images", metavar="SOURCE", help="where the images are now (default: as in the cache)")
     add(
+        "--teacher",
+        metavar="NAME",
+        help="where your own network is now, as FILE.py:FUNCTION (default: as in the cache)",
+    )
+    add(
         "--weights",
         metavar="NAME|FILE",
         help="where the teacher's weights are now (default: as in the cache)",

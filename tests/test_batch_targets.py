@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.cache.opening import Cache, open_cache
 from shared.cache.stored_views import shard
 from shared.models.build import build_model
-from shared.models.staged import StagedModel
+from shared.models.plain_resnet import PlainResNet
 from shared.pixels.jpeg import decode_pixels
 from shared.records.permutation import permutation
 from tests.batch_caches import BATCH, CLASSES, World, make_world, require_done, spoilt
@@ -51,8 +51,10 @@ def slow(model: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[to
     layers = [value for name, value in model.named_children() if name.startswith("layer")]
     hooks = [layer.register_forward_hook(lambda m, i, out: outputs.append(out)) for layer in layers]
     with torch.no_grad():
-        if isinstance(model, StagedModel):  # its own head is in float32
-            model.stages(x)
+        if isinstance(model, PlainResNet):  # its own head is in float32
+            x = model.enter(x)
+            for layer in model.layers:
+                x = layer(x)
             logits = model.fc(outputs[-1].mean((2, 3)))
         else:
             logits = model(x)

@@ -1,5 +1,6 @@
 """verify.py on a cache of batch statistics: it compares whole batches, and makes them again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,11 @@ def test_verify_of_derived_logits(world: World, tmp_path: Path) -> None:
 def test_verify_finds_a_teacher_in_eval_mode(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "load_teacher", lambda *all_: load_teacher(*all_[:-1], "eval"))
+    monkeypatch.setattr(
+        job,
+        "load_teacher",
+        lambda choice, device: load_teacher(replace(choice, statistics="eval"), device),
+    )
     require_not_verified(world, tmp_path)
 
 

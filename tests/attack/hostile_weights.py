@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from shared.models.build import build_model, load_weights
+from shared.models.build import build_model
+from shared.models.weights import load_weights
 from tests.attack.source_attempts import Attempt, write
 from tests.helpers import write_teacher
 from tests.test_bad_weight_files import ODD_TENSORS

@@ -14,7 +14,8 @@ from shared.errors import BadImage
 from shared.images import source as images
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
-from shared.models.build import build_model, load_weights
+from shared.models.build import build_model
+from shared.models.weights import load_weights
 from tests.forging import check_everything, everything, make_small
 from tests.helpers import write_image_folder, write_teacher
 from tests.tars import write_tar

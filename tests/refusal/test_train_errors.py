@@ -67,7 +67,7 @@ def test_a_live_teacher_with_other_weights(world: World, tmp_path: Path) -> None
         world.train(
             *(tmp_path / "out", "--teacher", "live", "--weights", world.folder / "three.pt")
         ),
-        "does not fit cifar_resnet20 with stem cifar and 5 classes",
+        "three.pt is not the cached teacher: its sha256 is ",
     )
     assert snapshot(tmp_path) == {}
 
