@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-import train.agreement
+import train.answers
 import train.eval
 from shared.errors import InputError
 from shared.images.source import ImageSource, open_source
 from tests.helpers import run, write_image_folder, write_teacher
 from train.folder import RunFolder
-from train.student import Student, build_student
+from train.student import Student, StudentChoice, build_student
 
 EVAL = "train/eval.py"
 CLASSES, SIZE = 6, 32
@@ -59,7 +59,9 @@ def write_run(folder: Path, student: Student, model: dict[str, Any] = FACTS, **f
 
 def make_student(world: World, seed: int) -> Student:
     """With connectors, and a backbone that agrees with the teacher now and then."""
-    student = build_student("resnet18", "imagenet", CLASSES, (64, 128, 256, 512), seed)
+    student = build_student(
+        StudentChoice("resnet18", "imagenet", CLASSES), (64, 128, 256, 512), seed
+    )
     student.backbone.load_state_dict(torch.load(world.folder / "teacher.pt"))
     noise = torch.randn(CLASSES, 512, generator=torch.Generator().manual_seed(seed))
     student.backbone.fc.weight.data += 0.3 * noise
@@ -96,7 +98,7 @@ def evaluate_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     def evaluate(checkpoint: Path, *flags: object) -> str:
         arguments = ["eval.py", "--checkpoint", checkpoint, "--workers", 0, "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments), *map(str, flags)])
-        monkeypatch.setattr(train.agreement, "BATCH", 8)
+        monkeypatch.setattr(train.answers, "BATCH", 8)
         assert train.eval.main() == 0
         return capsys.readouterr().out
 

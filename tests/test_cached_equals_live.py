@@ -32,7 +32,7 @@ from train.cached_views import CachedViews
 from train.recipe import Recipe
 from train.recipes import RECIPES
 from train.step import train_step
-from train.student import build_student
+from train.student import StudentChoice, build_student
 from train.whole_batch import live_batch
 
 CPU = torch.device("cpu")
@@ -90,7 +90,9 @@ def step(world: Made, recipe: Recipe, pixels: Tensor, batch: Batch) -> dict[str,
     """Losses, outputs' and parameters' gradients, and parameters after one step, by name."""
     # Half the recipe's epochs in, where every term has a weight.
     channels = world.teacher.model.channels if "channels" in recipe.needs else ()
-    student = build_student("resnet18", recipe.stem, CLASSES, channels, seed=1).train()
+    student = build_student(
+        StudentChoice("resnet18", recipe.stem, CLASSES), channels, seed=1
+    ).train()
     optimizer = torch.optim.SGD(student.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     weights = recipe.weights(recipe.epochs // 2)
     assert all(weights.values())
@@ -163,7 +165,9 @@ def student_outputs(
     world: Made, recipe: Recipe, pixels: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     channels = world.teacher.model.channels
-    student = build_student("resnet18", recipe.stem, CLASSES, channels, seed=1).train()
+    student = build_student(
+        StudentChoice("resnet18", recipe.stem, CLASSES), channels, seed=1
+    ).train()
     outputs = student(world.teacher.normalisation(pixels))
     return outputs.logits.detach(), tuple(mean.detach() for mean in outputs.channels)
 

@@ -15,7 +15,7 @@ from train.batch import Batch
 from train.recipes import get_recipe
 from train.setup import make_optimizer
 from train.step import train_step
-from train.student import Student, build_student
+from train.student import Student, StudentChoice, build_student
 from train.sums import means, step_sums
 
 CLASSES, CHANNELS = 5, (16, 32, 64)
@@ -37,7 +37,9 @@ def make_batch(rows: int) -> tuple[Tensor, Batch]:
 
 def one_step(x: Tensor, batch: Batch, parts: int = 1) -> tuple[Student, Tensor, dict[str, Tensor]]:
     """With BatchNorm frozen, as it sees the pieces one at a time."""
-    student = build_student("cifar_resnet20", "cifar", CLASSES, CHANNELS, seed=0).eval()
+    student = build_student(
+        StudentChoice("cifar_resnet20", "cifar", CLASSES), CHANNELS, seed=0
+    ).eval()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
     weights = RECIPE.weights(0)
     logits, losses = train_step(student, optimizer, RECIPE, weights, x, batch, "fp32", parts=parts)

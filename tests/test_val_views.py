@@ -25,7 +25,7 @@ from shared.records.identity import require_comparable
 from tests.helpers import run, write_image_folder, write_teacher
 from tests.small_cache import make_manifest
 from train.accuracy import image_batches
-from train.agreement import _with_teacher
+from train.answers import with_teacher
 
 CLASSES, SIZE, SHORTER = 4, 72, 82  # 82 = round(72 * 256 / 224)
 ASKED = {"resize-center": (), "center": ("--policy", "center")}  # policy: flags
@@ -105,7 +105,7 @@ def test_agreement_is_judged_on_the_pixels_that_the_teacher_saw(
     world: World, store: str, policy: str
 ) -> None:
     cache = world.cache(store, policy)
-    answers = list(_with_teacher(cache, None, FACTS, workers=0))
+    answers = list(with_teacher(cache, None, FACTS, workers=0))
     pixels = torch.cat([batch.pixels for batch in answers])
     theirs = as_stored(expected(world.source, policy), store)
     if store == "webdataset":  # which come in an order of their own

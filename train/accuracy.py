@@ -17,6 +17,7 @@ from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.loaders.shard_loader import ShardLoader
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
+from shared.pixels.view import ViewPolicy
 from train.step import autocast
 
 
@@ -33,7 +34,7 @@ def image_batches(
     source: ImageSource,
     batch_size: int,
     world: World | None = None,
-    policy: str = VAL_POLICY,
+    policy: ViewPolicy | str = VAL_POLICY,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(pixels, labels) of the centre views of `source`, number `position` of the loader's sources.
 
@@ -94,7 +95,7 @@ def evaluate(
     for pixels, labels in batches:
         x = normalisation(pixels.to(device, non_blocking=True))
         with autocast(device, precision):
-            logits, _ = model(x)
+            logits = model(x)
         labels = labels.to(device, non_blocking=True)
         right = correct(logits.float(), labels)
         bad = (labels < 0).sum()

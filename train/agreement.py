@@ -4,65 +4,51 @@ The run.json beside the checkpoint says what the network is and on which images 
 Agreement needs a cached val split (precompute/run.py --split val). It is the share of images where
 student and teacher have the same top-1, and the mean KL(teacher || student) in nats.
 
-An image that does not decode counts as wrong for accuracy, and is left out of agreement. View
-shards do not contain such images: those that precompute skipped are reported but not counted. If
-the teacher used batch statistics, its outputs depend on the batches in the cache, which are random
+An image that does not decode counts as wrong for accuracy, and is left out of agreement. If the
+teacher used batch statistics, its outputs depend on the batches in the cache, which are random
 samples of the split. Agreement is with those outputs, and a note says so.
-
-Shapes: B samples in a batch, images of S x S pixels, C classes.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from tqdm import tqdm
 
-from shared.cache.checks import require_pixels, require_source, require_targets
-from shared.cache.opening import Cache, has_split, open_cache
-from shared.choices import has_one_view
+from shared.cache.opening import has_split, open_cache
 from shared.device import default_workers, pick_device
-from shared.errors import InputError, note
-from shared.images.source import ImageSource, default_source
-from shared.loaders.pixel_loader import PixelLoader
-from shared.loaders.shard_loader import ShardLoader
+from shared.errors import InputError
+from shared.images.source import default_source
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
-from train.accuracy import correct, image_batches
+from train.accuracy import correct
+from train.answers import Answers, with_teacher, without_teacher
 from train.checkpoint import load_student, run_of
 from train.images import open_images
+from train.network_facts import facts_of_network, require_network
 from train.step import autocast
-
-BATCH = 256
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A batch with the right answers and the teacher's."""
-
-    pixels: Tensor  # (B, 3, S, S) uint8
-    labels: Tensor  # (B,) int64; -1: the image does not decode
-    logits: Tensor | None = None  # (B, C) float32: the cached logits of the teacher
-    pred: Tensor | None = None  # (B,) int64: the teacher's top-1; -1: precompute skipped the image
 
 
 def evaluate_checkpoint(flags: argparse.Namespace) -> int:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
-    run = run_of(flags.checkpoint)
-    facts = run["model"]
+    require_network(flags)
+    if flags.student is None:
+        run = run_of(flags.checkpoint)
+        facts = run["model"]
+    else:
+        run = {"identity": {}, "flags": {"images": flags.images}}
+        facts = _facts_of_flags(flags)
     device = pick_device(flags.device)
     workers = default_workers(device) if flags.workers is None else flags.workers
     model = load_student(flags.checkpoint, facts).to(device).eval()
     normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
     if flags.cache is None:
-        batches = _without_teacher(flags.images or _images_of(run), facts, workers)
+        batches = without_teacher(flags.images or _images_of(run), facts, workers)
     else:
-        batches = _with_teacher(open_cache(flags.cache, "val"), flags.images, facts, workers)
+        batches = with_teacher(open_cache(flags.cache, "val"), flags.images, facts, workers)
     precision = run["identity"].get("precision") or "fp32"
     print(evaluate_with_teacher(model, normalise, batches, device, precision))
     return 0
@@ -83,7 +69,7 @@ def evaluate_with_teacher(
     for batch in tqdm(batches, leave=False, disable=None):
         x = normalise(batch.pixels.to(device))
         with autocast(device, precision):
-            logits = model(x)[0]
+            logits = model(x)
         logits = logits.float()
         right += correct(logits, batch.labels.to(device))
         seen += len(batch.labels)
@@ -109,6 +95,15 @@ def evaluate_with_teacher(
     return text
 
 
+def _facts_of_flags(flags: argparse.Namespace) -> dict[str, Any]:
+    """Of a network without a run.json, for the data that it is evaluated on."""
+    if flags.cache is not None:
+        manifest = open_cache(flags.cache, "val").manifest
+        return facts_of_network(flags, len(manifest.source.classes), manifest.size)
+    source = open_images(flags.images, "val")
+    return facts_of_network(flags, len(source.classes), source.size)
+
+
 def _images_of(run: dict[str, Any]) -> str:
     """The source that a run was trained on."""
     images, cache = (str(run["flags"].get(name)) for name in ("images", "cache"))
@@ -122,79 +117,3 @@ def _images_of(run: dict[str, Any]) -> str:
             f"--images"
         )
     return open_cache(cache, "train").manifest.source.spec
-
-
-def _without_teacher(images: str, facts: dict[str, Any], workers: int) -> Iterator[Answers]:
-    source = open_images(images, "val")
-    _require_trained_for(facts, len(source.classes), facts["size"], source.spec)
-    loader = PixelLoader((source,), facts["size"], workers, pin_memory=False)
-    return (Answers(*batch) for batch in image_batches(loader, 0, source, BATCH))
-
-
-def _with_teacher(
-    cache: Cache, images: str | None, facts: dict[str, Any], workers: int
-) -> Iterator[Answers]:
-    manifest = cache.manifest
-    _require_trained_for(facts, manifest.teacher.classes, manifest.size, cache.where)
-    if not has_one_view(manifest.policy):
-        raise InputError(
-            f"{cache.where} holds views of policy {manifest.policy}, and the val split is seen in "
-            f"its centre views: make it with precompute/run.py --split val"
-        )
-    cache.require_views()
-    require_targets(cache, frozenset({"logits"}), "agreement with the teacher")
-    if manifest.statistics == "batch":
-        note(
-            f"the teacher of {cache.where} used the statistics of batches of "
-            f"{manifest.teacher_batch} val images: agreement is with what it said in those"
-        )
-    if manifest.holds_pixels:
-        if images is not None:
-            raise InputError(
-                f"--images {images} cannot be used with {cache.where}, whose view shards are "
-                f"evaluated on the pixels that they hold: leave out one of the two"
-            )
-        require_pixels(cache, None)
-        if skipped := cache.skipped():
-            note(
-                f"{cache.where} leaves out {len(skipped):,} of {manifest.samples:,} images, which "
-                f"did not decode, first {skipped[0][1]}"
-            )
-        return _from_shards(cache, workers)
-    source = open_images(images or manifest.source.spec, "val", limit=manifest.samples)
-    require_source(cache, source)
-    require_pixels(cache, source)
-    return _from_images(cache, source, workers)
-
-
-def _require_trained_for(facts: dict[str, Any], classes: int, size: int, where: str) -> None:
-    if (facts["classes"], facts["size"]) != (classes, size):
-        raise InputError(
-            f"{where} has {classes} classes at {size} px, and the checkpoint was trained for "
-            f"{facts['classes']} classes at {facts['size']} px: give the val split of the same "
-            f"data and size"
-        )
-
-
-def _from_shards(cache: Cache, workers: int) -> Iterator[Answers]:
-    encoding, head = cache.manifest.encoding, cache.head()
-    needed = encoding.needed({"logits"})
-    for batch in ShardLoader(cache, needed, BATCH, 0, workers, pin_memory=False).batches(0):
-        logits = encoding.decode(batch.fields, head)["logits"]
-        yield Answers(batch.pixels, batch.label, logits, batch.pred)
-
-
-def _from_images(cache: Cache, source: ImageSource, workers: int) -> Iterator[Answers]:
-    """The policy has one view per image, so the views drawn here equal those of the cache."""
-    encoding, head = cache.manifest.encoding, cache.head()
-    needed = encoding.needed({"logits"})
-    loader = PixelLoader((source,), cache.manifest.size, workers, pin_memory=False)
-    loader.start()  # before the arrays are loaded, which workers would inherit
-    arrays = cache.read_view(0, [*needed, "pred"])
-    start = 0
-    for pixels, labels in image_batches(loader, 0, source, BATCH, policy=cache.manifest.policy):
-        rows = slice(start, start + len(labels))
-        fields = {name: torch.from_numpy(arrays[name][rows]) for name in needed}
-        pred = torch.from_numpy(arrays["pred"][rows]).long()
-        yield Answers(pixels, labels, encoding.decode(fields, head)["logits"], pred)
-        start += len(labels)

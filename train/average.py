@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shared.models.staged import StagedModel
+from shared.models.weights import fill
 
 
 class WeightAverage:
@@ -42,7 +43,7 @@ class WeightAverage:
 
     def load_state_dict(self, state: Mapping[str, Tensor] | None) -> None:
         if state is not None:
-            self.module.load_state_dict(state)
+            fill(self.module, state)
         self._is_empty = state is None
 
 

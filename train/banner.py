@@ -85,7 +85,7 @@ def _data(setup: Setup) -> str:
     val = images.val.spec if isinstance(images.val, ImageSource) else images.val.where
     if cache is None:
         assert images.train is not None
-        views = f"views drawn by {images.policy} at {images.size} px"
+        views = f"views drawn by {images.policy.name} at {images.size} px"
         return f"{len(images.train):,} images of {images.train.spec}, {views}; val {val}"
     facts = cache.manifest
     there = images.train.spec if images.train else "the cache's own pixels"

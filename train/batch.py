@@ -12,9 +12,18 @@ from shared.targets.targets import Targets
 
 
 @dataclass(frozen=True)
+class Met:
+    """Which of the teacher's stages the connectors meet, where it is not each in turn."""
+
+    stages: tuple[int, ...]  # one a connector
+    widths: tuple[int, ...]  # C_s of all the teacher's stages
+
+
+@dataclass(frozen=True)
 class StudentOutputs:
     logits: Tensor  # (B, C)
     channels: tuple[Tensor, ...]  # (B, C_s) per stage: spatial means of the connectors; () if none
+    met: Met | None = None  # None: all stages of the teacher, in order
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from shared.choices import VAL_POLICY
 from shared.errors import InputError
-from shared.models.build import build_model, load_weights
+from shared.models.build import build_model
 from shared.models.staged import StagedModel
+from shared.models.weights import fill, load_weights
+from shared.pixels.view import ViewPolicy
 from train.average import plain_names
 from train.folder import RunFolder
 from train.run_files import RUN_FILE, read_run
@@ -34,7 +37,14 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
 
     `facts` is "model" of run.json. Raises InputError if the weights do not fit it.
     """
-    model = build_model(facts["architecture"], facts["classes"], facts["stem"])
+    modules = facts.get("stage_modules")
+    model = build_model(
+        facts["architecture"],
+        facts["classes"],
+        facts["stem"],
+        facts["size"],
+        None if modules is None else tuple(modules),
+    )
     if checkpoint.name != "last.pt":
         load_weights(model, str(checkpoint))
         return model
@@ -55,5 +65,15 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
             f"{checkpoint} does not fit the run.json beside it: {error}; give a run folder as "
             f"train/run.py wrote it"
         ) from error
-    model.load_state_dict(weights)
+    fill(model, weights)
     return model
+
+
+def val_policy(facts: dict[str, Any]) -> ViewPolicy:
+    """How the run's val images are seen. `facts`: "model" in run.json."""
+    usual = ViewPolicy(VAL_POLICY)
+    return ViewPolicy(
+        VAL_POLICY,
+        facts.get("interpolation", usual.interpolation),
+        facts.get("crop", usual.crop),
+    )

@@ -51,7 +51,7 @@ def _weights(setup: Setup) -> list[str]:
 def _cache(setup: Setup) -> str:
     images, cache, tails = setup.images, setup.targets.cache, setup.targets.tails
     if cache is None:
-        return f"no cache: views are drawn by {images.policy} at {images.size} px"
+        return f"no cache: views are drawn by {images.policy.name} at {images.size} px"
     facts = cache.manifest
     each = cache.num_bytes(layers=facts.layers_for(setup.recipe.needs)) / facts.samples
     return (

@@ -11,6 +11,7 @@ EXAMPLES = (
     "python train/run.py --cache data/teacher_cache",
     "python train/run.py --cache data/teacher_cache --recipe s_resnet18.t_resnet34.kd.ce \\\n"
     "      --epochs 30 --out runs/kd",
+    "python train/run.py --cache data/teacher_cache --student timm/mobilenetv3_small_100",
     "python train/run.py --images /data/imagenet --recipe resnet18.ce --teacher none",
     "torchrun --nproc-per-node 8 train/run.py --cache data/teacher_cache --workers 16",
 )
@@ -25,6 +26,7 @@ def make_parser() -> Parser:
         {
             "--recipe, with the published top-1 error in percent": RECIPES,
             "--teacher": choices.TEACHERS,
+            "NAME, of networks": choices.NETWORKS,
         },
     )
     add_flags(parser)
@@ -41,10 +43,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--student",
-        choices=choices.ARCHITECTURES,
         metavar="NAME",
-        help=f"one of {', '.join(choices.ARCHITECTURES)} (default: the recipe's)",
+        help="a network of torchvision, timm or your own, see below (default: the recipe's)",
     )
+    add(
+        "--init",
+        metavar="NAME|FILE",
+        help="weights to begin with: a name of torchvision's, a tag of timm's, or a file (default: "
+        "new ones)",
+    )
+    add(
+        "--stage-modules",
+        metavar="NAMES",
+        help="the modules whose outputs are the student's stages, like layer1,layer2; of a timm "
+        "network the numbers of its intermediate outputs (default: the last at each map size)",
+    )
+    add(
+        "--stages",
+        metavar="PAIRS",
+        help="which of the teacher's stages meet which of the student's, like 2:1,3:2,4:3 "
+        "(default: paired from the last one backwards)",
+    )
+    add("--mean", metavar="R,G,B", help="of the student's normalisation (default: its library's)")
+    add("--std", metavar="R,G,B", help="of the student's normalisation (default: its library's)")
     add(
         "--epochs",
         type=int,

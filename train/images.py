@@ -9,8 +9,10 @@ from pathlib import Path
 
 from shared.cache.checks import require_source
 from shared.cache.opening import Cache, has_split, open_cache
+from shared.choices import VAL_POLICY
 from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
+from shared.pixels.view import ViewPolicy
 from shared.records.identity import require_comparable
 from train.recipe import Recipe
 
@@ -22,7 +24,8 @@ class RunImages:
     train: ImageSource | None  # None if the cache stores the views' pixels
     val: ImageSource | Cache  # images, or a cached val split with view shards
     classes: int
-    policy: str  # of the training views
+    policy: ViewPolicy  # of the training views
+    val_policy: ViewPolicy  # of val images that no cache holds
     size: int  # side in pixels
 
 
@@ -35,7 +38,8 @@ def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | No
             train,
             _val_images(spec, train.classes),
             len(train.classes),
-            train.policy or recipe.policy,
+            ViewPolicy(train.policy or recipe.policy),
+            ViewPolicy(VAL_POLICY),
             train.size or recipe.size,
         )
     cache.require_views()
@@ -52,7 +56,10 @@ def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | No
         val.require_views()
         require_comparable(manifest, val.manifest, val.where)
     val = val or _val_images(spec, classes)
-    return RunImages(cached_train, val, len(classes), manifest.policy, manifest.size)
+    val_policy = ViewPolicy(VAL_POLICY, manifest.interpolation, manifest.crop)
+    return RunImages(
+        cached_train, val, len(classes), manifest.view_policy, val_policy, manifest.size
+    )
 
 
 def _val_images(spec: str, classes: tuple[str, ...]) -> ImageSource:

@@ -25,6 +25,7 @@ from train.events import Events, open_events
 from train.folder import RunFolder
 from train.input import Input, open_input
 from train.plots import draw_curves
+from train.randomness import seed_step
 from train.resume import resume
 from train.setup import Setup, make_setup
 from train.state import TrainState
@@ -94,6 +95,7 @@ def train(
             before, started = at.seconds, time.perf_counter()
             for pixels, batch in progress:
                 stop.unsaved = True
+                seed_step(setup.seed, at.epoch, at.step, world.rank, device)
                 logits, losses = train_step(
                     network, optimizer, recipe, weights, setup.normalisation(pixels), batch,
                     setup.precision, state.scaler, setup.accumulate,
@@ -150,7 +152,7 @@ def train(
                 told_bad = True
                 print(found.note(), file=sys.stderr)
             if found.top1 > at.best_top1:
-                folder.save("best.pt", state.judged.state_dict())
+                folder.save("best.pt", state.judged.network.state_dict())
             folder.write_metrics(records)
             events.write(record, val)
             print(

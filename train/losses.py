@@ -10,6 +10,7 @@ the split, shared/targets/tails.py) and "guided" (the mask of train/guide.py). A
 Shapes: B samples, C classes, C_s channels in the teacher's stage s.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -109,12 +110,11 @@ class RobustChannelDistillation:
     needs: ClassVar[frozenset[str]] = frozenset({"channels", "spread"})
 
     def __call__(self, student: StudentOutputs, batch: Batch) -> Tensor:
-        assert batch.spread is not None
         stages = [
             # torch's Huber loss is x^2 / 2 near 0
             2 * huber_loss(a / spread, b / spread, reduction="sum", delta=self.beta)
             / (a.shape[1] * batch.count)
-            for (a, b), spread in zip(_pairs(student, batch), batch.spread, strict=True)
+            for (a, b), spread in zip(_pairs(student, batch), _spread(student, batch), strict=True)
         ]  # fmt: skip
         return torch.stack(stages).sum()
 
@@ -143,11 +143,14 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """Per stage, the float32 means (B, C_s) of the student's connector and of the teacher."""
+    """float32 means (B, C_s) of the student's connectors and of the teacher's stages they meet."""
     assert batch.targets is not None
     ours, theirs = student.channels, batch.targets.get("channels")
     widths = [stage.shape[1] for stage in ours]
-    # Broadcasting would hide a mismatch.
+    stages: Sequence[int] = range(len(ours))
+    if student.met is not None:
+        stages, widths = student.met.stages, list(student.met.widths)
+    # Broadcasting would hide a mismatch and train on something else.
     if theirs is None or not ours or (len(ours[0]), sum(widths)) != tuple(theirs.shape):
         said = "nothing" if theirs is None else f"{tuple(theirs.shape)}, stages side by side,"
         raise ValueError(
@@ -155,8 +158,16 @@ def _pairs(student: StudentOutputs, batch: Batch) -> list[tuple[Tensor, Tensor]]
             f"channels) {_shapes(ours)} from the student and {said} from the teacher; build the "
             f"student for this teacher"
         )
-    stages = theirs.split(widths, dim=1)
-    return [(a.float(), b.float()) for a, b in zip(ours, stages, strict=True)]
+    means = theirs.split(widths, dim=1)
+    return [(a.float(), means[stage].float()) for a, stage in zip(ours, stages, strict=True)]
+
+
+def _spread(student: StudentOutputs, batch: Batch) -> list[Tensor]:
+    """(C_s,) for each stage that a connector meets."""
+    assert batch.spread is not None
+    if student.met is None:
+        return list(batch.spread)
+    return [batch.spread[stage] for stage in student.met.stages]
 
 
 def _shapes(tensors: tuple[Tensor, ...]) -> str:

@@ -136,7 +136,12 @@ class Replayed:
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         return image_batches(
-            self._loader, 1, self._val, self._setup.recipe.batch_size, self.val_world
+            self._loader,
+            1,
+            self._val,
+            self._setup.recipe.batch_size,
+            self.val_world,
+            self._setup.images.val_policy,
         )
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 
 from shared.errors import InputError
+from shared.models.names import parse_name
 from train.recipe import Recipe
 from train.recipes import get_recipe
 
@@ -11,7 +12,7 @@ from train.recipes import get_recipe
 def recipe_of(flags: argparse.Namespace) -> Recipe:
     """The named recipe with this run's epochs, batch size, learning rate and averaging.
 
-    Raises InputError if a flag is out of range or there is no such recipe.
+    Raises InputError if a flag is out of range or there is no such recipe or student.
     """
     for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
         # `not >` also catches nan.
@@ -24,6 +25,8 @@ def recipe_of(flags: argparse.Namespace) -> Recipe:
     if flags.ema is not None and not 0 < flags.ema < 1:
         raise InputError(f"--ema must be between 0 and 1, like 0.9999: got {flags.ema}")
     recipe = get_recipe(flags.recipe)
+    if flags.student is not None:
+        parse_name(flags.student)
     recipe = recipe.scaled(flags.epochs or recipe.epochs)
     if flags.lr is not None:
         rate = replace(recipe.learning_rate, value=flags.lr)

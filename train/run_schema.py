@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from shared.choices import ARCHITECTURES, STEMS
+from shared.choices import INTERPOLATIONS, STEMS
+from shared.models.names import is_name
 from train.schema import Optional, Values, count, one_of
 from train.step import AUTOCAST
 
@@ -12,6 +13,11 @@ from train.step import AUTOCAST
 IDENTITY = {
     "recipe": Optional(str),
     "student": Optional(str),
+    "init": Optional(str),
+    "stage_modules": Optional(str),
+    "stages": Optional(str),
+    "mean": Optional(str),
+    "std": Optional(str),
     "teacher": Optional(str),
     "seed": Optional(count),
     "precision": Optional(one_of(*AUTOCAST)),
@@ -26,6 +32,16 @@ IDENTITY = {
 }
 # Fields that are missing from runs started with earlier versions.
 LATER = frozenset({"val", "val_cache", "val_policy"})
+
+
+def _network(value: Any) -> bool:
+    """the name of a network"""
+    return is_name(value)
+
+
+def _share(value: Any) -> bool:
+    """a number above 0 and at most 1"""
+    return type(value) in (int, float) and 0 < value <= 1
 
 
 def _classes(value: Any) -> bool:
@@ -57,12 +73,15 @@ RUN: dict[str, Any] = {
     "processes": Optional(count),
     "model": Optional(
         {
-            "architecture": one_of(*ARCHITECTURES),
+            "architecture": _network,
             "stem": one_of(*STEMS),
             "classes": _classes,
             "size": _pixels,
             "mean": _three,
             "std": _three_positive,
+            "stage_modules": Optional([str]),
+            "interpolation": Optional(one_of(*INTERPOLATIONS)),
+            "crop": Optional(_share),
         }
     ),
     "epochs": Optional(count),

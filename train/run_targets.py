@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shared.cache.checks import require_pixels, require_targets
+from shared.cache.checks import require_classes_of_images, require_pixels, require_targets
 from shared.cache.live_teacher import cached_teacher
 from shared.cache.opening import Cache, open_cache
 from shared.cache.tails_file import read_tails, require_tails
@@ -59,6 +59,8 @@ def open_run_targets(
     """Raises InputError if the cache lacks what the recipe needs, or pixels differ here."""
     teacher = None
     if cache is not None:
+        if flags.teacher != "none":
+            require_classes_of_images(cache, recipe.needs, f"recipe {recipe.name}")
         if flags.teacher == "cached":
             require_targets(cache, recipe.needs, f"recipe {recipe.name}")
         require_pixels(cache, train)

@@ -14,13 +14,16 @@ from shared.choices import ARCHITECTURES
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.pixels.normalise import NORMALISATIONS, Normalisation
+from shared.models.names import parse_name
+from shared.models.preparation import preparation_of
+from shared.models.staged import StagedModel
+from shared.pixels.normalise import Normalisation, colours
 from train.images import RunImages, open_run_images
 from train.recipe import Recipe
 from train.run_identity import facts_of, identity_of
 from train.run_recipe import recipe_of
 from train.run_targets import RunTargets, open_run_cache, open_run_targets
-from train.student import Student, build_student, place_student
+from train.student import Student, StudentChoice, build_student, place_student
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     images = open_run_images(flags, recipe, cache)
     targets = open_run_targets(flags, recipe, cache, images.train, device)
     student = _make_student(flags, recipe, images, cache, device)
-    normalisation = NORMALISATIONS[student.backbone.stem]
-    if cache is not None:
-        normalisation = Normalisation(cache.manifest.mean, cache.manifest.std)
+    normalisation = normalisation_of(flags, student.backbone, cache)
     return Setup(
         recipe=recipe,
         images=images,
@@ -78,6 +79,24 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     )
 
 
+def normalisation_of(
+    flags: argparse.Namespace, backbone: StagedModel, cache: Cache | None
+) -> Normalisation:
+    """What the student's pixels are normalised with: --mean and --std, else what its library
+    documents for it, else the teacher's.
+
+    A network that starts from new weights follows the teacher, unless timm has values for it.
+    """
+    how = preparation_of(backbone.architecture, backbone.stem, flags.init or "")
+    usual = how.normalisation
+    library = parse_name(backbone.architecture).library
+    if cache is not None and flags.init is None and library != "timm":
+        usual = Normalisation(cache.manifest.mean, cache.manifest.std)
+    return Normalisation(
+        colours("--mean", flags.mean) or usual.mean, colours("--std", flags.std) or usual.std
+    )
+
+
 def _make_student(
     flags: argparse.Namespace,
     recipe: Recipe,
@@ -85,11 +104,21 @@ def _make_student(
     cache: Cache | None,
     device: torch.device,
 ) -> Student:
-    channels = cache.manifest.teacher.channels if cache and "channels" in recipe.needs else ()
+    teacher = cache.manifest.teacher if cache and "channels" in recipe.needs else None
     architecture = flags.student or recipe.student
-    possible = ARCHITECTURES[architecture]
-    stem = recipe.stem if recipe.stem in possible else possible[0]
-    student = build_student(architecture, stem, images.classes, channels, flags.seed)
+    possible = ARCHITECTURES.get(architecture, ("imagenet",))
+    choice = StudentChoice(
+        architecture,
+        recipe.stem if recipe.stem in possible else possible[0],
+        images.classes,
+        images.size,
+        None if flags.stage_modules is None else tuple(flags.stage_modules.split(",")),
+        flags.init,
+    )
+    if teacher is None:
+        student = build_student(choice, (), flags.seed)
+    else:
+        student = build_student(choice, teacher.channels, flags.seed, flags.stages, teacher.signed)
     if flags.sync_batchnorm:
         student = _with_sync_batchnorm(student, device)
     place_student(student, device)

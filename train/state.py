@@ -3,8 +3,8 @@
     last.pt = {"epoch", "step", "sums", "seconds", "best_top1", "layout",
                "student", "optimizer", "scaler", "average"}
 
-No random states are saved: order, views and shuffles are pure functions of (seed, epoch), and
-nothing else uses random numbers.
+No random states are saved: order, views and shuffles are pure functions of (seed, epoch), and the
+random numbers of dropout of (seed, epoch, step) (randomness.py).
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from shared.distributed import sum_over
 from shared.errors import InputError
 from shared.models.staged import StagedModel
+from shared.models.weights import fill
 from train.average import WeightAverage, plain_names
 from train.schema import count, mismatch
 from train.setup import Setup
@@ -106,7 +107,7 @@ class TrainState:
             raise InputError(
                 f"last.pt does not fit this run: {error}; delete it to start the run again"
             ) from error
-        setup.student.load_state_dict(saved["student"])
+        fill(setup.student, saved["student"])
         setup.optimizer.load_state_dict(momentum)
         if self.scaler is not None and scale is not None:
             self.scaler.load_state_dict(scale)

@@ -75,7 +75,12 @@ class Streamed:
             return shard_batches(self._val)
         assert isinstance(self._setup.images.val, ImageSource)
         return image_batches(
-            self._val, 0, self._setup.images.val, self._setup.recipe.batch_size, self.val_world
+            self._val,
+            0,
+            self._setup.images.val,
+            self._setup.recipe.batch_size,
+            self.val_world,
+            self._setup.images.val_policy,
         )
 
     def close(self) -> None:

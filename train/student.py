@@ -1,68 +1,101 @@
-"""The student: a staged model with a connector per stage that maps to the teacher's channels.
+"""The student: a staged model with connectors that map its stages to the teacher's channels.
 
 Shapes: B samples, C classes, C_s channels in the teacher's stage s.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from shared.errors import InputError
-from shared.models.build import build_model
+from shared.models.build import USUAL_SIZE, build_model
 from shared.models.staged import StagedModel, channel_means
-from train.batch import StudentOutputs
+from shared.models.weights import load_weights
+from train.batch import Met, StudentOutputs
+from train.pairing import Pairs, pair_stages
 
 
 class Student(nn.Module):
     """The network to train (`backbone`), and connectors, which only the loss uses."""
 
-    def __init__(self, backbone: StagedModel, teacher_channels: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        backbone: StagedModel,
+        teacher_channels: tuple[int, ...],
+        pairs: Pairs | None = None,
+        signed: bool = False,
+    ) -> None:
         """If `teacher_channels` is empty, there are no connectors and output `channels` is ().
-
-        Raises InputError if student and teacher have different numbers of stages.
+        `pairs`: the stages that meet; None pairs them from the last one backwards. `signed`:
+        whether the teacher's stages can be negative.
         """
         super().__init__()
-        if teacher_channels and len(teacher_channels) != len(backbone.channels):
-            raise InputError(
-                f"{backbone.architecture} has {len(backbone.channels)} stages and the cached "
-                f"teacher {len(teacher_channels)}, and channel distillation pairs them: give a "
-                f"--student with as many, or a recipe without cd"
-            )
+        if pairs is None:
+            pairs = pair_stages(None, len(teacher_channels), len(backbone.channels))
         self.backbone = backbone
         self.connectors = nn.ModuleList(
-            _connector(width, wanted)
-            for width, wanted in zip(backbone.channels, teacher_channels, strict=False)
+            _connector(backbone.channels[mine], teacher_channels[theirs], signed)
+            for theirs, mine in pairs
         )
+        self._connector_of = {mine: position for position, (_, mine) in enumerate(pairs)}
+        stages = tuple(theirs for theirs, _ in pairs)
+        self._met = None
+        if stages != tuple(range(len(teacher_channels))):
+            self._met = Met(stages, teacher_channels)
 
     def forward(self, x: Tensor) -> StudentOutputs:
         """Normalised (B, 3, H, W) -> logits (B, C) and the spatial means of the connectors."""
         # Run each connector right after its stage: in both directions the stage's output is then
         # still in the processor's cache, which saves 2 % of a step's time (tests/bench/step.py).
-        x = self.backbone.enter(x)
-        means = []
-        for position, layer in enumerate(self.backbone.layers):
-            x = layer(x)
-            if self.connectors:
-                means.append(channel_means(self.connectors[position](x)))
-        return StudentOutputs(self.backbone.head(channel_means(x)), tuple(means))
+        run = self.backbone.run(x, self._at_stage)
+        means = tuple(mean for mean in run.stages if mean is not None)
+        return StudentOutputs(run.logits, means, self._met)
+
+    def _at_stage(self, stage: int, maps: Tensor) -> Tensor | None:
+        position = self._connector_of.get(stage)
+        return None if position is None else channel_means(self.connectors[position](maps))
 
 
-def _connector(width: int, wanted: int) -> nn.Module:
-    """1x1 convolution, BatchNorm, ReLU, as in the paper's code."""
-    return nn.Sequential(
-        nn.Conv2d(width, wanted, kernel_size=1, bias=False),
-        nn.BatchNorm2d(wanted),
-        nn.ReLU(inplace=True),
-    )
+def _connector(width: int, wanted: int, signed: bool) -> nn.Module:
+    """1x1 convolution, BatchNorm, ReLU, as in the paper's code; no ReLU for a teacher whose stages
+    can be negative, as it could not meet those."""
+    layers = [nn.Conv2d(width, wanted, kernel_size=1, bias=False), nn.BatchNorm2d(wanted)]
+    return nn.Sequential(*layers, *([] if signed else [nn.ReLU(inplace=True)]))
+
+
+@dataclass(frozen=True)
+class StudentChoice:
+    """Which network, with which weights to begin with."""
+
+    architecture: str  # a name, see shared/models/names.py
+    stem: str
+    classes: int
+    size: int = USUAL_SIZE  # pixels a side of the views
+    stage_modules: tuple[str, ...] | None = None
+    init: str | None = None  # weights as in --weights; None: new ones
 
 
 def build_student(
-    architecture: str, stem: str, classes: int, teacher_channels: tuple[int, ...], seed: int
+    choice: StudentChoice,
+    teacher_channels: tuple[int, ...],
+    seed: int,
+    stages: str | None = None,
+    signed: bool = False,
 ) -> Student:
-    """Initial weights depend on `seed` only; the backbone's do not depend on the connectors."""
+    """New weights depend on `seed` only; the backbone's do not depend on the connectors. `stages`:
+    see train/pairing.py. `signed`: whether the teacher's stages can be negative.
+
+    Raises InputError if there is no such network, or it lacks stages that `stages` names.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build_model(architecture, classes, stem)
-        return Student(backbone, teacher_channels)
+        backbone = build_model(
+            choice.architecture, choice.classes, choice.stem, choice.size, choice.stage_modules
+        )
+        if choice.init is not None:
+            load_weights(backbone, choice.init, new_head=True)
+        pairs = pair_stages(stages, len(teacher_channels), len(backbone.channels))
+        return Student(backbone, teacher_channels, pairs, signed)
 
 
 def place_student(student: Student, device: torch.device) -> None:

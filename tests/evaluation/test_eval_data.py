@@ -18,7 +18,7 @@ from tests.evaluated import (
 )
 from tests.helpers import require_refused, run, snapshot, write_image_folder
 from tests.small_cache import make_cache, make_manifest, open_empty
-from train.student import Student, build_student
+from train.student import Student, StudentChoice, build_student
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_caches_that_cannot_be_used(
     world: World, student: Student, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     make_cache(tmp_path / "random", make_manifest(split="val"))
-    three = build_student("resnet18", "imagenet", 3, (), seed=0)
+    three = build_student(StudentChoice("resnet18", "imagenet", 3), (), seed=0)
     best = write_run(tmp_path / "run", three, FACTS | {"classes": 3, "size": 8})
     text = refused(evaluate, best, "--cache", tmp_path / "random")
     assert (

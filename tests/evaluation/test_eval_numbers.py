@@ -30,7 +30,7 @@ from tests.evaluated import (
     write_run,
 )
 from tests.helpers import run
-from train.student import build_student
+from train.student import StudentChoice, build_student
 
 # The slow computation
 
@@ -155,7 +155,7 @@ def test_without_a_cache(world: World, evaluate: Evaluate) -> None:
 
 def test_a_teacher_agrees_with_itself(world: World, evaluate: Evaluate, tmp_path: Path) -> None:
     model = FACTS | {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    student = build_student("resnet18", "imagenet", CLASSES, (), seed=0)
+    student = build_student(StudentChoice("resnet18", "imagenet", CLASSES), (), seed=0)
     student.backbone.load_state_dict(torch.load(world.folder / "teacher.pt"))
     best = write_run(tmp_path, student, model)
     for store in CACHES:
