@@ -6,13 +6,15 @@ from train.names import DEFAULT_RECIPE
 PRECOMPUTE = {
     "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
     "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
-    "--weights": None, "--precision": "fp32", "--teacher-statistics": "eval",
+    "--weights": None, "--stage-modules": None, "--classes": None, "--mean": None, "--std": None,
+    "--interpolation": None, "--crop": None, "--precision": "fp32", "--teacher-statistics": "eval",
     "--targets": None,
     "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
     "--batch-size": 256, "--workers": None, "--device": None,
 }  # fmt: skip
 TRAIN = {
-    "--recipe": DEFAULT_RECIPE, "--student": None, "--epochs": None, "--batch-size": None,
+    "--recipe": DEFAULT_RECIPE, "--student": None, "--init": None, "--stage-modules": None,
+    "--stages": None, "--mean": None, "--std": None, "--epochs": None, "--batch-size": None,
     "--lr": None, "--seed": 0, "--ema": None, "--cache": None, "--images": None, "--out": None,
     "--teacher": "cached", "--weights": None, "--device": None, "--workers": None,
     "--precision": "fp32", "--accumulate": 1, "--sync-batchnorm": False, "--compile": False,
@@ -21,15 +23,19 @@ TRAIN = {
 HELPS = {
     "precompute/run.py": [*PRECOMPUTE],
     "precompute/verify.py": [
-        "--cache", "--split", "--samples", "--repair", "--images", "--weights", "--device",
+        "--cache", "--split", "--samples", "--repair", "--images", "--teacher",
+        "--weights", "--device",
     ],
     "precompute/plan.py": [*PRECOMPUTE],
-    "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--weights"],
+    "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--teacher", "--weights"],
     "precompute/pack.py": [
         "--images", "--split", "--skip-bad", "--to", "--shorter-side", "--quality", "--shard-size",
         "--workers",
     ],
     "train/run.py": [*TRAIN],
-    "train/eval.py": ["--checkpoint", "--cache", "--images", "--workers", "--device"],
+    "train/eval.py": [
+        "--checkpoint", "--cache", "--images", "--student", "--stem", "--stage-modules", "--size",
+        "--mean", "--std", "--interpolation", "--crop", "--workers", "--device",
+    ],
     "train/report.py": ["--out"],
 }  # fmt: skip

@@ -8,7 +8,6 @@ import pytest
 from precompute.flags import add_flags as precompute_flags
 from shared import choices
 from shared.cache.opening import FORMATS
-from shared.choices import ARCHITECTURES
 from shared.pixels.policy import draw_view
 from shared.targets.codecs import CODECS
 from shared.targets.kinds import BY_STAGE, KINDS, kind_of
@@ -50,13 +49,12 @@ def test_flags_and_defaults_are_pinned(
     [
         (precompute_flags, "--format", ["zarr", "webdataset"]),
         (precompute_flags, "--policy", list(choices.POLICIES)),
-        (precompute_flags, "--teacher", list(ARCHITECTURES)),
         (precompute_flags, "--stem", ["imagenet", "cifar"]),
         (precompute_flags, "--codec", ["exact", "half", "compact", "tiny"]),
+        (precompute_flags, "--interpolation", ["bilinear", "bicubic"]),
         (precompute_flags, "--precision", ["fp32", "bf16"]),
         (precompute_flags, "--teacher-statistics", ["eval", "batch"]),
         (train_flags, "--teacher", ["cached", "live", "none"]),
-        (train_flags, "--student", list(ARCHITECTURES)),
         (train_flags, "--precision", ["fp32", "bf16", "fp16"]),
     ],
 )
