@@ -2,15 +2,18 @@
 written."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shared.errors import InputError
 from shared.models.build import build_model
+from shared.records.identity import require_same
 from tests.any_network.pairs import write_weights
 from tests.helpers import require_refused, run, run_precompute, snapshot
 from tests.processes import ROOT
+from tests.small_cache import any_teacher, make_manifest
 
 pytest.importorskip("timm")
 
@@ -82,3 +85,12 @@ def test_an_own_network_that_has_moved(image_folder: Path, tmp_path: Path) -> No
     )
     assert snapshot(tmp_path) == before
     run("precompute/verify.py", *cache, "--teacher", f"{there}:resnet20")
+
+
+def test_other_classes_are_named_before_the_hash_of_the_head() -> None:
+    mine, other = (
+        make_manifest(teacher=replace(any_teacher(), class_map=chosen, head_sha256=digest * 32))
+        for chosen, digest in (((2, 1, 0), "aa"), ((0, 1, 2), "bb"))
+    )
+    with pytest.raises(InputError, match=r"made with teacher class_map \[0, 1, 2\] and this run"):
+        require_same(mine, other, "cache")
