@@ -44,7 +44,9 @@ def load_weights(
         for name, value in network.state_dict().items()
         if name.endswith(".num_batches_tracked")
     }
-    state = {**counters, **(state_of(model, weights) if state is None else state)}
+    if state is None:
+        state = state_of(model, weights, "--init" if new_head else "--weights")
+    state = {**counters, **state}
     if new_head and classes_in(state, model) not in (None, model.num_classes):
         note(
             f"{weights} has {classes_in(state, model)} classes and the student "
@@ -87,9 +89,9 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     module.load_state_dict(whole)
 
 
-def state_of(model: StagedModel, weights: str) -> State:
-    """What a file or a library has under this name. Raises as `load_weights` does."""
-    return _read_state(parse_name(model.architecture), weights)
+def state_of(model: StagedModel, weights: str, flag: str = "--weights") -> State:
+    """What a file or a library has under this name, which `flag` gave. Raises as `load_weights`."""
+    return _read_state(parse_name(model.architecture), weights, flag)
 
 
 def classes_in(state: State, model: StagedModel) -> int | None:
@@ -113,7 +115,7 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _read_state(name: ModelName, weights: str) -> dict[str, Tensor]:
+def _read_state(name: ModelName, weights: str, flag: str) -> dict[str, Tensor]:
     path = Path(weights)
     tags = published(name)
     if os.path.lexists(path) and (weights not in tags or path.is_file()):
@@ -123,7 +125,7 @@ def _read_state(name: ModelName, weights: str) -> dict[str, Tensor]:
     if weights not in tags:
         known = " or one of ".join(["a file", ", ".join(tags)] if tags else ["a file"])
         raise InputError(
-            f"--weights must be {known} for {name.name}: there is no {weights!r}; check the path"
+            f"{flag} must be {known} for {name.name}: there is no {weights!r}; check the path"
         )
     try:
         state: dict[str, Tensor] = get_model_weights(name.name)[weights].get_state_dict(
@@ -132,7 +134,7 @@ def _read_state(name: ModelName, weights: str) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(
             f"torchvision cannot download {name.name} {weights}: {error}; download it elsewhere "
-            f"and give the file with --weights FILE"
+            f"and give the file with {flag} FILE"
         ) from error
     return {key: value for key, value in state.items() if not key.startswith(AUXILIARY)}
 

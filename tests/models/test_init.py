@@ -116,6 +116,13 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert text.startswith(f"{weights} does not fit timm/test_convnext with 7 classes: it differs")
 
 
+def test_a_file_that_is_not_there_is_told_with_the_flag() -> None:
+    with pytest.raises(
+        InputError, match=r"^--init must be a file for .*: there is no 'nowhere\.pt'"
+    ):
+        student_of("cifar_resnet20", "nowhere.pt")
+
+
 def test_an_own_networks_weights(tmp_path: Path) -> None:
     name = f"{write_network(tmp_path)}:staged"
     state = state_of(name)
