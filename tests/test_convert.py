@@ -143,10 +143,8 @@ def test_the_head_of_another_teacher(world: World, tmp_path: Path, new: str) -> 
     write_teacher(tmp_path / "other.pt", "cifar_resnet20", CLASSES, seed=1)
     write_teacher(tmp_path / "more.pt", "cifar_resnet20", CLASSES + 1)
     before = snapshot(tmp_path)
-    for name, text in (
-        ("other.pt", "does not hold the head of the cached teacher: its sha256 is "),
-        ("more.pt", "does not fit cifar_resnet20 with stem cifar and 3 classes"),
-    ):
+    text = "does not hold the head of the cached teacher: its sha256 is "
+    for name in ("other.pt", "more.pt"):
         done = convert(
             world.cache("zarr", "exact"), tmp_path / "new", new, "--weights", tmp_path / name
         )
