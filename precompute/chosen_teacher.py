@@ -3,6 +3,7 @@ and which of its classes are those of the data."""
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from precompute.batch_mates import rows_of
@@ -12,11 +13,10 @@ from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.images.torchvision_sets import CIFAR
 from shared.models.build import USUAL_SIZE, stem_for
-from shared.models.names import parse_name
-from shared.models.preparation import Preparation, preparation_of, require_flags
+from shared.models.names import parse_name, stages_named
+from shared.models.preparation import Preparation, preparation_asked, preparation_of
 from shared.models.weights import weights_digest
-from shared.pixels.normalise import Normalisation, colours
-from shared.records.manifest import TeacherFacts
+from shared.records.manifest import Manifest, TeacherFacts
 from shared.targets.teacher import Teacher, TeacherChoice
 
 
@@ -27,30 +27,23 @@ def choose_teacher(
 
     Raises InputError if there is no such network, or flags contradict each other.
     """
-    require_flags(flags.size, flags.crop)
     stem = stem_for(flags.teacher, flags.stem)
     weights = flags.weights or default_weights(source, flags)
-    how = preparation_of(flags.teacher, stem, weights)
-    normalisation = Normalisation(
-        colours("--mean", flags.mean) or how.normalisation.mean,
-        colours("--std", flags.std) or how.normalisation.std,
-    )
-    size = flags.size or source.size or how.size or USUAL_SIZE
-    how = Preparation(
-        size, normalisation, flags.interpolation or how.interpolation, flags.crop or how.crop
-    )
-    class_map = None if flags.classes is None else read_class_map(flags.classes, source)
-    modules = None if flags.stage_modules is None else tuple(flags.stage_modules.split(","))
+    usual = preparation_of(flags.teacher, stem, weights)
+    usual = replace(usual, size=source.size or usual.size or USUAL_SIZE)
+    how = preparation_asked(flags, usual)
+    assert how.size is not None
+    class_map = read_class_map(flags.classes, source) if flags.classes else None
     choice = TeacherChoice(
         flags.teacher,
         stem,
         None if class_map or not _keeps_logits(flags) else len(source.classes),
         weights,
-        size,
-        normalisation,
+        how.size,
+        how.normalisation,
         flags.precision,
         flags.teacher_statistics,
-        modules,
+        stages_named(flags.stage_modules),
         class_map,
     )
     return choice, how
@@ -120,7 +113,10 @@ def read_class_map(path: Path, source: ImageSource) -> tuple[int, ...]:
     return numbers
 
 
-def teacher_facts(teacher: Teacher, choice: TeacherChoice) -> TeacherFacts:
+def teacher_facts(
+    teacher: Teacher, choice: TeacherChoice, there: Manifest | None = None
+) -> TeacherFacts:
+    """`there`: the cache's manifest, if it exists: the probe of batch-mates runs once a cache."""
     model = teacher.model
     return TeacherFacts(
         choice.architecture,
@@ -135,7 +131,7 @@ def teacher_facts(teacher: Teacher, choice: TeacherChoice) -> TeacherFacts:
         signed=model.signed,
         stage_modules=model.stage_modules,
         class_map=choice.class_map,
-        rows=rows_of(teacher, choice.size),
+        rows=rows_of(teacher, choice.size) if there is None else there.teacher.rows,
     )
 
 

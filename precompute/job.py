@@ -18,7 +18,7 @@ from precompute.chosen_teacher import (
 )
 from precompute.fixed_batches import block_of_batches, require_fixed_batches
 from precompute.flags import DEFAULT_VIEWS
-from precompute.kept_kinds import kinds_to_keep
+from precompute.kept_kinds import kinds_to_keep, manifest_there
 from precompute.skips import share_of_flag
 from shared.cache.opening import FORMATS
 from shared.choices import VAL_POLICY, has_one_view
@@ -87,7 +87,8 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
             f"--views out, or choose a random --policy"
         )
     codec = CODECS[flags.codec]
-    targets, added = kinds_to_keep(flags, teacher, choice.size)
+    there = manifest_there(flags)
+    targets, added = kinds_to_keep(flags, teacher, choice.size, there)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         format=flags.format,
@@ -103,7 +104,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         decoder=decode.DECODER,
         mean=choice.normalisation.mean,
         std=choice.normalisation.std,
-        teacher=teacher_facts(teacher, choice),
+        teacher=teacher_facts(teacher, choice, there),
         precision=flags.precision,
         codec=codec.name,
         codec_version=codec.version,

@@ -12,17 +12,16 @@ from shared.targets.teacher import Teacher, form_of
 
 
 def kinds_to_keep(
-    flags: argparse.Namespace, teacher: Teacher, size: int
+    flags: argparse.Namespace, teacher: Teacher, size: int, there: Manifest | None
 ) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
     """(`Manifest.targets`, `Manifest.added`): kinds in the blocks, and other kinds -> their shapes.
 
-    An existing cache keeps its kinds, and the requested ones are added. The embedding is not stored
-    again if the channel means contain it; one that they do not contain is kept where the codec
-    derives the logits from it.
+    An existing cache, whose manifest is `there`, keeps its kinds, and the requested ones are added.
+    The embedding is not stored again if the channel means contain it; one that they do not contain
+    is kept where the codec derives the logits from it.
 
     Raises InputError for an unknown kind, or if the cache's codec or version does not support it.
     """
-    there = _there(flags)
     form = form_of(teacher)
     asked = None
     if flags.targets is not None:
@@ -51,6 +50,7 @@ def kinds_to_keep(
     return targets, added
 
 
-def _there(flags: argparse.Namespace) -> Manifest | None:
+def manifest_there(flags: argparse.Namespace) -> Manifest | None:
+    """The manifest of the cache that the run adds to; None if it makes a new one."""
     files = open_files(flags.cache, flags.split)
     return read_manifest(files, flags.split) if files.exists(MANIFEST) else None

@@ -1,12 +1,13 @@
 """What train/eval.py must know of a network without a run.json: from its flags and its library."""
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from shared.errors import InputError, note
 from shared.models.build import USUAL_SIZE, stem_for
-from shared.models.preparation import preparation_of, require_flags
-from shared.pixels.normalise import colours
+from shared.models.names import stages_named
+from shared.models.preparation import preparation_asked, preparation_of
 
 
 def facts_of_network(flags: argparse.Namespace, classes: int, size: int | None) -> dict[str, Any]:
@@ -14,11 +15,10 @@ def facts_of_network(flags: argparse.Namespace, classes: int, size: int | None) 
 
     Raises InputError if there is no such network, or a flag is wrong.
     """
-    require_flags(flags.size, flags.crop)
     stem = stem_for(flags.student, flags.stem)
-    how = preparation_of(flags.student, stem, str(flags.checkpoint))
-    modules = flags.stage_modules
-    if not (flags.size or size or how.size):
+    usual = preparation_of(flags.student, stem, str(flags.checkpoint))
+    how = preparation_asked(flags, replace(usual, size=size or usual.size))
+    if how.size is None:
         note(
             f"neither images nor network have a size of their own: they are seen at {USUAL_SIZE} "
             f"px; --size gives another"
@@ -27,12 +27,12 @@ def facts_of_network(flags: argparse.Namespace, classes: int, size: int | None) 
         "architecture": flags.student,
         "stem": stem,
         "classes": classes,
-        "size": flags.size or size or how.size or USUAL_SIZE,
-        "mean": colours("--mean", flags.mean) or how.normalisation.mean,
-        "std": colours("--std", flags.std) or how.normalisation.std,
-        "stage_modules": None if modules is None else modules.split(","),
-        "interpolation": flags.interpolation or how.interpolation,
-        "crop": flags.crop or how.crop,
+        "size": how.size or USUAL_SIZE,
+        "mean": how.normalisation.mean,
+        "std": how.normalisation.std,
+        "stage_modules": stages_named(flags.stage_modules),
+        "interpolation": how.interpolation,
+        "crop": how.crop,
     }
 
 

@@ -14,10 +14,10 @@ from shared.choices import ARCHITECTURES
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.models.names import parse_name
+from shared.models.names import parse_name, stages_named
 from shared.models.preparation import preparation_of
 from shared.models.staged import StagedModel
-from shared.pixels.normalise import Normalisation, colours
+from shared.pixels.normalise import Normalisation, normalisation_asked
 from train.images import RunImages, open_run_images
 from train.recipe import Recipe
 from train.run_identity import facts_of, identity_of
@@ -92,9 +92,7 @@ def normalisation_of(
     library = parse_name(backbone.architecture).library
     if cache is not None and flags.init is None and library != "timm":
         usual = Normalisation(cache.manifest.mean, cache.manifest.std)
-    return Normalisation(
-        colours("--mean", flags.mean) or usual.mean, colours("--std", flags.std) or usual.std
-    )
+    return normalisation_asked(flags.mean, flags.std, usual)
 
 
 def _make_student(
@@ -112,7 +110,7 @@ def _make_student(
         recipe.stem if recipe.stem in possible else possible[0],
         images.classes,
         images.size,
-        None if flags.stage_modules is None else tuple(flags.stage_modules.split(",")),
+        stages_named(flags.stage_modules),
         flags.init,
     )
     if teacher is None:

@@ -50,6 +50,11 @@ def parse_name(text: str) -> ModelName:
     )
 
 
+def stages_named(text: str | None) -> tuple[str, ...] | None:
+    """The value of --stage-modules."""
+    return None if text is None else tuple(text.split(","))
+
+
 def is_name(text: object) -> bool:
     """a network's name"""
     try:

@@ -1,6 +1,7 @@
 """How images are made for a network: size, interpolation, crop and normalisation, as its library
 documents them for its weights."""
 
+import argparse
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -9,9 +10,9 @@ from torchvision.models import get_model_weights
 
 from shared.errors import InputError
 from shared.models.names import ModelName, parse_name
-from shared.models.timm_model import timm_network
+from shared.models.timm_model import timm_config
 from shared.models.weights import LIBRARYS_OWN, published
-from shared.pixels.normalise import NORMALISATIONS, Normalisation
+from shared.pixels.normalise import NORMALISATIONS, Normalisation, normalisation_asked
 from shared.pixels.view import CENTER, INTERPOLATION
 
 
@@ -40,17 +41,27 @@ def preparation_of(architecture: str, stem: str, weights: str) -> Preparation:
     return Preparation(32 if stem == "cifar" else None, NORMALISATIONS[stem])
 
 
-def require_flags(size: int | None, crop: float | None) -> None:
-    """Raises InputError for a --size or --crop that no image can have."""
-    if size is not None and size < 1:
-        raise InputError(f"--size must be 1 or more: got {size}")
-    if crop is not None and not 0 < crop <= 1:  # also catches nan
-        raise InputError(f"--crop must be above 0 and at most 1: got {crop}")
+def preparation_asked(flags: argparse.Namespace, usual: Preparation) -> Preparation:
+    """`usual`, but for what --size, --mean, --std, --interpolation and --crop say.
+
+    Raises InputError for a value that no image can have.
+    """
+    if flags.size is not None and flags.size < 1:
+        raise InputError(f"--size must be 1 or more: got {flags.size}")
+    if flags.crop is not None and not 0 < flags.crop <= 1:  # also catches nan
+        raise InputError(f"--crop must be above 0 and at most 1: got {flags.crop}")
+    return Preparation(
+        flags.size or usual.size,
+        normalisation_asked(flags.mean, flags.std, usual.normalisation),
+        flags.interpolation or usual.interpolation,
+        flags.crop or usual.crop,
+    )
 
 
 def _of_timm(name: ModelName, weights: str) -> Preparation:
-    network: Any = timm_network(tagged(name.name, weights), None, None)
-    given = import_module("timm.data").resolve_model_data_config(network)
+    given = import_module("timm.data").resolve_data_config(
+        pretrained_cfg=timm_config(tagged(name.name, weights))
+    )
     size = given["input_size"][-1]
     side = int(size / given["crop_pct"])  # rounded down, as timm does
     return Preparation(

@@ -97,6 +97,21 @@ def _stages(maps: Sequence[Tensor], asked: Sequence[str] | None) -> tuple[str, .
     return tuple(sorted(last.values(), key=int))[-STAGES:]
 
 
+def timm_config(name: str) -> dict[str, Any]:
+    """timm's configuration of a network's weights. Raises InputError as `timm_network` does."""
+    if ":" not in name:
+        try:
+            from timm.models import get_pretrained_cfg
+
+            found: Any = get_pretrained_cfg(name)
+            if found is not None:
+                return dict(found.to_dict())
+        except (ImportError, RuntimeError):
+            pass  # timm is missing or has no such name: timm_network says which
+    made: Any = timm_network(name, None, None)
+    return dict(made.pretrained_cfg)
+
+
 def timm_network(
     name: str, num_classes: int | None, size: int | None, pretrained: bool = False
 ) -> nn.Module:

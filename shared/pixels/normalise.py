@@ -46,6 +46,11 @@ NORMALISATIONS = {
 }
 
 
+def normalisation_asked(mean: str | None, std: str | None, usual: Normalisation) -> Normalisation:
+    """`usual`, but for what --mean and --std say. Raises InputError if one is not three numbers."""
+    return Normalisation(colours("--mean", mean) or usual.mean, colours("--std", std) or usual.std)
+
+
 def colours(flag: str, text: str | None) -> tuple[float, float, float] | None:
     """The value of --mean or --std. Raises InputError unless it is three numbers, above 0 for
     --std."""
