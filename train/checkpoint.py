@@ -7,7 +7,7 @@ from shared.choices import VAL_POLICY
 from shared.errors import InputError
 from shared.models.build import build_model
 from shared.models.staged import StagedModel
-from shared.models.weights import fill, load_weights
+from shared.models.weights import fill, load_weights, state_of
 from shared.pixels.view import ViewPolicy
 from train.average import plain_names
 from train.folder import RunFolder
@@ -46,7 +46,7 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
         None if modules is None else tuple(modules),
     )
     if checkpoint.name != "last.pt":
-        load_weights(model, str(checkpoint))
+        load_weights(model, str(checkpoint), state_of(model, str(checkpoint), "--checkpoint"))
         return model
     saved = RunFolder(checkpoint.parent).load_checkpoint("student", "average")
     assert saved is not None

@@ -10,6 +10,7 @@ The last line does not hold for a network with two heads (volo, levit), with a c
 classifier (resnetv2), or with BatchNorm between embedding and classifier (efficientvit_m0).
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,6 +125,8 @@ def timm_network(
         import timm
     except ImportError as error:
         raise InputError(f"timm is not installed, and {name} is its: pip install timm") from error
+    # Its retries without a network fill the screen before the one line below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     try:
         network: Any = timm.create_model(name, pretrained=pretrained, **options)

@@ -14,6 +14,7 @@ from tests.any_network.pairs import write_weights
 from tests.helpers import require_refused, run, run_precompute, snapshot
 from tests.processes import ROOT
 from tests.small_cache import any_teacher, make_manifest
+from train.checkpoint import load_student
 
 pytest.importorskip("timm")
 
@@ -94,3 +95,9 @@ def test_other_classes_are_named_before_the_hash_of_the_head() -> None:
     )
     with pytest.raises(InputError, match=r"made with teacher class_map \[0, 1, 2\] and this run"):
         require_same(mine, other, "cache")
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_its_flag() -> None:
+    facts = {"architecture": "resnet18", "classes": 3, "stem": "cifar", "size": 32}
+    with pytest.raises(InputError, match=r"^--checkpoint must be a file or one of IMAGENET1K_V1 "):
+        load_student(Path("nowhere.pt"), facts)
