@@ -153,6 +153,11 @@ def _join(
         for row, index in enumerate(batch.index.tolist())
         if index in checked
     }
+    mixed = (
+        _mixed(source.labels, [batch for batch, _, _ in parts])
+        if manifest.view_policy.mixes
+        else ()
+    )
     with_keys = manifest.holds_pixels and manifest.format_version > 1
     for layer in work.layers:
         names = manifest.encoding.fields(manifest.kinds_of(layer))
@@ -170,4 +175,17 @@ def _join(
             skipped=tuple((index, source.keys[index], reason) for index, reason in bad.items()),
             arithmetic=arithmetic_of(job.device, manifest.teacher_batch or job.batch_size),
             layer=layer,
+            mixed=mixed,
         )
+
+
+def _mixed(
+    labels: NDArray[np.int64], batches: Iterable[PixelBatch]
+) -> tuple[tuple[int, float], ...]:
+    """(label of the partner, weight of the own label) for each row of a block."""
+    found: list[tuple[int, float]] = []
+    for batch in batches:
+        assert batch.partner is not None and batch.share is not None
+        partners = labels[batch.partner.numpy()].tolist()
+        found += zip(partners, batch.share.tolist(), strict=True)
+    return tuple(found)

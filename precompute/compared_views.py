@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.cache.opening import Arrays, Cache
-from shared.cache.stored_views import now_bad, stored_views
+from shared.cache.stored_views import now_bad, stored_views, views_of
 from shared.choices import has_one_view
 from shared.errors import BadImage
 from shared.images.source import ImageSource
 from shared.pixels.decode import image_size
 from shared.pixels.policy import draw_view
-from shared.pixels.view import apply
 from shared.records.manifest import Manifest
 from shared.records.teacher_batches import batches_of
 
@@ -93,11 +92,12 @@ def wrong_views(
     if has_one_view(manifest.policy) or source is None:
         return pixels.rot90(1, (2, 3))
     draw = partial(draw_view, manifest.view_policy, manifest.size, manifest.seed, view + 1)
+    others = views_of(cache, view + 1, source)
     views = {}
     for sample in index:
-        data = source.read(sample)
         try:
-            views[sample] = apply(draw(sample, *image_size(data)), data, manifest.size)
+            other = draw(sample, *image_size(source.read(sample)))
+            views[sample] = others.replay(sample, other, None).pixels
         except BadImage as error:  # damaged below the stored view
             raise now_bad(cache, source, sample, error) from error
     return stack(views)

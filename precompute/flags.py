@@ -20,6 +20,7 @@ def make_parser(description: str, examples: Iterable[str]) -> Parser:
         "--stem": choices.STEMS,
         "--teacher-statistics": choices.STATISTICS,
         "--targets": choices.TARGETS,
+        "--augment": choices.AUGMENTATIONS,
     }
     parser = Parser(description, examples, meanings)
     add_flags(parser)
@@ -72,6 +73,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "weights' training, mostly 224)",
     )
     add("--seed", type=int, default=0, metavar="N", help="seed of the views")
+    add(
+        "--augment",
+        metavar="PARTS",
+        help="what else is done to training views, see below: parts separated by commas, like "
+        "randaugment=2x9,erasing=0.25 (default: nothing)",
+    )
 
     add = parser.add_argument_group("teacher").add_argument
     add(

@@ -27,6 +27,7 @@ from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
 from shared.models.names import parse_name
 from shared.pixels import decode, view
+from shared.pixels.augmentation import parse_augmentation
 from shared.records.manifest import Manifest, SourceFacts
 from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.records.teacher_batches import TEACHER_BATCH
@@ -59,6 +60,7 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     share_of_flag(flags.skip_bad)
+    _augment(flags, flags.policy)
     parse_name(flags.teacher)  # before images are listed
     by_batch = flags.teacher_statistics == "batch"
     if by_batch:
@@ -115,9 +117,24 @@ def make_job(flags: argparse.Namespace, local_rank: int = 0) -> Job:
         targets=targets,
         added=added,
         crop=how.crop,
+        augment=_augment(flags, policy),
     )
     workers = default_workers(device) if flags.workers is None else flags.workers
     return Job(source, teacher, manifest, device, workers, flags.batch_size)
+
+
+def _augment(flags: argparse.Namespace, policy: str | None) -> str | None:
+    """The value of --augment as the manifest holds it. Raises InputError if the split or the policy
+    cannot have it."""
+    if flags.augment is None:
+        return None
+    if flags.split == "val" or (policy is not None and has_one_view(policy)):
+        what = "--split val" if flags.split == "val" else f"the policy {policy}"
+        raise InputError(
+            f"--augment does not fit {what}, whose images have one view each, as published "
+            f"accuracies do: leave --augment out"
+        )
+    return str(parse_augmentation(flags.augment))
 
 
 def open_spec(images: str | None) -> str:

@@ -139,6 +139,9 @@ def convert_block(
         skipped=receipt.skipped,
         arithmetic=receipt.arithmetic,
         layer=layer,
+        mixed=tuple(sample.mixed if sample and sample.mixed else (0, 1.0) for sample in rows)
+        if manifest.view_policy.mixes
+        else (),
     )
 
 

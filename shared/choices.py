@@ -103,6 +103,16 @@ TARGETS = {  # bytes per view with codec half, ResNet-34 at 224 px: shared/targe
     "map4, ...": "the whole output of a stage (50 kB for stage 4, 401 for stage 1), for FitNets",
 }
 
+AUGMENTATIONS = {  # shared/pixels/augmentation.py
+    "jitter=0.4": "brightness, contrast and saturation by up to 0.4; or each, and hue: "
+    "0.4:0.4:0.4:0.1",
+    "randaugment=2x9": "RandAugment: 2 operations of magnitude 9 of 30",
+    "erasing=0.25": "a rectangle becomes noise, in 0.25 of the views",
+    "mixup=0.2": "blended with the same view of another image, weights from Beta(0.2, 0.2); losses "
+    "that read hard labels refuse such a cache, as of cutmix",
+    "cutmix=1.0": "a rectangle comes from another image; with both, each view has one of the two",
+}
+
 TEACHER_PRECISIONS = ("fp32", "bf16")
 STUDENT_PRECISIONS = ("fp32", "bf16", "fp16")
 

@@ -15,8 +15,11 @@ MEMBERS = {  # version of the format -> the members of a sample, in order
     2: ("json", "jpg", "targets"),
 }
 
-_FACTS = schema.record(  # the .json of a sample
-    {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
+_USUAL = {"index": schema.integer(0, 10**9), "key": schema.text, "label": schema.integer(0, 10**6)}
+# The .json of a sample, and that of one whose view is mixed of two images
+_FACTS = schema.record(_USUAL)
+_MIXED_FACTS = schema.record(
+    {**_USUAL, "partner_label": schema.integer(0, 10**6), "share": schema.share}
 )
 
 
@@ -32,6 +35,8 @@ class StoredView:
     jpeg: bytes
     targets: bytes  # packed, see webdataset_format.unpack
     layers: Mapping[str, bytes] = field(default_factory=dict)  # layer -> packed targets
+    # (label of the partner, weight of the own label) if the cache mixes views
+    mixed: tuple[int, float] | None = None
 
 
 def samples(
@@ -104,16 +109,20 @@ def samples_in(
                 continue
             first, jpeg, targets = contents
             if manifest.format_version == 1:
-                label, key = int(first), ""
+                label, key, mixed = int(first), "", None
             else:
                 facts = json.loads(first)
-                _FACTS(facts, "")
+                (_MIXED_FACTS if manifest.view_policy.mixes else _FACTS)(facts, "")
                 label, key = facts["label"], facts["key"]
+                mixed = (
+                    (facts["partner_label"], facts["share"]) if manifest.view_policy.mixes else None
+                )
                 if facts["index"] != index:
                     raise ValueError(f"index must be {index}: got {facts['index']}")
-            if not 0 <= label < classes:
-                raise ValueError(f"label must be one of {classes:,} classes: got {label}")
-            yield StoredView(index, label, key, jpeg, targets)
+            for found in (label, mixed[0] if mixed else 0):
+                if not 0 <= found < classes:
+                    raise ValueError(f"label must be one of {classes:,} classes: got {found}")
+            yield StoredView(index, label, key, jpeg, targets, mixed=mixed)
         if skipped is not None and (lost := sorted(inside - set(skipped))):
             raise ValueError(f"it lacks sample {lost[0]}")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:

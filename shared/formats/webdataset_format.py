@@ -2,7 +2,9 @@
 
     shards/vVVVV-bBBBBBB.tar    one block of one view, with its samples in the block's order, which
                                 is not the source's (manifest.py); for sample i of the source:
-        IIIIIIIII.json          {"index": i, "key": its name in the source, "label": its class}
+        IIIIIIIII.json          {"index": i, "key": its name in the source, "label": its class}; if
+                                views are mixed of two images, also "partner_label": the other
+                                image's class, and "share": the weight of "label", 0 to 1
         IIIIIIIII.jpg           the view's pixels as a JPEG (shared/pixels/jpeg.py); the teacher
                                 saw this JPEG, decoded
         IIIIIIIII.targets       its targets: one record of the dtype in targets.json
@@ -117,7 +119,10 @@ def _facts(manifest: Manifest, block: Block, row: int, index: int) -> bytes:
     label = int(block.label[row])
     if manifest.format_version == 1:
         return str(label).encode()
-    return json.dumps({"index": index, "key": block.keys[row], "label": label}).encode()
+    facts: dict[str, object] = {"index": index, "key": block.keys[row], "label": label}
+    if manifest.view_policy.mixes:
+        facts["partner_label"], facts["share"] = block.mixed[row]
+    return json.dumps(facts).encode()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

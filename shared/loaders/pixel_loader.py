@@ -23,19 +23,23 @@ from shared.errors import BadImage
 from shared.images.source import ImageSource
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
-from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
-from shared.pixels.policy import TooSmall, draw_view
-from shared.pixels.view import ViewPolicy, apply, apply_to_image, new_batch, stored_view
+from shared.pixels.policy import TooSmall
+from shared.pixels.seen import Views
+from shared.pixels.view import ViewPolicy, new_batch, stored_view
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Replays views that a cache of `policy` stores."""
+    """Replays view `number` of each sample, whose box a cache of `policy` and `seed` stores."""
 
     policy: ViewPolicy | str
     box: NDArray[np.int32]  # (B, 4): top, left, height, width
     flip: NDArray[np.bool_]  # (B,)
+    # For a policy that augments:
+    seed: int = 0
+    number: int = 0
+    skipped: frozenset[int] = frozenset()  # samples that the cache leaves out
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class PixelBatch:
     # (row in the batch, reason) for images that do not decode or are too small for the policy.
     # These are properties of the data, the same in every run; a failing source raises instead.
     bad: tuple[tuple[int, str], ...]
+    # Where the policy mixes views, (B,) each: the sample that a view is mixed with, int64, and the
+    # weight of the sample itself, float32. A view that is not mixed has itself and 1.
+    partner: Tensor | None = None
+    share: Tensor | None = None
 
     def pin_memory(self) -> "PixelBatch":
         """Called by DataLoader's pinning thread."""
@@ -87,37 +95,33 @@ class _Pixels(Dataset[PixelBatch | Failed]):
     def _batch(self, request: Request) -> PixelBatch:
         source = self.sources[request.source]
         rows = len(request.index)
+        how = request.views
+        views = Views(how.policy, self.size, how.seed, how.number, source.read, len(source))
         pixels = new_batch(rows, self.size)
         box = np.zeros((rows, 4), np.int32)
         flip = np.zeros(rows, bool)
         images = [b""] * rows
+        partner, share = request.index.copy(), np.ones(rows, np.float32)
         bad = []
         for row, index in enumerate(request.index.tolist()):
             try:
-                data = source.read(index)
-                if isinstance(request.views, Draw):
-                    # Decode the whole file, so that whether an image is bad does not depend on
-                    # the view: an image that precompute skips is skipped in every view.
-                    image = decode(data)
-                    draw = request.views
-                    view = draw_view(
-                        draw.policy, self.size, draw.seed, draw.number, index, *image.shape[:2]
-                    )
-                    pixels[row] = apply_to_image(view, image, self.size)
+                if isinstance(how, Draw):
+                    seen = views.draw(index)
                 else:
-                    stored = request.views
-                    view = stored_view(
-                        stored.policy, stored.box[row].tolist(), bool(stored.flip[row])
-                    )
-                    pixels[row] = apply(view, data, self.size)
+                    stored = stored_view(how.policy, how.box[row].tolist(), bool(how.flip[row]))
+                    seen = views.replay(index, stored, how.skipped)
+                pixels[row] = seen.pixels
                 if self.as_jpeg:
                     images[row] = encode_pixels(pixels[row])
                     pixels[row] = decode_pixels(images[row])
             except (BadImage, TooSmall) as error:
                 bad.append((row, str(error)))
                 continue
+            view = seen.view
             box[row] = view.top, view.left, view.height, view.width
             flip[row] = view.flip
+            if seen.mix is not None:
+                partner[row], share[row] = seen.mix.partner, seen.mix.share
         return PixelBatch(
             torch.from_numpy(request.index),
             pixels,
@@ -125,6 +129,8 @@ class _Pixels(Dataset[PixelBatch | Failed]):
             torch.from_numpy(flip),
             tuple(images) if self.as_jpeg else (),
             tuple(bad),
+            torch.from_numpy(partner) if views.mixes else None,
+            torch.from_numpy(share) if views.mixes else None,
         )
 
 

@@ -14,7 +14,7 @@ Shapes: B samples in a batch, images of S x S pixels.
 
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,12 +40,16 @@ class StreamBatch:
     label: Tensor  # (B,) int64
     pred: Tensor  # (B,) int64: the live teacher's argmax
     fields: dict[str, Tensor]  # (B, width) each, in the stored dtype
+    # If the cache mixes views, (B,) each: the partners' labels, int64, and the weights of the
+    # samples' own labels, float32.
+    partner: Tensor | None = None
+    share: Tensor | None = None
 
     def pin_memory(self) -> "StreamBatch":
         """Called by DataLoader's pinning thread."""
         fields = {name: rows.pin_memory() for name, rows in self.fields.items()}
-        return StreamBatch(
-            self.index, self.pixels.pin_memory(), self.label.pin_memory(), self.pred, fields
+        return replace(
+            self, pixels=self.pixels.pin_memory(), label=self.label.pin_memory(), fields=fields
         )
 
 
@@ -112,12 +116,15 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
             pixels[row] = pixels_of(self.cache, sample.index, sample.jpeg)
+        mixed = [sample.mixed for sample in samples if sample.mixed is not None]
         return StreamBatch(
             index=torch.tensor([sample.index for sample in samples]),
             pixels=pixels,
             label=torch.tensor([sample.label for sample in samples]),
             pred=torch.from_numpy(table["pred"].astype(np.int64)),
             fields=fields,
+            partner=torch.tensor([label for label, _ in mixed]) if mixed else None,
+            share=torch.tensor([share for _, share in mixed]) if mixed else None,
         )
 
 

@@ -1,23 +1,19 @@
 """The view policies: how the crop box and flip of a view are drawn.
 
-A view is a pure function of (policy, size, seed, view number, sample index, image shape). The
-counter-based generator Philox starts from key (seed, PURPOSE) and counter (0, 0, number, index),
-where each number has a 64-bit word of its own. No two views share random words, and the result does
-not depend on order, workers or restarts. Each draw takes the same number of words, and each word
-has one fixed meaning. Only raw words are used, because NumPy guarantees them across versions
-(NEP 19) but not the distributions of its Generator. `exp` and `log` may differ in the last bit
-between machines, which is one reason why caches store the box and not only the seed.
+A view is a pure function of (policy, size, seed, view number, sample index, image shape), drawn
+from raw words of a counter-based generator (words.py). Each draw takes the same number of words,
+and each word has one fixed meaning. `exp` and `log` may differ in the last bit between machines,
+which is one reason why caches store the box and not only the seed.
 """
 
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from shared.choices import POLICIES
 from shared.errors import InputError
 from shared.pixels.decode import MAX_PIXELS
 from shared.pixels.view import CENTER, View, ViewPolicy, as_policy, sees_whole, shorter_side
+from shared.pixels.words import purpose, words
 
 # The defaults of torchvision's RandomResizedCrop, which every ImageNet recipe uses
 SCALE = (0.08, 1.0)  # share of the image's area
@@ -25,7 +21,7 @@ RATIO = (3 / 4, 4 / 3)  # width / height
 ATTEMPTS = 10
 PAD = 4  # pixels: the usual CIFAR augmentation
 
-PURPOSE = int.from_bytes(b"view", "big")
+PURPOSE = purpose("view")
 WORDS = 1 + 4 * ATTEMPTS  # flip, then (area, ratio, top, left) for each attempt
 
 
@@ -66,13 +62,8 @@ def draw_view(
 
 def _uniforms(seed: int, number: int, index: int) -> list[float]:
     """WORDS numbers in [0, 1), multiples of 2**-53."""
-    # Arrays, because NumPy converts a list with integers >= 2**63 to float64, which loses bits.
-    # Philox counts its blocks of four words in counter word 0, so the streams of two different
-    # (number, index) are at least 2**128 blocks apart.
-    key = np.array([seed, PURPOSE], dtype=np.uint64)
-    counter = np.array([0, 0, number, index], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=counter).random_raw(WORDS)
-    uniforms: list[float] = ((words >> 11) * 2.0**-53).tolist()
+    drawn = words(seed, PURPOSE, number, index, WORDS)
+    uniforms: list[float] = ((drawn >> 11) * 2.0**-53).tolist()
     return uniforms
 
 

@@ -20,6 +20,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from shared.errors import InputError
+from shared.pixels.augmentation import Augmentation
 from shared.pixels.decode import MAX_PIXELS, decode, decode_rows
 
 INTERPOLATION = "bilinear"
@@ -35,6 +36,15 @@ class ViewPolicy:
     name: str  # one of shared.choices.POLICIES
     interpolation: str = INTERPOLATION
     crop: float = CENTER  # see `shorter_side`; only "resize-center" uses it
+    augmentation: Augmentation | None = None  # what else is done to the pixels (seen.py)
+
+    def __str__(self) -> str:
+        return self.name if self.augmentation is None else f"{self.name}, {self.augmentation}"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views are mixed of two images, and have two labels."""
+        return self.augmentation is not None and self.augmentation.mixes
 
 
 def as_policy(policy: ViewPolicy | str) -> ViewPolicy:

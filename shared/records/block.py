@@ -65,6 +65,9 @@ class Block:
     skipped: tuple[Skipped, ...]
     arithmetic: Arithmetic | None  # None in version 1, or if not made by a teacher
     layer: str = ""  # the kind, for a block of a layer
+    # n times (label of the partner, weight of the sample's own label) in view shards of mixed
+    # views (shared/pixels/mix.py), else ()
+    mixed: tuple[tuple[int, float], ...] = ()
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         if self.layer:

@@ -35,6 +35,7 @@ _AS_EVER = {
     "teacher stage_modules": "null",
     "teacher class_map": "null",
     "crop": json.dumps(CENTER),
+    "augment": "null",
 }
 
 

@@ -23,6 +23,9 @@ statistics in the weights, "batch" those of fixed batches of `teacher_batch` sam
 (teacher_batches.py). The JSON has these fields only for "batch"; a manifest without them means
 "eval", and code that does not know the fields refuses a manifest that has them.
 
+`augment` is the value of --augment (shared/pixels/augmentation.py). The JSON has this field only if
+views are augmented.
+
 `targets` and `added` are the kinds (shared/targets/kinds.py) that the cache keeps. `targets` are
 stored in the blocks, beside box and flip: logits and channel means, or those of them that were
 requested when the cache was created. The JSON has this field only if it is not both. Every kind in
@@ -36,10 +39,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.pixels.augmentation import parse_augmentation
 from shared.pixels.view import CENTER, ViewPolicy
-from shared.records.manifest_schema import (
-    HOLDS_PIXELS,
-)
+from shared.records.manifest_schema import HOLDS_PIXELS
 from shared.records.permutation import inverse_permutation, permutation
 from shared.targets.codecs import Form, Kept
 from shared.targets.encoding import Encoding
@@ -110,11 +112,10 @@ class Manifest:
     versions: dict[str, str]
     # "half" if made from fp16 values, not by the teacher (precompute/convert.py); else None
     converted_from: str | None = None
-    crop: float = (
-        CENTER  # share of the shorter side that a central view keeps; policy "resize-center"
-    )
+    crop: float = CENTER  # share of the shorter side that a view of "resize-center" keeps
     targets: tuple[str, ...] = BASE  # kinds in the blocks: logits, channels or both
     added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # other kind -> its shape
+    augment: str | None = None  # str(Augmentation): what is done to the pixels of a view
 
     @property
     def samples(self) -> int:
@@ -137,7 +138,8 @@ class Manifest:
 
     @property
     def view_policy(self) -> ViewPolicy:
-        return ViewPolicy(self.policy, self.interpolation, self.crop)
+        how = None if self.augment is None else parse_augmentation(self.augment)
+        return ViewPolicy(self.policy, self.interpolation, self.crop, how)
 
     @property
     def encoding(self) -> Encoding:

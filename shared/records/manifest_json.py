@@ -4,8 +4,10 @@ import math
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from shared.choices import has_one_view
 from shared.errors import InputError
 from shared.files.sealed import parse_object, seal, unseal
+from shared.pixels.augmentation import parse_augmentation
 from shared.pixels.view import CENTER
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
@@ -40,6 +42,8 @@ def manifest_json(manifest: Manifest) -> bytes:
         del facts["targets"]
     if not manifest.added:
         del facts["added"]
+    if manifest.augment is None:
+        del facts["augment"]
     return seal({"cache_id": cache_id(manifest), **facts})
 
 
@@ -119,12 +123,23 @@ def _require_consistent(manifest: Manifest, named: str) -> None:
         raise ValueError(
             f"codec_version of {manifest.codec} must be {version}: got {manifest.codec_version}"
         )
+    _require_augmentation(manifest)
     _require_batches(manifest)
     _require_kinds(manifest)
     if manifest.converted_from is not None and manifest.codec != "tiny":
         raise ValueError(f"converted_from must be empty for codec {manifest.codec}: got half")
     if cache_id(manifest) != named:
         raise ValueError(f"cache_id must be {cache_id(manifest)}: got {named}")
+
+
+def _require_augmentation(manifest: Manifest) -> None:
+    """Raises ValueError unless `augment` is one that the policy can have, in its usual form."""
+    if manifest.augment is None:
+        return
+    if (found := str(parse_augmentation(manifest.augment, "augment"))) != manifest.augment:
+        raise ValueError(f"augment must be written as {found}: got {manifest.augment[:60]!r}")
+    if has_one_view(manifest.policy):
+        raise ValueError(f"augment must not be given with the policy {manifest.policy}")
 
 
 def _require_batches(manifest: Manifest) -> None:

@@ -91,5 +91,6 @@ VERSION_2 = schema.record(
         "crop": schema.number(0, 1),
         "targets": schema.many(schema.text, 0, 2),
         "added": schema.mapping(schema.text, schema.many(schema.integer(1, 10**7), 1, 4)),
+        "augment": schema.text,
     },
 )
