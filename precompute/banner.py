@@ -32,7 +32,7 @@ def banner(job: Job, cache: Cache, todo: list[Work], mine: int, world: World) ->
             f"from     {job.source.spec}, {manifest.split}: {manifest.samples:,} images of "
             f"{len(job.source.classes):,} classes",
             f"to       {cache.where}: {manifest.format}, codec {manifest.codec}, {manifest.views} "
-            f"views of {manifest.size} px ({manifest.policy}), at most {size(at_most)}; cache "
+            f"views of {manifest.size} px ({manifest.view_policy}), at most {size(at_most)}; cache "
             f"{cache_id(manifest)}",
             f"blocks   {_blocks(todo, mine)}, up to {manifest.block:,} images each",
         ]

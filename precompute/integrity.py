@@ -11,6 +11,7 @@
 4. Negative control: the same cached numbers are compared with a *wrong* view of the same image.
    All of them must fail check 3, otherwise that check proves nothing.
 5. Tails: channels.json follows from the stored channel means.
+6. Classes: classes.safetensors, if there is one, is intact and of this cache.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from precompute.job import Job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
 from shared.cache.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
+from shared.cache.classes_file import read_classes
 from shared.cache.live_teacher import cached_teacher
 from shared.cache.opening import Cache, create_cache, open_cache
 from shared.cache.static_files import check_static
@@ -67,6 +69,7 @@ def verify(flags: argparse.Namespace) -> int:
         failures += check_targets(cache, source, teacher, flags.samples, device)
     if not damaged:
         failures += check_tails(cache)
+    failures += check_classes(cache)
     for failure in failures:
         print(f"FAILED: {printable(failure)}", file=sys.stderr)
     if not damaged:
@@ -155,6 +158,14 @@ def check_tails(cache: Cache) -> list[str]:
             f"{cache.where}/{CHANNELS} does not follow from the channel means: delete it and run "
             f"the same precompute/run.py command again, it writes the file again"
         ]
+    return []
+
+
+def check_classes(cache: Cache) -> list[str]:
+    try:
+        read_classes(cache)
+    except InputError as error:
+        return [str(error)]
     return []
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.cache.opening import Cache
-from shared.cache.stored_views import replayed, stored_views, view_of
+from shared.cache.stored_views import named, replayed, stored_views, view_of
 from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.records.block import sha256
 from shared.records.receipt import receipt_path
-from shared.targets.kinds import OF_THE_RUN
+from shared.targets.kinds import OF_CLASSES, OF_THE_RUN
 
 RESUMED = 64  # views that are compared, at most, before a run adds to a cache
 
@@ -59,7 +59,7 @@ def require_classes_of_images(cache: Cache, needs: frozenset[str], user: str) ->
     """Raises InputError if `needs` has logits, or what follows from them, and the teacher's classes
     are not those of the images. `user` is what needs them, for the message."""
     theirs, ours = cache.manifest.teacher.classes, len(cache.manifest.source.classes)
-    if theirs != ours and needs & {"logits", "guided"}:
+    if theirs != ours and needs & {"logits", "guided", "head", *OF_CLASSES}:
         raise InputError(
             f"{user} needs the teacher's logits, and the teacher of {cache.where} has {theirs:,} "
             f"classes while its images have {ours:,}: choose a recipe that does not need logits, "
@@ -83,7 +83,7 @@ def require_pixels(cache: Cache, source: ImageSource | None) -> int:
             for index, pixels in views.items():
                 if sha256(pixels.numpy().tobytes()) != receipt.pixels[index]:
                     raise InputError(
-                        f"view {view} of {source.keys[index] if source else index} does not "
+                        f"view {view} of {_name(cache, source, view, index)} does not "
                         f"have the pixels that the teacher saw ({receipt_path(view, block)} in "
                         f"{cache.where}): the image has changed, or this machine decodes or "
                         f"resizes differently (made with {manifest.versions}); use the same "
@@ -91,6 +91,10 @@ def require_pixels(cache: Cache, source: ImageSource | None) -> int:
                     )
                 compared += 1
     return compared
+
+
+def _name(cache: Cache, source: ImageSource | None, view: int, index: int) -> str:
+    return named(cache, source, view, index) if source else str(index)
 
 
 def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[int, int]]) -> int:
@@ -111,12 +115,12 @@ def require_same_pixels(cache: Cache, source: ImageSource, done: Sequence[tuple[
         stored = cache.read_block(view, block, ["box", "flip"], alone=True)
         row = int(manifest.place(np.array([index]))[0]) - manifest.rows(block).start
         drawn = view_of(cache, stored, row)
-        found = replayed(cache, source, index, drawn)
+        found = replayed(cache, source, view, index, drawn)
         if manifest.holds_pixels:
             found = decode_pixels(encode_pixels(found))
         if sha256(found.numpy().tobytes()) != checksum:
             raise InputError(
-                f"{source.keys[index]} in {source.spec} has other pixels than when "
+                f"{named(cache, source, view, index)} in {source.spec} has other pixels than when "
                 f"{receipt_path(view, block)} in {cache.where} was made: restore the images, use "
                 f"the same versions ({manifest.versions}), or give another --cache"
             )

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import torch
 
+from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.models.names import parse_name
 from shared.models.weights import weights_digest
 from shared.pixels.normalise import Normalisation
 from shared.records.manifest import Manifest
+from shared.targets.targets import Head
 from shared.targets.teacher import Teacher, TeacherChoice, load_teacher
 
 
@@ -36,6 +38,27 @@ def cached_teacher(
             f"with weights of {facts.sha256[:12]}; give the same file with --weights"
         )
     return teacher
+
+
+def teachers_head(cache: Cache, weights: str | None, user: str) -> Head:
+    """The teacher's last layer, on the CPU: from the cache, or from its teacher's weights where the
+    codec needs no last layer and the cache does not hold it.
+
+    Raises InputError if the teacher's logits are not a linear function of its embedding, or its
+    weights cannot be had. `user` is what needs it, for the message.
+    """
+    manifest = cache.manifest
+    if not manifest.teacher.linear:
+        raise InputError(
+            f"{user} needs the teacher's last layer, and the logits of the teacher of "
+            f"{cache.where} are not a linear function of its embedding: choose a recipe that does "
+            f"not need it, or another teacher"
+        )
+    head = cache.head()
+    if head is None:
+        head = cached_teacher(manifest, weights, torch.device("cpu")).head
+        assert head is not None, "the manifest says that it is linear"
+    return head
 
 
 def choice_of(manifest: Manifest, weights: str, network: str | None = None) -> TeacherChoice:

@@ -15,7 +15,8 @@ from shared.errors import BadImage, InputError
 from shared.formats import shard_samples, webdataset_format
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels
-from shared.pixels.view import View, apply, stored_view
+from shared.pixels.seen import Views
+from shared.pixels.view import View, stored_view
 
 
 def stored_views(
@@ -38,7 +39,7 @@ def stored_views(
             stored = cache.read_block(view, block, ["box", "flip"])
             start = manifest.rows(block).start
             found = {
-                index: replayed(cache, source, index, view_of(cache, stored, index - start))
+                index: replayed(cache, source, view, index, view_of(cache, stored, index - start))
                 for index in inside
             }
         pixels.update(found)
@@ -50,12 +51,29 @@ def view_of(cache: Cache, stored: Arrays, row: int) -> View:
     return stored_view(cache.manifest.view_policy, box, bool(stored["flip"][row]))
 
 
-def replayed(cache: Cache, source: ImageSource, index: int, view: View) -> Tensor:
-    """(3, S, S) uint8. Raises InputError if the image no longer decodes."""
+def views_of(cache: Cache, number: int, source: ImageSource) -> Views:
+    manifest = cache.manifest
+    return Views(
+        manifest.view_policy, manifest.size, manifest.seed, number, source.read, len(source)
+    )
+
+
+def replayed(cache: Cache, source: ImageSource, number: int, index: int, view: View) -> Tensor:
+    """(3, S, S) uint8: view `number` of sample `index`, whose stored box is `view`.
+
+    Raises InputError if the image no longer decodes."""
     try:
-        return apply(view, source.read(index), cache.manifest.size)
+        return views_of(cache, number, source).replay(index, view, None).pixels
     except BadImage as error:
         raise now_bad(cache, source, index, error) from error
+
+
+def named(cache: Cache, source: ImageSource, number: int, index: int) -> str:
+    """The images whose pixels are in view `number` of sample `index`, by their keys."""
+    mix = views_of(cache, number, source).mix_of(index)
+    if mix is None:
+        return source.keys[index]
+    return f"{source.keys[index]} (or {source.keys[mix.partner]}, with which it is mixed)"
 
 
 def now_bad(cache: Cache, source: ImageSource, index: int, error: BadImage) -> InputError:
