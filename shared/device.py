@@ -40,6 +40,13 @@ def make_current(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on the device; copied to a GPU through pinned memory, without waiting."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def set_arithmetic() -> None:
     """Sets the backend switches that decide which kernels run, equally for every command.
 

@@ -80,7 +80,7 @@ def parallel(model: nn.Module, world: World, device: torch.device) -> nn.Module:
     """`model`, wrapped so that backward passes average gradients over the processes."""
     if world.size == 1:
         return model
-    for parameter in model.parameters():
+    for parameter in filter(lambda each: each.requires_grad, model.parameters()):
         if parameter.dim() == 4 and parameter.shape[2:] == (1, 1):
             parameter.register_hook(partial(_laid_out_as, parameter.stride()))
     devices = [device] if device.type == "cuda" else None
@@ -120,6 +120,43 @@ def sum_over(tensor: Tensor, world: World) -> Tensor:
         tensor = tensor.clone()
         distributed.all_reduce(tensor)
     return tensor
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes; see `gathered`. NCCL gathers equal shapes only, so rows are padded
+    to the most that a process has."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, world: World, sizes: tuple[int, ...]) -> Tensor:
+        ctx.world, ctx.start, ctx.rows = world, sum(sizes[: world.rank]), len(rows)
+        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        own = gradients[0][ctx.start : ctx.start + ctx.rows]
+        return own * ctx.world.size, None, None
+
+
+def gathered(rows: Tensor, world: World, sizes: tuple[int, ...] | None = None) -> Tensor:
+    """(B, ...) of each process -> the rows of all of them, in the order of their ranks.
+
+    All processes must call it. Gradients reach this process's rows only, times the number of
+    processes, for losses that every process computes on all rows and whose gradients are then
+    averaged. `sizes`: B of every process; None asks them, for which the host waits.
+    """
+    if world.size == 1:
+        return rows
+    if sizes is None:
+        own = torch.tensor([len(rows)], device=rows.device)
+        all_sizes = [torch.empty_like(own) for _ in range(world.size)]
+        distributed.all_gather(all_sizes, own)
+        sizes = tuple(int(size) for size in torch.cat(all_sizes).tolist())
+    found: Tensor = _Gather.apply(rows, world, sizes)
+    return found
 
 
 def from_first(make: Callable[[], Made], world: World) -> Made:

@@ -7,7 +7,7 @@ from shared.images.source import ImageSource
 from shared.units import duration
 from train.input import Input
 from train.recipe import Recipe, Term
-from train.schedule import Constant, Schedule, Steps, SwitchedOn
+from train.recipe_words import schedule_in_words
 from train.setup import Setup
 
 RECENT = 5  # epochs used for the estimate: the machine may have been busier before
@@ -18,9 +18,10 @@ def banner(setup: Setup, feed: Input) -> str:
     recipe, world = setup.recipe, setup.world
     steps, backbone = feed.steps(0), setup.student.backbone
     parameters = sum(value.numel() for value in backbone.parameters())
+    network = " ".join(filter(None, (backbone.architecture, recipe.composition)))
     lines = [
         f"recipe   {recipe.name}: " + ", ".join(map(_term, recipe.terms)),
-        f"student  {backbone.architecture}, {parameters:,} parameters, {setup.images.classes} "
+        f"student  {network}, {parameters:,} parameters, {setup.images.classes} "
         f"classes; teacher {_teacher(setup)}",
         f"data     {_data(setup)}",
         f"run      {setup.folder}",
@@ -31,7 +32,10 @@ def banner(setup: Setup, feed: Input) -> str:
         + (f", {recipe.batch_size / world.size:g} a process" if world.size > 1 else "")
         + (f", in {setup.accumulate} pieces" if setup.accumulate > 1 else ""),
     ]
-    if first := leaves_chance(recipe):
+    first = leaves_chance(recipe)
+    if first == recipe.epochs:
+        lines.append("note     no loss of this recipe trains the classifier: top-1 stays at chance")
+    elif first > 0:
         lines.append(
             f"note     no loss trains the classifier before epoch {first} (Early Decay Teacher): "
             f"top-1 stays at chance, {100 / setup.images.classes:.3g}%, until then, by design"
@@ -57,17 +61,7 @@ def time_left(records: list[dict[str, Any]], epochs: int) -> str:
 
 
 def _term(term: Term) -> str:
-    return f"{term.name} x {_weight(term.weight)}"
-
-
-def _weight(weight: Schedule) -> str:
-    match weight:
-        case Constant(value):
-            return f"{value:g}"
-        case Steps(value, factor, milestones):
-            return f"{value:g} (x {factor:g} at epochs {', '.join(map(str, milestones))})"
-        case SwitchedOn(schedule, start):
-            return f"{_weight(schedule)} from epoch {start}"
+    return f"{term.name} x {schedule_in_words(term.weight)}"
 
 
 def _teacher(setup: Setup) -> str:
@@ -85,11 +79,12 @@ def _data(setup: Setup) -> str:
     val = images.val.spec if isinstance(images.val, ImageSource) else images.val.where
     if cache is None:
         assert images.train is not None
-        views = f"views drawn by {images.policy.name} at {images.size} px"
+        views = f"views drawn by {images.policy} at {images.size} px"
         return f"{len(images.train):,} images of {images.train.spec}, {views}; val {val}"
     facts = cache.manifest
     there = images.train.spec if images.train else "the cache's own pixels"
     return (
         f"cache {cache.where} ({facts.format}, codec {facts.codec}, {facts.views} views of "
-        f"{facts.samples:,} images at {facts.size} px); images {there}; val {val}"
+        f"{facts.samples:,} images at {facts.size} px"
+        f"{f', augmented by {facts.augment}' if facts.augment else ''}); images {there}; val {val}"
     )

@@ -1,14 +1,19 @@
 """The inputs of a loss: the student's outputs, and the batch with labels and the teacher's targets.
 
-Shapes: B samples on this process, C classes, C_s channels in the teacher's stage s.
+Shapes: B samples on this process, C classes, C_s channels in the teacher's stage s, D numbers in
+the student's embedding.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
-import torch
 from torch import Tensor
 
-from shared.targets.targets import Targets
+from shared.distributed import World, gathered
+from shared.targets.classes import ClassStatistics
+from shared.targets.targets import Head, Targets, rows_of
+from train.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,22 @@ class StudentOutputs:
     logits: Tensor  # (B, C)
     channels: tuple[Tensor, ...]  # (B, C_s) per stage: spatial means of the connectors; () if none
     met: Met | None = None  # None: all stages of the teacher, in order
+    embedding: Tensor | None = None  # (B, D): what the student's last layer reads
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # what its parts say (train/parts.py)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What losses need of the teacher that is the same in every step; None if no loss needs it."""
+
+    spread: tuple[Tensor, ...] | None = None  # of its channels over the split, (C_s,) per stage
+    head: Head | None = None  # its last layer, on the device
+    classes: ClassStatistics | None = None  # on the device
+    memory: Memory | None = None  # what a loss keeps from step to step: this alone changes
+
+
+NOTHING = Fixed()
+ALONE = World()
 
 
 @dataclass(frozen=True)
@@ -41,24 +62,47 @@ class Batch:
     guided: Tensor | None  # (B,) bool: whether the teacher's logits may guide (train/guide.py)
     count: float | Tensor
     guided_count: float | Tensor
-    # Spread of the teacher's channels over the split, (C_s,) per stage; None if no loss needs it.
-    spread: tuple[Tensor, ...] | None = None
+    fixed: Fixed = NOTHING
+    index: Tensor | None = None  # (B,) int64: the samples, by their place in the source
+    world: World = ALONE
+    sizes: tuple[int, ...] | None = None  # B of every process in this step; None: not known here
+    # If views are mixed of two images (shared/pixels/mix.py), the second labels, (B,) int64, and
+    # the weights of the first ones, (B,) float32.
+    partner: Tensor | None = None
+    share: Tensor | None = None
+
+    @property
+    def main_labels(self) -> Tensor:
+        """(B,) int64: the labels with the larger weights."""
+        if self.partner is None or self.share is None:
+            return self.labels
+        return self.labels.where(self.share >= 0.5, self.partner)
 
     def divisor(self, needs: frozenset[str]) -> float | Tensor:
         """The number of samples in the mean of a loss with these `needs`: guided, or all."""
         return self.guided_count if "guided" in needs else self.count
 
+    def whole(self, rows: Tensor) -> Tensor:
+        """(B, ...) of this process -> the rows of the whole step, those of process 0 first.
+
+        Gradients reach this process's rows alone, times the number of processes, because processes
+        average their gradients: the result is that of one process with all the rows.
+        """
+        return gathered(rows, self.world, self.sizes)
+
     def split(self, parts: int) -> "list[Batch]":
         """Up to `parts` batches of about B / parts samples, each with the counts of the whole."""
-        sizes = [len(labels) for labels in self.labels.tensor_split(parts) if len(labels)]
-        targets: list[Targets | None] = [None] * len(sizes)
-        if self.targets is not None:
-            split = zip(*(values.split(sizes) for values in self.targets.values()), strict=True)
-            targets = [dict(zip(self.targets, part, strict=True)) for part in split]
-        guided: tuple[Tensor | None, ...] = (None,) * len(sizes)
-        if self.guided is not None:
-            guided = torch.split(self.guided, sizes)
-        return [
-            Batch(*fields, self.count, self.guided_count, self.spread)
-            for fields in zip(self.labels.split(sizes), targets, guided, strict=True)
-        ]
+        ends = list(accumulate(len(labels) for labels in self.labels.tensor_split(parts)))
+        pieces = [slice(start, end) for start, end in pairwise([0, *ends]) if end > start]
+        return [self._piece(rows) for rows in pieces]
+
+    def _piece(self, rows: slice) -> "Batch":
+        return replace(
+            self,
+            labels=self.labels[rows],
+            targets=None if self.targets is None else rows_of(self.targets, rows),
+            guided=None if self.guided is None else self.guided[rows],
+            index=None if self.index is None else self.index[rows],
+            partner=None if self.partner is None else self.partner[rows],
+            share=None if self.share is None else self.share[rows],
+        )

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.cache.opening import Cache
-from shared.device import make_current
+from shared.device import make_current, moved
 from shared.distributed import World
 from shared.targets.codecs import num_bytes
 from shared.targets.targets import Head, Targets
-from train.batch import Batch
+from train.batch import NOTHING, Batch, Fixed
 from train.guide import Guide
+from train.order import share_sizes
 from train.recipe import Recipe
 from train.view_home import home_of_views, moved_aside
-from train.whole_batch import moved
 from train.windows import MOST_BYTES
 
 GUIDE_ROWS = 8192  # samples per call when the guided mask is computed
@@ -59,18 +59,17 @@ class CachedViews:
         labels: Tensor,
         use_targets: bool,
         device: torch.device,
-        spread: tuple[Tensor, ...] | None = None,
+        fixed: Fixed = NOTHING,
     ) -> None:
         """Without `use_targets` it reads only boxes and flips: for a live teacher, or none.
 
-        `spread`: of the teacher's channels, (C_s,) per stage on the device, for losses that need
-        it.
+        `fixed`: what losses need that is the same in every step, for the batches.
         """
         self._device = device
         self._cache = cache
         self._recipe = recipe
         self._labels = labels
-        self._spread = spread
+        self._fixed = fixed
         self._encoding = cache.manifest.encoding
         self._fields = self._encoding.needed(recipe.needs) if use_targets else []
         self._guide = recipe.guide if use_targets else None
@@ -185,5 +184,8 @@ class CachedViews:
             guided=guided,
             count=len(whole) / world.size,
             guided_count=guided_count,
-            spread=self._spread,
+            fixed=self._fixed,
+            index=moved(index, self._device),
+            world=world,
+            sizes=share_sizes(whole.numpy(), world),
         )

@@ -5,14 +5,15 @@ from typing import Any
 
 from shared.choices import VAL_POLICY
 from shared.errors import InputError
-from shared.models.build import build_model
 from shared.models.staged import StagedModel
 from shared.models.weights import fill, load_weights, state_of
 from shared.pixels.view import ViewPolicy
 from train.average import plain_names
+from train.composed import build_network
+from train.composition import parse_composition
+from train.fitting import require_fits
 from train.folder import RunFolder
 from train.run_files import RUN_FILE, read_run
-from train.state import require_fits
 
 
 def run_of(checkpoint: Path) -> dict[str, Any]:
@@ -38,12 +39,13 @@ def load_student(checkpoint: Path, facts: dict[str, Any]) -> StagedModel:
     `facts` is "model" of run.json. Raises InputError if the weights do not fit it.
     """
     modules = facts.get("stage_modules")
-    model = build_model(
+    model = build_network(
         facts["architecture"],
         facts["classes"],
         facts["stem"],
         facts["size"],
         None if modules is None else tuple(modules),
+        parse_composition(facts.get("composition")),
     )
     if checkpoint.name != "last.pt":
         load_weights(model, str(checkpoint), state_of(model, str(checkpoint), "--checkpoint"))

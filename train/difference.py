@@ -12,8 +12,26 @@ from collections.abc import Iterator
 
 from train.schema import printable
 
+# Fields that earlier versions did not have, as repr writes them where they change nothing. A run
+# that was begun without them goes on.
+LATER = (
+    ", optimizer='sgd'",
+    ", nesterov=False",
+    ", betas=(0.9, 0.999)",
+    ", decay_norms=True",
+    ", composition=None",
+    ", augment=None",
+    ", standardise=False",
+    "label_smoothing=0.0",
+)
 LONGEST = 40  # characters shown of a value
 MOST = 6  # fields shown
+
+
+def same_recipe(old: str, new: str) -> bool:
+    for text in LATER:
+        old, new = old.replace(text, ""), new.replace(text, "")
+    return old == new
 
 
 def difference(old: str, new: str) -> str:

@@ -1,10 +1,11 @@
-"""Describes what a run would do (--dry-run): weights by epoch, the cache, the steps, the time."""
+"""Describes what a run would do (--dry-run): losses, weights, the cache, steps, time."""
 
 import time
 from itertools import groupby, islice
 
-from shared.units import duration
+from shared.units import duration, size
 from train.input import Input
+from train.recipe_words import in_words
 from train.setup import Setup
 from train.step import train_step
 
@@ -20,8 +21,10 @@ def describe(setup: Setup, feed: Input) -> str:
         f"{recipe.name}: {setup.identity['student']}, {recipe.epochs} epochs, batch "
         f"{recipe.batch_size} over {setup.world.size} x {setup.accumulate} parts, "
         f"{setup.precision} on {setup.device}",
+        *in_words(recipe),
         *_weights(setup),
         _cache(setup),
+        *_memory(setup),
         f"{steps:,} steps an epoch, {steps * recipe.epochs:,} in all, {duration(seconds)} each "
         f"(measured): {duration(steps * recipe.epochs * seconds)}, val splits aside",
         "dry run: nothing was written",
@@ -51,14 +54,26 @@ def _weights(setup: Setup) -> list[str]:
 def _cache(setup: Setup) -> str:
     images, cache, tails = setup.images, setup.targets.cache, setup.targets.tails
     if cache is None:
-        return f"no cache: views are drawn by {images.policy.name} at {images.size} px"
+        return f"no cache: views are drawn by {images.policy} at {images.size} px"
     facts = cache.manifest
     each = cache.num_bytes(layers=facts.layers_for(setup.recipe.needs)) / facts.samples
     return (
         f"{cache.where}: {facts.format}, codec {facts.codec}, {facts.views} views of "
-        f"{facts.samples:,} images at {facts.size} px, {each:,.0f} bytes a view, teacher "
+        f"{facts.samples:,} images at {facts.size} px, {each:,.0f} bytes a view, "
+        f"{f'augmented by {facts.augment}, ' if facts.augment else ''}teacher "
         f"{facts.teacher.architecture}" + (f"\n{tails.line()}" if tails else "")
     )
+
+
+def _memory(setup: Setup) -> list[str]:
+    memory = setup.targets.fixed.memory
+    if memory is None:
+        return []
+    samples, width = memory.student.shape
+    return [
+        f"memory   2 x {width} numbers of each of {samples:,} images: {size(memory.num_bytes)} on "
+        f"{setup.device}, and in last.pt"
+    ]
 
 
 def _step_seconds(setup: Setup, feed: Input) -> float:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from shared import choices
 from shared.commandline import Parser
-from train.names import DEFAULT_RECIPE, RECIPES
+from train.names import DEFAULT_RECIPE, RECIPES, SET_KEYS
 
 EXAMPLES = (
     "python train/run.py --cache data/teacher_cache",
     "python train/run.py --cache data/teacher_cache --recipe s_resnet18.t_resnet34.kd.ce \\\n"
     "      --epochs 30 --out runs/kd",
+    "python train/run.py --cache data/teacher_cache --recipe s_resnet18.t_resnet34.kd.ce \\\n"
+    "      --set kd.weight=0.9 kd.temperature=4 lr=0.2 schedule=cosine warmup=5 --out runs/kd4",
+    "python train/run.py --cache data/teacher_cache --recipe my_recipe.py --dry-run",
     "python train/run.py --cache data/teacher_cache --student timm/mobilenetv3_small_100",
     "python train/run.py --images /data/imagenet --recipe resnet18.ce --teacher none",
     "torchrun --nproc-per-node 8 train/run.py --cache data/teacher_cache --workers 16",
@@ -25,6 +28,7 @@ def make_parser() -> Parser:
         EXAMPLES,
         {
             "--recipe, with the published top-1 error in percent": RECIPES,
+            "--set KEY=VALUE, and for a term of the recipe TERM.KEY=VALUE": SET_KEYS,
             "--teacher": choices.TEACHERS,
             "NAME, of networks": choices.NETWORKS,
         },
@@ -38,8 +42,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--recipe",
         default=DEFAULT_RECIPE,
-        metavar="NAME",
-        help="losses, schedules and all that changes results, see below (default: %(default)s)",
+        metavar="NAME|FILE.py",
+        help="losses, schedules and all that changes results, see below; or a file that builds a "
+        "Recipe (default: %(default)s)",
+    )
+    add(
+        "--set",
+        action="extend",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="change the recipe, see below, like lr=0.2 schedule=cosine kd.temperature=4 "
+        "(default: the recipe as it is)",
     )
     add(
         "--student",

@@ -24,7 +24,7 @@ from torch import Tensor
 from shared.errors import InputError, note
 from shared.files.local import LocalFiles
 from shared.pixels.view import WHOLE
-from train.difference import difference
+from train.difference import difference, same_recipe
 from train.reading import open_regular
 from train.run_files import RUN_FILE, read_run
 from train.run_schema import CHECKPOINT, LATER
@@ -51,6 +51,8 @@ class RunFolder:
                 continue
             if (old := there["identity"].get(name)) != value:
                 recipes = name == "recipe" and isinstance(old, str)
+                if recipes and same_recipe(old, value):
+                    continue
                 told = difference(old, value) if recipes else printable(f"{old} -> {value}")
                 raise InputError(
                     f"{self.path} holds another run: its {name} differs ({told}); give the same "

@@ -15,6 +15,7 @@ from shared.images.source import ImageSource, default_source, open_source
 from shared.pixels.view import ViewPolicy
 from shared.records.identity import require_comparable
 from train.recipe import Recipe
+from train.run_augmentation import augmentation_of
 
 NEITHER = ("train", "val")
 
@@ -38,7 +39,7 @@ def open_run_images(flags: argparse.Namespace, recipe: Recipe, cache: Cache | No
             train,
             _val_images(spec, train.classes),
             len(train.classes),
-            ViewPolicy(train.policy or recipe.policy),
+            ViewPolicy(train.policy or recipe.policy, augmentation=augmentation_of(recipe, cache)),
             ViewPolicy(VAL_POLICY),
             train.size or recipe.size,
         )

@@ -50,3 +50,8 @@ def process_share(batch: NDArray[np.int64], world: World) -> NDArray[np.int64]:
             f"in every step: use fewer processes or a larger --batch-size"
         )
     return np.array_split(batch, world.size)[world.rank]
+
+
+def share_sizes(batch: NDArray[np.int64], world: World) -> tuple[int, ...]:
+    """The sizes of the parts that process_share makes of a step's batch."""
+    return tuple(len(part) for part in np.array_split(batch, world.size))

@@ -5,11 +5,10 @@ from typing import Literal
 
 from shared.errors import InputError
 from shared.targets.kinds import OF_THE_RUN
+from train.composition import Kind
 from train.guide import Guide
-from train.losses import (
-    Loss,
-)
-from train.schedule import Constant, Schedule, Steps
+from train.losses.loss import Loss
+from train.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Recipe:
     guide: Guide | None  # None if no term is guided
     epochs: int
     batch_size: int  # per optimizer step, over all processes
-    learning_rate: Constant | Steps
+    learning_rate: Schedule
     momentum: float
     weight_decay: float
     stem: Literal["imagenet", "cifar"]
@@ -38,13 +37,16 @@ class Recipe:
     student: str
     paper_top1_error: float | None  # percent; None if the paper does not have this run
     ema: float | None = None  # decay per step of averaged weights, which are evaluated; None: off
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    nesterov: bool = False  # SGD's
+    betas: tuple[float, float] = (0.9, 0.999)  # AdamW's, in place of momentum
+    decay_norms: bool = True  # weight decay for norms and biases too, as in the paper's code
+    composition: Kind | None = None  # see train/composition.py; None: the student's network itself
+    augment: str | None = None  # as precompute/run.py --augment; with a cache, it must be the same
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms need: kinds of targets (shared/targets/kinds.py), "guided", "spread".
-
-        "guided" stands for the mask that the guide makes from the cache's `pred` and `logits`.
-        """
+        """What the terms need, see `Loss.needs`."""
         return frozenset[str]().union(*(term.loss.needs for term in self.terms))
 
     @property

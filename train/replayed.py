@@ -14,9 +14,9 @@ from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Replay, R
 from train.accuracy import image_batches
 from train.batch import Batch
 from train.cached_views import Blocks, CachedViews, LoadedView
-from train.order import process_share
+from train.order import process_share, share_sizes
 from train.setup import Setup
-from train.whole_batch import batch_of_live
+from train.whole_batch import batch_of_live, with_partners
 from train.windows import Window, Windows
 
 LEAST_CLASSES = 0.5  # a note is printed if windows have less than this share of the classes
@@ -43,10 +43,10 @@ class Replayed:
                 self._labels,
                 setup.targets.cached,
                 setup.device,
-                setup.targets.spread,
+                setup.targets.fixed,
             )
-            skipped = [index for index, _, _ in setup.targets.cache.skipped()]
-            self._samples = np.delete(self._samples, skipped)
+            self._skipped = frozenset(index for index, _, _ in setup.targets.cache.skipped())
+            self._samples = np.delete(self._samples, sorted(self._skipped))
         self._windows = Windows(
             setup.targets.cache.manifest if setup.targets.cache else None,
             self._samples,
@@ -86,9 +86,13 @@ class Replayed:
                 del views[earliest]  # no later step reads it
             if self._views is not None and setup.targets.cached:
                 view, whole = views[window.blocks], torch.from_numpy(step)
-                yield pixels, self._views.batch(view, batch.index, whole, setup.world)
+                found = self._views.batch(view, batch.index, whole, setup.world)
             else:
-                yield pixels, batch_of_live(setup, pixels, self._labels[batch.index])
+                sizes = share_sizes(step, setup.world)
+                labels = self._labels[batch.index]
+                found = batch_of_live(setup, pixels, labels, batch.index, sizes)
+            partner = None if batch.partner is None else self._labels[batch.partner]
+            yield pixels, with_partners(found, partner, batch.share)
 
     def _requests(
         self,
@@ -111,8 +115,19 @@ class Replayed:
                 views[window.blocks] = view
                 if (coming := next(following, None)) is not None:
                     self._views.prefetch(*coming)  # after the loader has started its workers
-            rows = view.at(index)
-            yield Request(0, index, Replay(setup.images.policy, view.box[rows], view.flip[rows]))
+            yield Request(0, index, self._replay(epoch, view, index))
+
+    def _replay(self, epoch: int, view: LoadedView, index: NDArray[np.int64]) -> Replay:
+        assert self._setup.targets.cache is not None
+        manifest, rows = self._setup.targets.cache.manifest, view.at(index)
+        return Replay(
+            self._setup.images.policy,
+            view.box[rows],
+            view.flip[rows],
+            manifest.seed,
+            epoch % manifest.views,
+            self._skipped if self._setup.images.policy.mixes else frozenset(),
+        )
 
     def _following(
         self, epoch: int, steps: list[tuple[Window, NDArray[np.int64]]]

@@ -10,17 +10,20 @@ from shared.images.source import ImageSource
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
 from shared.records.identity import cache_id
+from train.composition import composition_json
 from train.images import RunImages
 from train.recipe import Recipe
+from train.recipe_words import in_json
 from train.run_targets import RunTargets
 
 
 def identity_of(
-    flags: argparse.Namespace, recipe: Recipe, images: RunImages, cache: Cache | None
+    flags: argparse.Namespace, recipe: Recipe, images: RunImages, targets: RunTargets
 ) -> dict[str, Any]:
     """Everything that changes the numbers. All runs of a folder must agree (train/folder.py)."""
     train, val = images.train, images.val
-    manifest = cache.manifest if cache else None
+    manifest = targets.cache.manifest if targets.cache else None
+    classes = targets.fixed.classes
     return {
         "recipe": repr(recipe),
         "student": flags.student or recipe.student,
@@ -40,6 +43,7 @@ def identity_of(
         "val_policy": VAL_POLICY if isinstance(val, ImageSource) else val.manifest.policy,
         "cache": manifest and cache_id(manifest),
         "views": manifest and manifest.views,
+        "classes": classes and classes.digest,
     }
 
 
@@ -65,8 +69,10 @@ def facts_of(
             "stage_modules": backbone.stage_modules,
             "interpolation": images.val_policy.interpolation,
             "crop": images.val_policy.crop,
+            "composition": composition_json(backbone.composition),
         },
         "recipe": recipe.name,
+        "resolved": in_json(recipe),
         "epochs": recipe.epochs,
         "processes": world.size,
         "samples": len(train) if train else cache and cache.manifest.samples,

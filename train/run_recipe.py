@@ -1,16 +1,16 @@
 """The recipe of a run, from its flags."""
 
 import argparse
-from dataclasses import replace
 
 from shared.errors import InputError
 from shared.models.names import parse_name
 from train.recipe import Recipe
-from train.recipes import get_recipe
+from train.recipe_file import recipe_called
+from train.set_recipe import Given, set_recipe
 
 
 def recipe_of(flags: argparse.Namespace) -> Recipe:
-    """The named recipe with this run's epochs, batch size, learning rate and averaging.
+    """The recipe of --recipe, changed by --set and the flags that mean the same as its keys.
 
     Raises InputError if a flag is out of range or there is no such recipe or student.
     """
@@ -24,13 +24,13 @@ def recipe_of(flags: argparse.Namespace) -> Recipe:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     if flags.ema is not None and not 0 < flags.ema < 1:
         raise InputError(f"--ema must be between 0 and 1, like 0.9999: got {flags.ema}")
-    recipe = get_recipe(flags.recipe)
+    recipe = recipe_called(flags.recipe)
     if flags.student is not None:
         parse_name(flags.student)
-    recipe = recipe.scaled(flags.epochs or recipe.epochs)
-    if flags.lr is not None:
-        rate = replace(recipe.learning_rate, value=flags.lr)
-        recipe = replace(recipe, learning_rate=rate)
-    if flags.ema is not None:
-        recipe = replace(recipe, ema=flags.ema)
-    return replace(recipe, batch_size=flags.batch_size or recipe.batch_size)
+    same = {name: getattr(flags, name) for name in ("epochs", "batch_size", "lr", "ema")}
+    given = {
+        name: Given(value, f"--{name.replace('_', '-')} {value:g}")
+        for name, value in same.items()
+        if value is not None
+    }
+    return set_recipe(recipe, flags.set or (), given)

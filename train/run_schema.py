@@ -6,6 +6,7 @@ from torch import Tensor
 
 from shared.choices import INTERPOLATIONS, STEMS
 from shared.models.names import is_name
+from train.composition import parse_composition
 from train.schema import Optional, Values, count, one_of
 from train.step import AUTOCAST
 
@@ -54,6 +55,14 @@ def _pixels(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4096
 
 
+def _composition(value: Any) -> bool:
+    """a composition of networks"""
+    try:
+        return parse_composition(value) is not None
+    except ValueError:
+        return False
+
+
 def _three(value: Any) -> bool:
     """three numbers, one a colour"""
     return (
@@ -82,8 +91,10 @@ RUN: dict[str, Any] = {
             "stage_modules": Optional([str]),
             "interpolation": Optional(one_of(*INTERPOLATIONS)),
             "crop": Optional(_share),
+            "composition": Optional(_composition),
         }
     ),
+    "resolved": Optional(dict),  # the recipe for people; identity has it for comparison
     "epochs": Optional(count),
     "cache": Optional({"codec": str, "bytes_per_view": float, "tails": Optional([float])}),
     "flags": Optional(Values(str)),
@@ -133,4 +144,5 @@ CHECKPOINT: dict[str, Any] = {
     "optimizer": {"state": dict},
     "scaler": Optional(dict),
     "average": Optional(_weights),
+    "memory": Optional({"steps": count, "tensors": _weights}),
 }

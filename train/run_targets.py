@@ -5,17 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from shared.cache.checks import require_classes_of_images, require_pixels, require_targets
-from shared.cache.live_teacher import cached_teacher
+from shared.cache.classes_file import require_classes
+from shared.cache.live_teacher import cached_teacher, teachers_head
 from shared.cache.opening import Cache, open_cache
 from shared.cache.tails_file import read_tails, require_tails
 from shared.distributed import World
 from shared.errors import InputError
 from shared.images.source import ImageSource
+from shared.targets.classes import ClassStatistics
+from shared.targets.kinds import OF_CLASSES
 from shared.targets.tails import Tails
+from shared.targets.targets import Head
 from shared.targets.teacher import Teacher
+from train.batch import Fixed
+from train.losses.crd import CRD
+from train.memory import Memory
 from train.recipe import Recipe
 from train.run_views import with_views_of_run
 
@@ -26,7 +32,7 @@ class RunTargets:
     cached: bool  # whether the targets come from the cache
     teacher: Teacher | None  # the live teacher
     tails: Tails | None  # of the cache's channel means; None if not kept or needed
-    spread: tuple[Tensor, ...] | None  # of every channel, on the device, if the recipe needs it
+    fixed: Fixed  # what the recipe's losses need that is the same in every step, on the device
 
 
 def open_run_cache(flags: argparse.Namespace, folder: Path, world: World) -> Cache | None:
@@ -74,5 +80,33 @@ def open_run_targets(
     tails = None
     if cache is not None:
         tails = require_tails(cache) if "spread" in recipe.needs else read_tails(cache)
-    spread = tails.on(device) if tails and "spread" in recipe.needs else None
-    return RunTargets(cache, flags.teacher == "cached", teacher, tails, spread)
+    fixed = Fixed(
+        spread=tails.on(device) if tails and "spread" in recipe.needs else None,
+        head=_head(cache, flags, recipe).to(device) if cache and "head" in recipe.needs else None,
+        classes=_classes(cache, recipe, device) if cache and recipe.needs & OF_CLASSES else None,
+        memory=_memory(cache, recipe, flags.seed, device) if cache else None,
+    )
+    return RunTargets(cache, flags.teacher == "cached", teacher, tails, fixed)
+
+
+def _classes(cache: Cache, recipe: Recipe, device: torch.device) -> ClassStatistics:
+    wanted = sorted(recipe.needs & OF_CLASSES)
+    return require_classes(cache, f"recipe {recipe.name}", wanted).on(device)
+
+
+def _head(cache: Cache, flags: argparse.Namespace, recipe: Recipe) -> Head:
+    user = f"recipe {recipe.name}"
+    require_classes_of_images(cache, frozenset({"head"}), user)
+    return teachers_head(cache, flags.weights, user)
+
+
+def _memory(cache: Cache, recipe: Recipe, seed: int, device: torch.device) -> Memory | None:
+    widths = {t.name: t.loss.width for t in recipe.terms if isinstance(t.loss, CRD)}
+    if len(widths) > 1:
+        raise InputError(
+            f"recipe {recipe.name} has the terms {', '.join(widths)}, each of which needs a memory "
+            f"of every sample, and a run has one memory: leave out all but one"
+        )
+    for width in widths.values():
+        return Memory(cache.manifest.samples, width, seed, device)
+    return None

@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from shared.cache.opening import Cache
-from shared.choices import ARCHITECTURES
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, read_world
 from shared.errors import InputError
-from shared.models.names import parse_name, stages_named
+from shared.models.names import parse_name
 from shared.models.preparation import preparation_of
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation, normalisation_asked
 from train.images import RunImages, open_run_images
+from train.made_student import make_student
+from train.optimizer import make_optimizer
 from train.recipe import Recipe
+from train.run_augmentation import augmentation_of
 from train.run_identity import facts_of, identity_of
 from train.run_recipe import recipe_of
 from train.run_targets import RunTargets, open_run_cache, open_run_targets
-from train.student import Student, StudentChoice, build_student, place_student
+from train.student import Student
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     connect(world, device)
     folder = flags.out or Path("runs") / recipe.name
     cache = open_run_cache(flags, folder, world)
+    augmentation_of(recipe, cache)  # raises before images are listed
     images = open_run_images(flags, recipe, cache)
     targets = open_run_targets(flags, recipe, cache, images.train, device)
-    student = _make_student(flags, recipe, images, cache, device)
+    require_batches(recipe, flags.accumulate)
+    student = make_student(flags, recipe, images, targets, device)
     normalisation = normalisation_of(flags, student.backbone, cache)
     return Setup(
         recipe=recipe,
@@ -74,9 +77,21 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         accumulate=flags.accumulate,
         world=world,
         folder=folder,
-        identity=identity_of(flags, recipe, images, cache),
+        identity=identity_of(flags, recipe, images, targets),
         facts=facts_of(flags, recipe, images, targets, student.backbone, normalisation, world),
     )
+
+
+def require_batches(recipe: Recipe, accumulate: int) -> None:
+    """Raises InputError if a loss that needs the whole batch would get it in pieces."""
+    names = [term.name for term in recipe.terms if term.loss.relational]
+    if names and accumulate > 1:
+        raise InputError(
+            f"--accumulate {accumulate} cannot be used with recipe {recipe.name}, whose term "
+            f"{names[0]} compares the samples of a batch with each other and so needs all of them "
+            f"at once: leave it out, and use more processes or --precision bf16 where memory is "
+            f"small"
+        )
 
 
 def normalisation_of(
@@ -93,58 +108,3 @@ def normalisation_of(
     if cache is not None and flags.init is None and library != "timm":
         usual = Normalisation(cache.manifest.mean, cache.manifest.std)
     return normalisation_asked(flags.mean, flags.std, usual)
-
-
-def _make_student(
-    flags: argparse.Namespace,
-    recipe: Recipe,
-    images: RunImages,
-    cache: Cache | None,
-    device: torch.device,
-) -> Student:
-    teacher = cache.manifest.teacher if cache and "channels" in recipe.needs else None
-    architecture = flags.student or recipe.student
-    possible = ARCHITECTURES.get(architecture, ("imagenet",))
-    choice = StudentChoice(
-        architecture,
-        recipe.stem if recipe.stem in possible else possible[0],
-        images.classes,
-        images.size,
-        stages_named(flags.stage_modules),
-        flags.init,
-    )
-    if teacher is None:
-        student = build_student(choice, (), flags.seed)
-    else:
-        student = build_student(choice, teacher.channels, flags.seed, flags.stages, teacher.signed)
-    if flags.sync_batchnorm:
-        student = _with_sync_batchnorm(student, device)
-    place_student(student, device)
-    return student
-
-
-def make_optimizer(
-    student: nn.Module, recipe: Recipe, device: torch.device, precision: str
-) -> Optimizer:
-    """SGD, fused into one kernel per step on a GPU, except under fp16.
-
-    Under fp16 the gradients of the first step normally overflow, until the scaler has adapted.
-    torch's fused SGD then leaves the momenta uninitialised, and the next step adds them to the
-    weights (torch 2.11 and 2.15). With plain SGD the scaler itself skips the step, for which the
-    host waits for the device."""
-    return SGD(
-        student.parameters(),
-        lr=recipe.learning_rate(0),
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=device.type == "cuda" and precision != "fp16",
-    )
-
-
-def _with_sync_batchnorm(student: Student, device: torch.device) -> Student:
-    if device.type != "cuda":
-        raise InputError(
-            f"--sync-batchnorm works between GPUs only: got --device {device}; leave it out"
-        )
-    synced: Student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
-    return synced

@@ -1,26 +1,27 @@
 """The state of a run between two steps: weights, optimizer and position, saved in last.pt.
 
     last.pt = {"epoch", "step", "sums", "seconds", "best_top1", "layout",
-               "student", "optimizer", "scaler", "average"}
+               "student", "optimizer", "scaler", "average", "memory"}
 
 No random states are saved: order, views and shuffles are pure functions of (seed, epoch), and the
 random numbers of dropout of (seed, epoch, step) (randomness.py).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.optim import Optimizer
 
 from shared.distributed import sum_over
 from shared.errors import InputError
 from shared.models.staged import StagedModel
 from shared.models.weights import fill
 from train.average import WeightAverage, plain_names
+from train.fitting import require_fits
+from train.memory import Memory
+from train.optimizer import resumed
 from train.schema import count, mismatch
 from train.setup import Setup
 
@@ -47,6 +48,10 @@ class TrainState:
         self.average = None
         if setup.recipe.ema is not None:
             self.average = WeightAverage(setup.student.backbone, setup.recipe.ema)
+
+    @property
+    def memory(self) -> Memory | None:
+        return self.setup.targets.fixed.memory
 
     @property
     def judged(self) -> StagedModel:
@@ -78,6 +83,7 @@ class TrainState:
             "optimizer": self.setup.optimizer.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "memory": None if self.memory is None else self.memory.state_dict(),
         }
 
     def load(self, saved: dict[str, Any]) -> Position:
@@ -96,23 +102,28 @@ class TrainState:
         try:
             self._require_sums(saved)
             require_fits("student", saved["student"], setup.student.state_dict())
-            momentum = _momentum(saved["optimizer"], setup.optimizer)
+            optimizer = resumed(saved["optimizer"], setup.optimizer)
             scale = None if self.scaler is None else _scale(saved["scaler"], self.scaler)
             average = None
             if self.average is not None and saved["average"] is not None:
                 average = plain_names(saved["average"])
                 if average is not None:
                     require_fits("average", average, self.average.module.state_dict())
+            if self.memory is not None:
+                kept = saved.get("memory") or {"tensors": {}}  # earlier versions had none
+                require_fits("memory", kept["tensors"], self.memory.tensors())
         except ValueError as error:
             raise InputError(
                 f"last.pt does not fit this run: {error}; delete it to start the run again"
             ) from error
         fill(setup.student, saved["student"])
-        setup.optimizer.load_state_dict(momentum)
+        setup.optimizer.load_state_dict(optimizer)
         if self.scaler is not None and scale is not None:
             self.scaler.load_state_dict(scale)
         if self.average is not None:
             self.average.load_state_dict(average)
+        if self.memory is not None:
+            self.memory.load_state_dict(saved["memory"])
         # The saved sums are those of all processes, so only the first continues with them.
         sums = saved["sums"].to(setup.device) if setup.world.is_first else self.no_sums()
         return Position(saved["epoch"], saved["step"], sums, saved["seconds"], saved["best_top1"])
@@ -124,35 +135,6 @@ class TrainState:
         require_fits("sums", {"": saved["sums"]}, {"": self.no_sums()})
         if saved["step"] and not saved["seconds"] > 0:
             raise ValueError(f"{saved['step']} steps took {saved['seconds']} seconds")
-
-
-def require_fits(part: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises ValueError unless names, shapes and dtypes are the same."""
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        mine, theirs = (_kind(state.get(name)) for state in (wanted, found))
-        if mine != theirs:
-            raise ValueError(f"{part} {name} is {theirs} there and {mine} here")
-
-
-def _kind(tensor: Tensor | None) -> str:
-    if tensor is None:
-        return "absent"
-    dense = "" if tensor.layout is torch.strided and not tensor.is_quantized else " not dense"
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}{dense}"
-
-
-def _momentum(saved: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer state with the saved momenta and the hyper-parameters of this run's recipe."""
-    groups = optimizer.state_dict()["param_groups"]
-    parameters = [value for group in optimizer.param_groups for value in group["params"]]
-    numbers = [number for group in groups for number in group["params"]]
-    wanted = dict(zip(numbers, parameters, strict=True))
-    for number, state in saved["state"].items():
-        buffer = state.get("momentum_buffer") if isinstance(state, dict) else None
-        if number not in wanted or not isinstance(buffer, Tensor) or len(state) != 1:
-            raise ValueError("the optimizer's state is not one momentum a parameter")
-        require_fits("momentum", {"": buffer}, {"": wanted[number]})
-    return {"state": saved["state"], "param_groups": groups}
 
 
 def _scale(saved: dict[str, Any] | None, scaler: GradScaler) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def train_step(
         last = position == len(batches) - 1
         with nullcontext() if last else without_exchange(student):
             with autocast(x.device, precision):
-                outputs: StudentOutputs = student(piece)
+                outputs: StudentOutputs = student(piece, answers.targets)
             losses = {term.name: term.loss(outputs, answers) for term in recipe.terms}
             weighted = [weights[name] * loss for name, loss in losses.items()]
             total = torch.stack(weighted).sum()

@@ -1,10 +1,11 @@
 """The training input from view shards: pixels, labels and targets in one sequential stream."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
-from shared.device import with_pixels_on
+from shared.device import moved, with_pixels_on
 from shared.distributed import World
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelLoader
@@ -14,7 +15,7 @@ from train.accuracy import image_batches, shard_batches
 from train.batch import Batch
 from train.replayed import pixel_loader
 from train.setup import Setup
-from train.whole_batch import batch_of_live, counted_batch, moved
+from train.whole_batch import batch_of_live, counted_batch, with_partners
 
 
 class Streamed:
@@ -54,9 +55,10 @@ class Streamed:
         setup, device = self._setup, self._setup.device
         for batch, pixels in with_pixels_on(device, self._loader.batches(epoch, first)):
             if setup.targets.cached:
-                yield pixels, self._batch(batch)
+                found = self._batch(batch)
             else:
-                yield pixels, batch_of_live(setup, pixels, batch.label)
+                found = batch_of_live(setup, pixels, batch.label, batch.index)
+            yield pixels, with_partners(found, batch.partner, batch.share)
 
     def _batch(self, batch: StreamBatch) -> Batch:
         device = self._setup.device
@@ -68,7 +70,9 @@ class Streamed:
             logits = targets["logits"]
             pred = moved(batch.pred, device)
             guided = self._setup.recipe.guide(pred, lambda: logits, label)
-        return counted_batch(label, targets, guided, self._setup.world, self._setup.targets.spread)
+        setup = self._setup
+        found = counted_batch(label, targets, guided, setup.world, setup.targets.fixed)
+        return replace(found, index=moved(batch.index, device))
 
     def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self._val, ShardLoader):

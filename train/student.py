@@ -3,16 +3,20 @@
 Shapes: B samples, C classes, C_s channels in the teacher's stage s.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from shared.models.build import USUAL_SIZE, build_model
+from shared.models.build import USUAL_SIZE
 from shared.models.staged import StagedModel, channel_means
-from shared.models.weights import load_weights
+from shared.targets.targets import Targets
 from train.batch import Met, StudentOutputs
+from train.composed import build_network, load_init
+from train.composition import Composition
 from train.pairing import Pairs, pair_stages
+from train.parts import EMBEDDING, TARGET, Part
 
 
 class Student(nn.Module):
@@ -24,17 +28,18 @@ class Student(nn.Module):
         teacher_channels: tuple[int, ...],
         pairs: Pairs | None = None,
         signed: bool = False,
+        parts: Mapping[str, Part] | None = None,
     ) -> None:
         """If `teacher_channels` is empty, there are no connectors and output `channels` is ().
         `pairs`: the stages that meet; None pairs them from the last one backwards. `signed`:
-        whether the teacher's stages can be negative.
+        whether the teacher's stages can be negative. `parts`: what losses ask for.
         """
         super().__init__()
         if pairs is None:
             pairs = pair_stages(None, len(teacher_channels), len(backbone.channels))
         self.backbone = backbone
         self.connectors = nn.ModuleList(
-            _connector(backbone.channels[mine], teacher_channels[theirs], signed)
+            connector(backbone.channels[mine], teacher_channels[theirs], signed)
             for theirs, mine in pairs
         )
         self._connector_of = {mine: position for position, (_, mine) in enumerate(pairs)}
@@ -42,21 +47,38 @@ class Student(nn.Module):
         self._met = None
         if stages != tuple(range(len(teacher_channels))):
             self._met = Met(stages, teacher_channels)
+        parts = parts or {}
+        self.parts = nn.ModuleDict({name: part.module for name, part in parts.items()})
+        self._reads = {name: part.reads for name, part in parts.items()}
 
-    def forward(self, x: Tensor) -> StudentOutputs:
-        """Normalised (B, 3, H, W) -> logits (B, C) and the spatial means of the connectors."""
+    def forward(self, x: Tensor, targets: Targets | None = None) -> StudentOutputs:
+        """Normalised (B, 3, H, W) -> logits (B, C), the spatial means of the connectors, and what
+        the parts say. `targets`: the teacher's, which some parts read."""
         # Run each connector right after its stage: in both directions the stage's output is then
         # still in the processor's cache, which saves 2 % of a step's time (tests/bench/step.py).
         run = self.backbone.run(x, self._at_stage)
-        means = tuple(mean for mean in run.stages if mean is not None)
-        return StudentOutputs(run.logits, means, self._met)
+        means = tuple(mean for mean, _ in run.stages if mean is not None)
+        said = {name: value for _, found in run.stages for name, value in found.items()}
+        said |= self._read(EMBEDDING, run.embedding)
+        for kind, values in (targets or {}).items():
+            said |= self._read(TARGET + kind, values)
+        return StudentOutputs(run.logits, means, self._met, run.embedding, said)
 
-    def _at_stage(self, stage: int, maps: Tensor) -> Tensor | None:
+    def _at_stage(self, stage: int, maps: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
         position = self._connector_of.get(stage)
-        return None if position is None else channel_means(self.connectors[position](maps))
+        mean = None if position is None else channel_means(self.connectors[position](maps))
+        return mean, self._read(stage, maps)
+
+    def _read(self, source: int | str, values: Tensor) -> dict[str, Tensor]:
+        """What the parts say that read `source`."""
+        return {
+            name: module(values)
+            for name, module in self.parts.items()
+            if self._reads[name] == source
+        }
 
 
-def _connector(width: int, wanted: int, signed: bool) -> nn.Module:
+def connector(width: int, wanted: int, signed: bool) -> nn.Module:
     """1x1 convolution, BatchNorm, ReLU, as in the paper's code; no ReLU for a teacher whose stages
     can be negative, as it could not meet those."""
     layers = [nn.Conv2d(width, wanted, kernel_size=1, bias=False), nn.BatchNorm2d(wanted)]
@@ -73,6 +95,7 @@ class StudentChoice:
     size: int = USUAL_SIZE  # pixels a side of the views
     stage_modules: tuple[str, ...] | None = None
     init: str | None = None  # weights as in --weights; None: new ones
+    composition: Composition | None = None  # of networks; None: the network itself
 
 
 def build_student(
@@ -81,21 +104,29 @@ def build_student(
     seed: int,
     stages: str | None = None,
     signed: bool = False,
+    parts: Callable[[StagedModel], Mapping[str, Part]] | None = None,
 ) -> Student:
-    """New weights depend on `seed` only; the backbone's do not depend on the connectors. `stages`:
-    see train/pairing.py. `signed`: whether the teacher's stages can be negative.
+    """New weights depend on `seed` only; the backbone's do not depend on the rest. `stages`: see
+    train/pairing.py. `signed`: whether the teacher's stages can be negative. `parts`: what losses
+    ask for, once the network is there.
 
     Raises InputError if there is no such network, or it lacks stages that `stages` names.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build_model(
-            choice.architecture, choice.classes, choice.stem, choice.size, choice.stage_modules
+        backbone = build_network(
+            choice.architecture,
+            choice.classes,
+            choice.stem,
+            choice.size,
+            choice.stage_modules,
+            choice.composition,
         )
         if choice.init is not None:
-            load_weights(backbone, choice.init, new_head=True)
+            load_init(backbone, choice.init)
         pairs = pair_stages(stages, len(teacher_channels), len(backbone.channels))
-        return Student(backbone, teacher_channels, pairs, signed)
+        extra = None if parts is None else parts(backbone)
+        return Student(backbone, teacher_channels, pairs, signed, extra)
 
 
 def place_student(student: Student, device: torch.device) -> None:

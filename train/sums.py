@@ -19,7 +19,7 @@ def step_sums(recipe: Recipe, batch: Batch, logits: Tensor, losses: Mapping[str,
     the top-1 and top-5 hits, the number of samples and the number of guided samples.
     """
     sums = [losses[term.name] * batch.divisor(term.loss.needs) for term in recipe.terms]
-    hits = correct(logits.float(), batch.labels)
+    hits = correct(logits.float(), batch.main_labels)
     counts = [hits.new_zeros(()) + count for count in (batch.count, batch.guided_count)]
     return torch.stack([*sums, *hits, *counts]).double()
 

@@ -37,6 +37,12 @@ def number(above: float, most: float) -> Check:
     return check
 
 
+def share(value: object, name: str) -> None:
+    """A number from 0 to 1, inclusive."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise _wrong(name, "a number from 0 to 1", value)
+
+
 def boolean(value: object, name: str) -> None:
     if type(value) is not bool:
         raise _wrong(name, "true or false", value)

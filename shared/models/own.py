@@ -23,7 +23,7 @@ from shared.files.retry import one_line
 def own_network(source: str, function: str, num_classes: int | None) -> nn.Module:
     """Raises InputError if there is no such function, or it fails, or returns something else."""
     name = f"{source}:{function}"
-    module = _module(source)
+    module = own_module(source)
     make = getattr(module, function, None)
     if not callable(make):
         known = [each for each, value in vars(module).items() if _is_offered(each, value, module)]
@@ -59,7 +59,8 @@ def _arguments(make: Any, num_classes: int | None) -> dict[str, int]:
     return {"num_classes": num_classes} if takes else {}
 
 
-def _module(source: str) -> ModuleType:
+def own_module(source: str) -> ModuleType:
+    """FILE.py or a module by its dotted name. Raises InputError if it cannot be imported."""
     try:
         if not source.endswith(".py"):
             return importlib.import_module(source)

@@ -43,6 +43,7 @@ class StagedModel(nn.Module):
     pooled: bool  # whether the embedding is the mean of the last stage's output, bit for bit
     signed: bool  # whether stages or embedding can be negative
     is_linear: bool  # whether the logits are a linear function of the embedding, bit for bit
+    composition: Any = None  # how it is composed of several, see train/composition.py
 
     @property
     def network(self) -> nn.Module:

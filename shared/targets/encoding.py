@@ -157,6 +157,14 @@ class Encoding:
             name = "s8"
         return None if name is None else ARRAYS[name]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape a sample of a kind that the encoding offers."""
+        for kept in self.kinds:
+            if kept.name == name:
+                return kept.shape
+        assert name == "embedding" and self._pools, name
+        return (self.stages[-1],)
+
     @property
     def stages(self) -> tuple[int, ...]:
         """The C_s of the channel means."""

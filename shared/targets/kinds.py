@@ -129,7 +129,8 @@ KINDS: dict[str, Kind] = {
 # Families with one kind per stage; the number in the name counts from 1.
 BY_STAGE: dict[str, Callable[[int], Kind]] = {"attention": _attention, "map": _map}
 # Other inputs that a loss may need. They are not cached but made when a run loads its targets.
-OF_THE_RUN = frozenset({"guided", "spread"})
+OF_CLASSES = frozenset({"centres", "prior", "distance"})  # see classes.py
+OF_THE_RUN = frozenset({"guided", "spread", "head", "memory", *OF_CLASSES})
 
 
 def kind_of(name: str) -> Kind:
