@@ -5,16 +5,18 @@ from train.names import DEFAULT_RECIPE
 # name: default; None where the command derives it from the source, the device or the recipe
 PRECOMPUTE = {
     "--split": None, "--images": None, "--limit": None, "--skip-bad": None, "--views": None,
-    "--policy": None, "--size": None, "--seed": 0, "--teacher": "resnet34", "--stem": None,
-    "--weights": None, "--stage-modules": None, "--classes": None, "--mean": None, "--std": None,
+    "--policy": None, "--size": None, "--seed": 0, "--augment": None, "--teacher": "resnet34",
+    "--stem": None, "--weights": None, "--stage-modules": None, "--classes": None, "--mean": None,
+    "--std": None,
     "--interpolation": None, "--crop": None, "--precision": "fp32", "--teacher-statistics": "eval",
     "--targets": None,
     "--cache": "data/teacher_cache", "--format": "zarr", "--codec": "half", "--block": None,
     "--batch-size": 256, "--workers": None, "--device": None,
 }  # fmt: skip
 TRAIN = {
-    "--recipe": DEFAULT_RECIPE, "--student": None, "--init": None, "--stage-modules": None,
-    "--stages": None, "--mean": None, "--std": None, "--epochs": None, "--batch-size": None,
+    "--recipe": DEFAULT_RECIPE, "--set": None, "--student": None, "--init": None,
+    "--stage-modules": None, "--stages": None, "--mean": None, "--std": None, "--epochs": None,
+    "--batch-size": None,
     "--lr": None, "--seed": 0, "--ema": None, "--cache": None, "--images": None, "--out": None,
     "--teacher": "cached", "--weights": None, "--device": None, "--workers": None,
     "--precision": "fp32", "--accumulate": 1, "--sync-batchnorm": False, "--compile": False,
@@ -27,6 +29,7 @@ HELPS = {
         "--weights", "--device",
     ],
     "precompute/plan.py": [*PRECOMPUTE],
+    "precompute/classes.py": ["--cache", "--split", "--view", "--samples-per-class"],
     "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--teacher", "--weights"],
     "precompute/pack.py": [
         "--images", "--split", "--skip-bad", "--to", "--shorter-side", "--quality", "--shard-size",

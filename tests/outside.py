@@ -24,7 +24,7 @@ from shared.targets import kinds
 from shared.targets.kinds import Facts, Kind, Outputs
 from train import names, recipes, windows
 from train.batch import Batch, StudentOutputs
-from train.losses import CE
+from train.losses import CE, Loss
 from train.recipe import Recipe, Term
 from train.schedule import Constant, Steps
 
@@ -43,7 +43,7 @@ ENERGY = Kind("energy", "mean square of every channel of the last stage", _energ
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Loss):
     """sum_i (mean_c s_ic - sum_j w_j t_ij)^2 / count, t_i: all numbers of the kind, w_j: a ramp."""
 
     kind: str

@@ -17,7 +17,8 @@ from tests.helpers import (
 from train.banner import banner, leaves_chance, time_left
 from train.flags import add_flags
 from train.input import open_input
-from train.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
+from train.names import DEFAULT_RECIPE
+from train.recipes import RECIPES, get_recipe
 from train.setup import make_setup
 
 

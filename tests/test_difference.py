@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.difference import difference, needs_teacher
+from train.difference import difference, needs_teacher, same_recipe
 from train.recipes import RECIPES, get_recipe
 
 
@@ -29,6 +29,23 @@ def test_a_difference_names_terms_and_fields() -> None:
         "name 's_resnet18.t_resnet34.cd.ce' -> 'resnet18.ce', terms.cd is gone, "
         "teacher 'resnet34' -> None, paper_top1_error 28.38 -> 30.43"
     )
+
+
+def test_a_run_of_an_earlier_version_has_the_same_recipe() -> None:
+    now = repr(get_recipe("s_resnet18.t_resnet34.kd.ce"))
+    earlier = now.partition(", optimizer=")[0] + ")"
+    for text, before in (("CE(label_smoothing=0.0)", "CE()"), (", standardise=False", "")):
+        assert text in earlier
+        earlier = earlier.replace(text, before)
+    assert earlier.endswith("ema=None)")
+    assert same_recipe(earlier, now) and same_recipe(now, now)
+    for old, new in (
+        ("'sgd'", "'adamw'"),
+        ("label_smoothing=0.0", "label_smoothing=0.1"),
+        ("nesterov=False", "nesterov=True"),
+        ("temperature=1.0", "temperature=4.0"),
+    ):
+        assert old in now and not same_recipe(earlier, now.replace(old, new))
 
 
 @given(st.text(max_size=50), st.text(max_size=50))

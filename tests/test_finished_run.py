@@ -11,7 +11,7 @@ from shared.models.build import build_model
 from tests.helpers import require_refused, run_train, snapshot
 from tests.resuming import CLASSES, cache, flags
 from tests.runs import load, require_same_run
-from train.recipes import DEFAULT_RECIPE
+from train.names import DEFAULT_RECIPE
 
 __all__ = ["cache"]  # fixtures of the tests below
 

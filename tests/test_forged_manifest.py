@@ -18,11 +18,12 @@ VERSIONS = [
     make_manifest(store="webdataset"),
     batch_manifest(),
     make_manifest(targets=("channels",), added={"attention1": (4,), "embedding": (5,)}),
+    make_manifest(store="webdataset", augment="mixup=0.2,cutmix=1"),
 ]
 
 
 @pytest.mark.parametrize(
-    "manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch", "layers"]
+    "manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch", "layers", "mixed"]
 )
 def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     """With a right seal: what is read is a manifest of right types, and can be written again."""

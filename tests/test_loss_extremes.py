@@ -80,5 +80,5 @@ def test_one_odd_image_pulls_no_harder_however_far_it_lies(far: float) -> None:
         batch = make_batch(torch.tensor([0, 1]), torch.zeros(2, 5), (theirs,), guided)
         loss(StudentOutputs(torch.zeros(2, 5), (ours,)), batch).backward()
         pulls.append(ours.grad[1].abs())
-    assert_near(pulls[0], 2 / (batch.spread[0] * 3 * 2))
+    assert_near(pulls[0], 2 / (batch.fixed.spread[0] * 3 * 2))
     assert_near(pulls[1], torch.full((3,), far / 3))

@@ -18,7 +18,7 @@ def some_of(student: StudentOutputs, batch: Batch, rows: slice, parts: int = 1) 
     cut = StudentOutputs(student.logits[rows], tuple(c[rows] for c in student.channels))
     targets = rows_of(batch.targets, rows)
     counts = batch.count / parts, batch.guided_count / parts
-    return cut, Batch(batch.labels[rows], targets, batch.guided[rows], *counts, batch.spread)
+    return cut, Batch(batch.labels[rows], targets, batch.guided[rows], *counts, batch.fixed)
 
 
 @quick

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from torch import Tensor
 
 from tests.loss_cases import cases, every_loss, make_batch, quick
+from tests.losses.slow import slow_of_logits, slow_softmax
 from tests.said import stages_of
 from train.batch import Batch, StudentOutputs
 from train.losses import CE, KD, ChannelDistillation, GuidedKD, Loss, RobustChannelDistillation
@@ -18,12 +18,6 @@ LN3 = math.log(3.0)
 
 
 # ---- the reference: one sample, one class at a time, in float64
-
-
-def slow_softmax(logits: np.ndarray, temperature: float) -> list[float]:
-    top = max(float(x) for x in logits)
-    powers = [math.exp((float(x) - top) / temperature) for x in logits]
-    return [power / sum(powers) for power in powers]
 
 
 def slow_ce(student: StudentOutputs, batch: Batch) -> float:
@@ -65,7 +59,7 @@ def slow_cd(student: StudentOutputs, batch: Batch) -> float:
 def slow_rcd(student: StudentOutputs, batch: Batch, beta: float) -> float:
     total = 0.0
     stages = teachers_stages(student, batch)
-    for ours, theirs, spread in zip(student.channels, stages, batch.spread, strict=True):
+    for ours, theirs, spread in zip(student.channels, stages, batch.fixed.spread, strict=True):
         samples, width = ours.shape
         stage = 0.0
         for i in range(samples):
@@ -80,14 +74,16 @@ def slow(loss: Loss, student: StudentOutputs, batch: Batch) -> float:
     match loss:
         case CE():
             return slow_ce(student, batch)
-        case KD(temperature):
+        case KD(temperature, standardise=False):
             return slow_kd(student, batch, temperature, guided=False)
-        case GuidedKD(temperature):
+        case GuidedKD(temperature, standardise=False):
             return slow_kd(student, batch, temperature, guided=True)
         case ChannelDistillation():
             return slow_cd(student, batch)
         case RobustChannelDistillation(beta):
             return slow_rcd(student, batch, beta)
+        case _:
+            return slow_of_logits(loss, student, batch)
 
 
 # ---- values

@@ -6,7 +6,7 @@ import torch
 
 from tests.processes import ROOT
 from tests.said import said
-from train import losses, recipes
+from train import losses, paper_recipes
 from train.batch import Batch, StudentOutputs
 
 
@@ -14,9 +14,9 @@ def test_the_example_of_a_loss_and_a_recipe() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block.count("\n") <= 16
     loss_code, recipe_code = block.split("# train/recipes.py, a line of RECIPES\n")
-    names = {**vars(losses)}
+    names = {**vars(losses.channels), **vars(losses)}
     exec(loss_code, names)
-    recipe = eval(recipe_code.strip().removesuffix(","), {**vars(recipes), **names})
+    recipe = eval(recipe_code.strip().removesuffix(","), {**vars(paper_recipes), **names})
     assert recipe.needs == {"channels"} and recipe.teacher == "resnet34"
     assert recipe.weights(0) == {"ce": 1.0, "cosine": 2.0}
     assert recipe.scaled(10).weights(9) == {"ce": 1.0, "cosine": 0.5}
@@ -35,7 +35,13 @@ def test_the_file_map_names_every_file_once() -> None:
     named = {re.split(r"/\s", part)[0]: re.findall(r"\w+\.py", part) for part in parts}
     rooms = [path.parent for path in (ROOT / "shared").glob("*/__init__.py")]
     assert len(rooms) == 9
-    for folder in ("precompute", "train", "shared", *(f"shared/{room.name}" for room in rooms)):
+    for folder in (
+        "precompute",
+        "train",
+        "train/losses",
+        "shared",
+        *(f"shared/{room.name}" for room in rooms),
+    ):
         there = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
         assert sorted(named[folder]) == sorted(there), folder
     for folder in named:

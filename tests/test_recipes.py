@@ -3,11 +3,13 @@
 import pytest
 
 from shared.errors import InputError
+from tests.golden_losses import GOLDEN
+from train import losses, schedule
 from train.guide import TeacherCorrect
-from train.losses import CE, KD, ChannelDistillation, GuidedKD, RobustChannelDistillation
+from train.losses import CE, KD, ChannelDistillation, GuidedKD, Loss, RobustChannelDistillation
+from train.names import DEFAULT_RECIPE
 from train.recipe import Recipe, Term
-from train.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
-from train.schedule import Constant, Steps, SwitchedOn
+from train.recipes import RECIPES, get_recipe
 
 Runs = list[tuple[int, int, float]]  # half-open ranges of epochs and the value there
 
@@ -37,6 +39,7 @@ WEIGHTS: dict[str, dict[str, Runs]] = {
     "s_resnet18.t_resnet34.cd.kdv2.lrdv2": {"ce": LATE, "gkd": LATE, "cd": FALLING},
     "s_resnet18.t_resnet34.rcd.ce": {"ce": ON, "rcd": FIVE},
     "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": {"ce": LATE, "gkd": LATE, "rcd": FIVE_FALLING},
+    **{name: golden.weights for name, golden in GOLDEN.items()},
     "cifar.resnet50.ce": {"ce": CIFAR_ON},
     "cifar.s_resnet50.t_resnet152.kd.ce": {"ce": CIFAR_ON, "kd": TENTH},
     "cifar.s_resnet50.t_resnet152.cd.ce": {"ce": CIFAR_ON, "cd": CIFAR_SIX},
@@ -64,6 +67,7 @@ ERRORS = {
     "s_resnet18.t_resnet34.cd.kdv2.lrdv2": 27.68,
     "s_resnet18.t_resnet34.rcd.ce": None,
     "s_resnet18.t_resnet34.rcd.kdv2.lrdv2": None,
+    **{name: golden.error for name, golden in GOLDEN.items()},
     "cifar.resnet50.ce": 22.02,
     "cifar.s_resnet50.t_resnet152.kd.ce": 20.36,
     "cifar.s_resnet50.t_resnet152.cd.ce": 20.08,
@@ -74,11 +78,15 @@ ERRORS = {
 }
 LEARNING_RATES: dict[str, Runs] = {
     "imagenet": [(0, 30, 0.1), (30, 60, 0.01), (60, 90, 0.001), (90, 100, 0.0001)],
+    "imagenet of 512": [(0, 30, 0.2), (30, 60, 0.02), (60, 90, 0.002), (90, 100, 0.0002)],
     "cifar": [(0, 60, 0.1), (60, 120, 0.02), (120, 160, 0.004), (160, 200, 0.0008)],
     "digits": [(0, 7, 0.01), (7, 8, 0.001)],
 }
 OTHERS = {  # batch size, momentum, weight decay, stem, policy, size, teacher, student
     "imagenet": (256, 0.9, 1e-4, "imagenet", "random-resized-crop", 224, "resnet34", "resnet18"),
+    "imagenet of 512": (
+        *(512, 0.9, 1e-4, "imagenet", "random-resized-crop", 224, "resnet34", "resnet18"),
+    ),
     "cifar": (128, 0.9, 5e-4, "cifar", "pad-crop", 32, "resnet152", "resnet50"),
     "digits": (32, 0.9, 5e-4, "imagenet", "pad-crop", 32, None, "resnet34"),
 }
@@ -89,7 +97,7 @@ NEEDS = {
     "cd": {"channels"},
     "rcd": {"channels", "spread"},
 }
-LOSSES = {
+LOSSES: dict[str, Loss] = {
     "ce": CE(),
     "kd": KD(1.0),
     "gkd": GuidedKD(1.0),
@@ -101,12 +109,20 @@ every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: rec
 
 def family(recipe: Recipe) -> str:
     first = recipe.name.split(".")[0]
-    return first if first in ("cifar", "digits") else "imagenet"
+    if first in ("cifar", "digits"):
+        return first
+    golden = GOLDEN.get(recipe.name)
+    return "imagenet of 512" if golden is not None and golden.batch == 512 else "imagenet"
 
 
-def unrolled(runs: Runs) -> list[float]:
-    values = []
-    for start, stop, value in runs:
+def unrolled(runs: Runs | list[float]) -> list[float]:
+    """The value of every epoch, from ranges, or as it is."""
+    values: list[float] = []
+    for run in runs:
+        if isinstance(run, float):
+            values.append(run)
+            continue
+        start, stop, value = run
         assert start == len(values), "the runs of this test's own table must join"
         values += [value] * (stop - start)
     return values
@@ -143,14 +159,20 @@ def test_every_other_number(recipe: Recipe) -> None:
     assert recipe.student == student
     assert recipe.teacher == (None if set(WEIGHTS[recipe.name]) == {"ce"} else teacher)
     assert recipe.paper_top1_error == ERRORS[recipe.name]
+    golden = GOLDEN.get(recipe.name)
+    assert recipe.composition == (golden.composition if golden else None)
+    assert recipe.optimizer == "sgd" and not recipe.nesterov and recipe.decay_norms
+    assert recipe.ema is None and recipe.augment is None
 
 
 @every_recipe
 def test_terms_are_the_losses_that_their_names_say(recipe: Recipe) -> None:
-    assert {term.name: term.loss for term in recipe.terms} == {
-        name: LOSSES[name] for name in WEIGHTS[recipe.name]
-    }
-    assert recipe.needs == set().union(*(NEEDS[name] for name in WEIGHTS[recipe.name]))
+    golden = GOLDEN.get(recipe.name)
+    assert {term.name: term.loss for term in recipe.terms} == (
+        golden.losses if golden else {name: LOSSES[name] for name in WEIGHTS[recipe.name]}
+    )
+    needs = golden.needs if golden else set().union(*(NEEDS[t] for t in WEIGHTS[recipe.name]))
+    assert recipe.needs == needs
     assert recipe.guide == (TeacherCorrect() if "guided" in recipe.needs else None)
 
 
@@ -160,13 +182,8 @@ def test_needs_of_the_default() -> None:
 
 @every_recipe
 def test_repr_is_complete(recipe: Recipe) -> None:
-    words = {
-        cls.__name__: cls
-        for cls in (
-            Recipe, Term, CE, KD, GuidedKD, ChannelDistillation, Constant, Steps, SwitchedOn,
-            TeacherCorrect, RobustChannelDistillation,
-        )
-    }  # fmt: skip
+    words = {**vars(losses), **vars(schedule), "Recipe": Recipe, "Term": Term}
+    words["TeacherCorrect"] = TeacherCorrect
     assert eval(repr(recipe), words) == recipe
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from shared.errors import InputError
+from train.names import DEFAULT_RECIPE
 from train.recipe import Recipe
-from train.recipes import DEFAULT_RECIPE, RECIPES, get_recipe
+from train.recipes import RECIPES, get_recipe
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
@@ -36,10 +37,14 @@ def test_a_run_of_any_length_starts_and_ends_as_the_recipe_does(recipe: Recipe) 
     for epochs in range(1, 2 * recipe.epochs):
         scaled = recipe.scaled(epochs)
         assert scaled.epochs == epochs and scaled.needs == recipe.needs
-        assert scaled.learning_rate(0) == recipe.learning_rate(0)
-        assert all(weight > 0 for weight in scaled.weights(epochs - 1).values())
-        if epochs > 1:
-            assert scaled.weights(0) == recipe.weights(0)
+        assert scaled.learning_rate.peak == recipe.learning_rate.peak
+        last = recipe.weights(recipe.epochs - 1)
+        for name, weight in scaled.weights(epochs - 1).items():
+            assert (weight > 0) == (last[name] > 0), name
+        for mine, term in zip(scaled.terms, recipe.terms, strict=True):
+            assert mine.weight.peak == term.weight.peak
+            if epochs > 1:
+                assert (mine.weight(0) == 0) == (term.weight(0) == 0)
 
 
 @pytest.mark.parametrize("epochs", [0, -3])

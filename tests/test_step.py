@@ -12,8 +12,8 @@ from torch.amp import GradScaler
 from shared.distributed import World
 from tests.said import said
 from train.batch import Batch
+from train.optimizer import make_optimizer
 from train.recipes import get_recipe
-from train.setup import make_optimizer
 from train.step import train_step
 from train.student import Student, StudentChoice, build_student
 from train.sums import means, step_sums

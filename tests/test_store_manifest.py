@@ -125,7 +125,7 @@ def test_the_first_of_two_differences_is_named() -> None:
 def test_an_edited_manifest_is_refused(leaf: tuple[str, ...]) -> None:
     """Also where the fact is informative: a wrong number of views would be used in silence."""
     kinds = {"targets": ("channels",), "added": {"attention1": (4,)}}
-    unusual = {"teacher": any_teacher(), "crop": 0.9}
+    unusual = {"teacher": any_teacher(), "crop": 0.9, "augment": "erasing=0.25"}
     # The JSON names every fact that is not as in most caches.
     facts = json.loads(manifest_json(batch_manifest(**kinds, **unusual)))
     inner = facts

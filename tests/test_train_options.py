@@ -18,7 +18,8 @@ from tests.helpers import (
 )
 from tests.runs import load, metrics
 from train.flags import add_flags
-from train.recipes import DEFAULT_RECIPE, get_recipe
+from train.names import DEFAULT_RECIPE
+from train.recipes import get_recipe
 from train.setup import make_setup
 from train.state import TrainState
 

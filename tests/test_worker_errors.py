@@ -97,6 +97,9 @@ class Odd:
     def read(self, index: int) -> bytes:
         raise self.error
 
+    def __len__(self) -> int:
+        return 3
+
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
