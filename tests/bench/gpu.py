@@ -42,7 +42,7 @@ from shared.device import pick_device
 from shared.models.resnet import StagedResNet
 from tests.bench.gpu_steps import make_steps, open_views, take_turns
 from tests.bench.precompute import write_photographs
-from train.recipes import DEFAULT_RECIPE
+from train.names import DEFAULT_RECIPE
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("steps", "training", "precompute")

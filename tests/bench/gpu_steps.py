@@ -19,7 +19,8 @@ from shared.targets.teacher import Teacher
 from tests.bench.store import CLASSES, STAGES, make_block
 from tests.small_cache import make_keys, make_manifest
 from train.cached_views import CachedViews
-from train.recipes import DEFAULT_RECIPE, get_recipe
+from train.names import DEFAULT_RECIPE
+from train.recipes import get_recipe
 from train.step import train_step
 from train.student import StudentChoice, build_student
 from train.whole_batch import live_batch

@@ -39,7 +39,8 @@ from shared.records.block import Work
 from shared.records.keys import key_digest
 from tests.helpers import write_image_folder
 from train.cached_views import CachedViews
-from train.recipes import DEFAULT_RECIPE, get_recipe
+from train.names import DEFAULT_RECIPE
+from train.recipes import get_recipe
 from train.step import train_step
 from train.student import StudentChoice, build_student
 from train.whole_batch import live_batch

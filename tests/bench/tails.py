@@ -1,6 +1,6 @@
 """Does channel distillation from a cached teacher pay, and which of its losses?
 
-    python tests/bench/tails.py --images DIR --out FILE.json [--arms losses|codecs|views]
+    python tests/bench/tails.py --images DIR --out FILE.json [--arms losses|codecs|views|every]
 
 DIR holds train/<class>/*.png and test/<class>/*.png (CIFAR-10 or CIFAR-100 as PNG files), or the
 same as train.npz and test.npz with arrays x (N, 32, 32, 3) uint8 and y (N,). A ResNet-34 learns
@@ -85,7 +85,7 @@ def main() -> None:
     add = parser.add_argument
     add("--images", type=Path, required=True, metavar="DIR")
     add("--out", type=Path, required=True, metavar="FILE")
-    add("--arms", choices=("losses", "codecs", "views"), default="losses")
+    add("--arms", choices=("losses", "codecs", "views", "every"), default="losses")
     add("--stem", choices=("imagenet", "cifar"), default="imagenet")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--samples", type=int, default=10_000, help="images that the students learn from")
@@ -119,9 +119,9 @@ def main() -> None:
     chosen = chosen[: flags.samples].to(device)
     generator = torch.Generator().manual_seed(99)
     views = torch.stack([draw(images[chosen], generator) for _ in range(flags.views)])
-    targets = targets_of(teacher, views, flags.arms)
+    targets = targets_of(teacher, views, labels[chosen], flags.arms)
     for name, found in targets.items():
-        right = (found.logits.argmax(2) == labels[chosen]).float().mean()
+        right = (found.values["logits"].argmax(2) == labels[chosen]).float().mean()
         log(f"{name}: {found.tails.line()}; right {right:.3f}")
     results: dict[str, list[float]] = {}
     for first in range(0, flags.seeds, flags.together):
@@ -149,6 +149,7 @@ def main() -> None:
     against = {
         "losses": ["ce [eval]", "kd [eval]"],
         "codecs": ["cd+gkd [exact]"],
+        "every": ["ce [eval]"],
         "views": ["kd, T = 4, 4 views [eval]", "rcd+gkd+edt, 4 views [eval]"],
     }[flags.arms]
     print("\n".join(table(results, against)))

@@ -5,11 +5,14 @@ import argparse
 import torch
 from torch import Tensor
 
+from shared.models.staged import StagedModel
 from shared.targets.targets import rows_of
-from tests.bench.tails_arms import LOSSES, Arm
+from tests.bench.tails_arms import Arm
 from tests.bench.tails_steps import MOMENTUM, NORMALISE, WEIGHT_DECAY, graphed, half_precision
 from tests.bench.tails_teacher import TargetSet
-from train.batch import Batch
+from train.batch import Batch, Fixed
+from train.pairing import pair_stages
+from train.parts import Meeting, Part, facts_of_student
 from train.schedule import Steps
 from train.student import Student, StudentChoice, build_student
 
@@ -29,31 +32,42 @@ class Learner:
     ) -> None:
         place = views.device
         self.arm, self.targets, self.views, self.seed = arm, targets, views, seed
-        with_channels = arm.cd is not None or arm.rcd is not None
-        widths = tuple(stage.shape[2] for stage in targets.channels) if with_channels else ()
-        student = build_student(StudentChoice("resnet18", flags.stem, classes), widths, seed)
+        widths = targets.widths if "channels" in arm.needs else ()
+
+        def parts(backbone: StagedModel) -> dict[str, Part]:
+            meeting = Meeting(
+                facts_of_student(backbone, views.shape[-1]),
+                backbone.last_layer,
+                targets.widths,
+                {name: values.shape[2:] for name, values in targets.values.items()},
+                pair_stages(None, len(targets.widths), len(backbone.channels)),
+                signed=False,
+            )
+            return {k: part for loss, _ in arm.terms for k, part in loss.parts(meeting).items()}
+
+        student = build_student(
+            StudentChoice("resnet18", flags.stem, classes), widths, seed, parts=parts
+        )
         self.student: Student = student.to(place).train()
         self.parameters = list(self.student.parameters())
         self.momenta = [torch.zeros_like(p) for p in self.parameters]
         self.rate = torch.zeros((), device=place)
         # Static memory for the graph: the current view, and what the teacher says about it.
         self.view = views[0].clone(memory_format=torch.channels_last)
-        self.now = {name: values.clone() for name, values in targets.of(0).items()}
+        kinds = {"logits", *arm.needs}
+        self.now = {k: values.clone() for k, values in targets.of(0).items() if k in kinds}
         self.index = torch.zeros(flags.batch_size, dtype=torch.int64, device=place)
-        self.terms = {
-            name: (torch.zeros((), device=place), make(arm))
-            for name, make in LOSSES.items()
-            if getattr(arm, name) is not None
-        }
+        self.weights = [torch.zeros((), device=place) for _ in arm.terms]
 
     def begin(self, epoch: int, rate: float) -> None:
         self.rate.fill_(rate)
         view = epoch % min(self.arm.views, len(self.views))
         self.view.copy_(self.views[view])
-        for name, values in self.targets.of(view).items():
-            self.now[name].copy_(values)
-        for name, (weight, _) in self.terms.items():
-            weight.fill_(getattr(self.arm, name)(epoch))
+        said = self.targets.of(view)
+        for name, values in self.now.items():
+            values.copy_(said[name])
+        for weight, (_, schedule) in zip(self.weights, self.arm.terms, strict=True):
+            weight.fill_(schedule(epoch))
 
     def step(self, labels: Tensor) -> None:
         """On the samples `index`."""
@@ -61,12 +75,16 @@ class Learner:
         targets = rows_of(self.now, index)
         guided = targets["logits"].argmax(1) == labels[index]
         count = float(len(index))
-        batch = Batch(labels[index], targets, guided, count, guided.sum(), self.targets.spread)
+        fixed = Fixed(self.targets.spread, self.targets.head, self.targets.classes)
+        batch = Batch(labels[index], targets, guided, count, guided.sum(), fixed, index)
         x = NORMALISE(self.view[index])
         with half_precision(x.device):
-            outputs = self.student(x)
+            outputs = self.student(x, targets)
         total = torch.stack(
-            [weight * loss(outputs, batch) for weight, loss in self.terms.values()]
+            [
+                weight * loss(outputs, batch)
+                for weight, (loss, _) in zip(self.weights, self.arm.terms, strict=True)
+            ]
         ).sum()
         gradients = torch.autograd.grad(total, self.parameters)
         with torch.no_grad():

@@ -3,58 +3,60 @@
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from shared.models.build import build_model
-from shared.models.staged import StagedModel, channel_means
+from shared.models.staged import Outputs, StagedModel, channel_means
+from shared.targets.cka import LogitsOfClasses
+from shared.targets.classes import ClassStatistics, ClassSums
 from shared.targets.codecs import CODECS, Kept
 from shared.targets.encoding import Encoding
+from shared.targets.kinds import BASE, kind_of
 from shared.targets.tails import Tails, tails_of
-from shared.targets.targets import Head, Targets
+from shared.targets.targets import Head
 from tests.bench.tails_images import draw
 from tests.bench.tails_steps import MOMENTUM, NORMALISE, WEIGHT_DECAY, graphed, half_precision
-from tests.said import said, stages_of
 
 TEACHER_BATCH = 256
 
 
 @dataclass
 class TargetSet:
-    """What a teacher says about every view: logits (V, N, C), channels (V, N, C_s) a stage."""
+    """What a teacher says about every view: kind -> (V, N, ...); maps in fp16."""
 
-    logits: Tensor
-    channels: list[Tensor]
+    values: dict[str, Tensor]
+    widths: tuple[int, ...]  # C_s
+    head: Head
+    classes: ClassStatistics | None = None
     tails: Tails = field(init=False)
     spread: tuple[Tensor, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tails = tails_of(tuple(stage[0] for stage in self.channels))
-        self.spread = self.tails.on(self.logits.device)
+        self.tails = tails_of(self.values["channels"][0].split(list(self.widths), dim=1))
+        self.spread = self.tails.on(self.values["logits"].device)
 
     def through(self, codec: str, head: Head) -> "TargetSet":
         """As they come out of a cache in this codec."""
-        widths = tuple(stage.shape[2] for stage in self.channels)
         kept = (
-            Kept("logits", (self.logits.shape[2],), widths),
-            Kept("channels", (sum(widths),), widths),
+            Kept(name, tuple(self.values[name].shape[2:]), self.widths)
+            for name in ("logits", "channels")
         )
-        encoding = Encoding(codec, kept)
+        encoding = Encoding(codec, tuple(kept))
         decoded = []
-        for view in range(len(self.logits)):
+        for view in range(len(self.values["logits"])):
             fields = encoding.encode(self.of(view))
             tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
             decoded.append(encoding.decode(tensors, head))
-        place = self.logits.device
-        stages = zip(*(stages_of(targets, widths) for targets in decoded), strict=True)
-        return TargetSet(
-            torch.stack([targets["logits"] for targets in decoded]).to(place),
-            [torch.stack(stage).to(place) for stage in stages],
-        )
+        place = self.values["logits"].device
+        names = ("logits", "channels")
+        stacked = {name: torch.stack([said[name] for said in decoded]).to(place) for name in names}
+        return TargetSet(stacked, self.widths, self.head)
 
-    def of(self, view: int) -> Targets:
-        return said(self.logits[view], [stage[view] for stage in self.channels])
+    def of(self, view: int) -> dict[str, Tensor]:
+        return {name: values[view] for name, values in self.values.items()}
 
 
 def train_teacher(
@@ -96,32 +98,59 @@ def train_teacher(
 
 
 @torch.no_grad()
-def say(model: StagedModel, views: Tensor) -> TargetSet:
+def say(model: StagedModel, views: Tensor, kinds: tuple[str, ...] = BASE) -> TargetSet:
     """float32 targets of all views (V, N, 3, H, W), in fixed batches of 256 of a permutation.
 
     The order matters to a model in train mode alone, whose running statistics must not move.
     """
     count = views.shape[1]
-    logits, channels = [], []
+    found: dict[str, list[Tensor]] = {name: [] for name in kinds}
     for number, view in enumerate(views):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(number))
         order = order.to(views.device)
-        said = []
-        for part in order.split(TEACHER_BATCH):
-            run = model.run(NORMALISE(view[part]), lambda stage, maps: channel_means(maps))
-            said.append((run.logits, *run.stages))
         back = order.argsort()
-        whole = [torch.cat(parts)[back] for parts in zip(*said, strict=True)]
-        logits.append(whole[0])
-        channels.append(whole[1:])
-    stacked = [torch.stack(stage) for stage in zip(*channels, strict=True)]
-    return TargetSet(torch.stack(logits), stacked)
+        said: dict[str, list[Tensor]] = {name: [] for name in kinds}
+        for part in order.split(TEACHER_BATCH):
+            run = model.run(NORMALISE(view[part]))
+            means = tuple(channel_means(maps) for maps in run.stages)
+            outputs = Outputs(run.stages, means, means[-1], run.logits)
+            for name in kinds:
+                values = kind_of(name).read(outputs)
+                said[name].append(values.half() if values.dim() > 2 else values)
+        for name in kinds:
+            found[name].append(torch.cat(said[name])[back])
+    head = model.last_layer
+    assert head is not None
+    return TargetSet(
+        {name: torch.stack(parts) for name, parts in found.items()},
+        model.channels,
+        Head(head.weight.detach().clone(), head.bias.detach().clone()),
+    )
 
 
-def targets_of(model: StagedModel, views: Tensor, which: str) -> dict[str, TargetSet]:
-    found = {"eval": say(model.eval(), views)}
+def classes_of(targets: TargetSet, labels: Tensor) -> ClassStatistics:
+    """What precompute/classes.py finds, from view 0."""
+    place, count = labels.device, int(labels.max()) + 1
+    labels = labels.cpu()
+    logits, embedding = (targets.values[name][0].cpu() for name in ("logits", "embedding"))
+    sums = ClassSums(count, embedding.shape[1], has_logits=True)
+    sums.add(labels, embedding, logits)
+    kept = LogitsOfClasses(count, 732)
+    kept.add(np.arange(len(labels)), labels.numpy(), logits)
+    distance, compared = kept.distance()
+    found = ClassStatistics(0, 732, compared, sums.counts, sums.centres(), sums.prior(), distance)
+    return found.on(place)
+
+
+def targets_of(
+    model: StagedModel, views: Tensor, labels: Tensor, which: str
+) -> dict[str, TargetSet]:
+    more = ("embedding", "map2", "grid4", *(f"attention{s}" for s in (1, 2, 3, 4)))
+    found = {"eval": say(model.eval(), views, (*BASE, *(more if which == "every" else ())))}
+    if which == "every":
+        found["eval"].classes = classes_of(found["eval"], labels)
     if which == "codecs":
-        head = Head(model.fc.weight.detach().cpu(), model.fc.bias.detach().cpu())
+        head = found["eval"].head.to(torch.device("cpu"))
         return {codec: found["eval"].through(codec, head) for codec in CODECS}
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = 0.0  # the running statistics stay
