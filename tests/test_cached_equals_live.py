@@ -29,6 +29,7 @@ from tests.said import stages_of
 from train.batch import NOTHING, Batch, Fixed
 from train.cached_views import CachedViews
 from train.flags import make_parser
+from train.loss_recipes import LOSSES
 from train.names import DEFAULT_RECIPE
 from train.recipe import Recipe
 from train.recipes import RECIPES, get_recipe
@@ -121,13 +122,21 @@ def step(setup: Setup, pixels: Tensor, batch: Batch) -> dict[str, Tensor]:
     return found
 
 
+def is_quick(recipe: Recipe) -> bool:
+    """The recipes for CIFAR have the same losses, and a ResNet-152 for a teacher. Of the recipes of
+    other losses, one of each kind: on logits, embeddings, maps; with a memory; of two networks."""
+    some = ("dist", "wkd_l", "srrl", "crd", "kd++", "cat", "simkd")
+    if recipe in LOSSES:
+        return recipe.name.endswith(some) or recipe.name in ("resnet18.at", "resnet18.rkd_at")
+    return not recipe.name.startswith("cifar.s_")
+
+
 @pytest.mark.parametrize(
     "recipe",
-    # The recipes for CIFAR have the same losses, and a ResNet-152 for a teacher.
     [
         pytest.param(
             recipe,
-            marks=pytest.mark.slow if recipe.name.startswith("cifar.s_") else (),
+            marks=() if is_quick(recipe) else pytest.mark.slow,
             id=recipe.name,
         )
         for recipe in TESTED

@@ -123,7 +123,8 @@ class Teacher(nn.Module):
         embedding = means[-1] if self.model.pooled else run.embedding.float()
         outputs = Outputs(run.stages, means, embedding, self._logits(run, embedding))
         read = {"logits": outputs.logits, **{name: kind_of(name).read(outputs) for name in kinds}}
-        return {name: values[:rows] for name, values in read.items()}
+        # Laid out as decoded targets are: sums and gradients of a loss can depend on the layout.
+        return {name: values[:rows].contiguous() for name, values in read.items()}
 
     def _logits(self, run: Run, embedding: Tensor) -> Tensor:
         layer = self.model.linear_head
