@@ -12,7 +12,7 @@ from shared.choices import ARCHITECTURES
 from shared.errors import InputError
 from shared.models.names import stages_named
 from shared.models.staged import StagedModel
-from shared.targets.kinds import kind_of
+from shared.targets.kinds import kind_of, require_stages
 from train.images import RunImages
 from train.pairing import pair_stages
 from train.parts import Meeting, Part, facts_of_student
@@ -86,6 +86,7 @@ def _shapes(recipe: Recipe, targets: RunTargets, size: int) -> dict[str, tuple[i
     """The shape a sample of every kind of targets that the recipe needs."""
     if targets.teacher is not None:
         facts = targets.teacher.facts(size)
+        require_stages(sorted(recipe.kinds), facts.stages, f"recipe {recipe.name}")
         return {name: kind_of(name).shape(facts) for name in recipe.kinds}
     assert targets.cache is not None
     encoding = targets.cache.manifest.encoding

@@ -30,7 +30,7 @@ def augmentation_of(recipe: Recipe, cache: Cache | None) -> Augmentation | None:
 
 
 def _require_soft_labels(recipe: Recipe, found: Augmentation, whose: str) -> None:
-    names = [term.name for term in recipe.terms if getattr(term.loss, "hard_labels", False)]
+    names = [term.name for term in recipe.terms if term.loss.hard_labels]
     if names:
         raise InputError(
             f"recipe {recipe.name} cannot be used with the mixed views of {whose} ({found}): its "

@@ -17,7 +17,7 @@ Shapes: C classes, D numbers in the embedding, C_s channels and H_s x W_s pixels
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -157,14 +157,20 @@ def kinds_asked(text: str, stages: int) -> tuple[str, ...]:
     names: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         names += [f"{word}{s + 1}" for s in range(stages)] if word in BY_STAGE else [word]
+    require_stages(names, stages, "--targets")
+    if not names:
+        raise InputError("--targets must name what to keep of the teacher, like logits,channels")
+    return tuple(dict.fromkeys(names))
+
+
+def require_stages(names: Iterable[str], stages: int, user: str) -> None:
+    """Raises InputError if a name is unknown or of a stage beyond the teacher's `stages`. `user` is
+    what asks for the kinds, for the message."""
     for name in names:
         kind_of(name)
         number = re.search(r"[0-9]+$", name)
         if name not in KINDS and number and int(number[0]) > stages:
             raise InputError(
-                f"the teacher has {stages} stages: --targets asks for {name}; give a number from 1 "
+                f"the teacher has {stages} stages: {user} asks for {name}; give a number from 1 "
                 f"to {stages}"
             )
-    if not names:
-        raise InputError("--targets must name what to keep of the teacher, like logits,channels")
-    return tuple(dict.fromkeys(names))

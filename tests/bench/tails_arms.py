@@ -89,10 +89,10 @@ def every(epochs: int) -> list[Arm]:
             terms = [(t.loss, t.weight.scaled(epochs, recipe.epochs)) for t in recipe.terms]
             found.append(arm(recipe.name.removeprefix("s_resnet18.t_resnet34."), *terms))
     cured: list[tuple[str, Loss, float]] = [
-        *(("l2, cured", L2(beta=1.0), weight) for weight in (0.2, 1.0)),
-        *(("srrl, cured", SRRL(beta=1.0), weight) for weight in (0.3, 1.0)),
+        *(("l2, cured", L2(beta=1.0), weight) for weight in (0.2, 1.0, 5.0)),
+        *(("srrl, cured", SRRL(beta=1.0), weight) for weight in (0.3, 1.0, 5.0)),
         *(("fitnets, cured", FitNets(stage=2, beta=1.0), weight) for weight in (1.0, 5.0)),
-        *(("wkd_f, cured", WKDMaps(beta=1.0), weight) for weight in (0.001, 0.005)),
+        *(("wkd_f, cured", WKDMaps(beta=1.0), weight) for weight in (0.001, 0.005, 0.02, 0.1)),
     ]
     for name, loss, weight in cured:
         terms = [(CE(), Constant(1.0)), (loss, Constant(weight))]
