@@ -90,7 +90,7 @@ def with_pixels_on(
     """
     if device.type != "cuda":
         for batch in batches:
-            yield batch, batch.pixels.to(device)
+            yield batch, batch.pixels.to(device, non_blocking=True)
         return
     copying = side_stream(device, "pixels")
     for batch in batches:

@@ -1,14 +1,12 @@
 """Communication between the processes of a run. A single process is a world of size 1.
 
-torchrun sets RANK, WORLD_SIZE and LOCAL_RANK. precompute needs only these, because its processes
-share nothing. The processes of a training run exchange gradients (DistributedDataParallel), sums
-and buffers.
+precompute needs only world.py, because its processes share only the storage. The processes of a
+training run exchange gradients (DistributedDataParallel), sums and buffers; those of one machine
+also share the memory that holds a view (train/staging/).
 """
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,38 +15,24 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import InputError, StorageError
+from shared.world import World, read_world
+
+__all__ = [
+    "World",
+    "any_of",
+    "connect",
+    "disconnect",
+    "from_all",
+    "from_first",
+    "gathered",
+    "parallel",
+    "read_world",
+    "share_buffers",
+    "sum_over",
+    "without_exchange",
+]
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class World:
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0  # number of this process on its machine, which chooses the GPU
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the process that writes and prints."""
-        return self.rank == 0
-
-
-def read_world() -> World:
-    """The World in RANK, WORLD_SIZE and LOCAL_RANK. Raises InputError if they are invalid."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    found = [os.environ.get(name) for name in names]
-    if found[1] is None:
-        return World()
-    try:
-        rank, size, local_rank = (int(value or 0) for value in found)
-    except ValueError:
-        rank, size, local_rank = -1, -1, -1
-    if not 0 <= rank < size or local_rank < 0:
-        raise InputError(
-            f"RANK and WORLD_SIZE must be 0 <= rank < size: got {found[0]} and {found[1]}; start "
-            f"with torchrun, or unset them"
-        )
-    return World(rank, size, local_rank)
 
 
 def connect(world: World, device: torch.device) -> None:
@@ -177,6 +161,15 @@ def from_first(make: Callable[[], Made], world: World) -> Made:
         raise answer[1]
     made: Made = answer[0]
     return made
+
+
+def from_all(given: Made, world: World) -> list[Made]:
+    """What each process gives, in the order of ranks. All processes must call it."""
+    if world.size == 1:
+        return [given]
+    answers: list[Any] = [None] * world.size
+    distributed.all_gather_object(answers, given)
+    return answers
 
 
 def share_buffers(model: nn.Module, world: World, device: torch.device) -> None:

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from shared.limits import CUT_OFF, PINNING, limit_line
 from shared.stop import SIGNALS, Stopped, obey_signals
+from shared.threads import set_thread_environment
 
 
 class InputError(ValueError):
@@ -56,6 +57,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     asked to stop by a signal, it prints one line and exits with 128 + signal.
     """
     obey_signals()
+    set_thread_environment()
     threading.excepthook = _told_by_main_thread
     sys.unraisablehook = _told_once
     for stream in (sys.stdout, sys.stderr):

@@ -29,6 +29,15 @@ WORKER = re.compile(
     re.S,
 )
 EXIT_CODE = re.compile(r"exited unexpectedly with exit code (\d+)")
+PEER = re.compile(  # gloo's messages, and NCCL's
+    r"gloo.*(closed by peer|reset by peer|Broken pipe)"
+    r"|remote process exited|communicator was aborted",
+    re.S | re.I,
+)
+PEER_LOST = (
+    "another process of this run has ended, and this one cannot go on without it: if it printed no "
+    f"reason, it was killed, most likely for lack of memory; {AGAIN}"
+)
 TEXTS = {  # messages of torch and the linker, whose errors have no number
     errno.ENOMEM: re.compile(
         r"out of memory|allocate memory|bad_alloc|failed to map segment|not enough memory"
@@ -68,6 +77,8 @@ def _line(error: BaseException) -> str | None:
     text = str(error)
     first = next((line for line in text.splitlines() if line), type(error).__name__)
     number = limit_number(error)
+    if isinstance(error, RuntimeError) and PEER.search(text):
+        return PEER_LOST
     if isinstance(error, RuntimeError) and WORKER.search(text):
         code = EXIT_CODE.search(text)
         number, first = int(code[1]) if code else 0, "in a loader worker"

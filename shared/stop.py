@@ -4,8 +4,9 @@ Schedulers send these to every process in a group, at any moment, and some send 
 
     command   ends at once with one line and exit code 128 + signal. Nothing that was finished is
               lost, because of the way in which files are written.
-    StopRequest   a loop with unsaved work notes the signal, and stops at its next check. A second
-              Ctrl-C ends the process at once; any other repetition has no effect.
+    StopRequest   a loop with unsaved work notes the signal, and stops at its next check, or as soon
+              as a thread has saved the work. A second Ctrl-C ends the process at once; any other
+              repetition has no effect.
     worker    ignores the signals; its parent ends it (shared/loaders/worker.py)
 
 A signal that was ignored when the command started stays ignored, as nohup requires.
@@ -73,6 +74,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None  # the first signal received, if any
         self.unsaved = True  # if False, nothing would be lost: a signal ends the process at once
+        self._saving = False  # whether a thread is still writing what the loop counts as saved
         self._interrupts = 0
         self._before: dict[int, object] = {}
 
@@ -103,12 +105,25 @@ class StopRequest:
         if self.signal is not None:
             raise Stopped(self.signal, note)
 
+    def saving(self) -> None:
+        """A thread begins to save: until `saved`, a signal must not end the process."""
+        self._saving = True
+
+    def saved(self) -> None:
+        """The thread has saved. Ends the process if a signal came meanwhile and the loop has taken
+        no further steps, because it may not check for a long time, as during an evaluation."""
+        self._saving = False
+        if self.signal is not None and not self.unsaved:
+            end_at_once(self.signal)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
         # After the first signal the process is ending; another one would print a second line.
-        if (not self.unsaved and self.signal is None) or self._interrupts > 1:
+        is_first = self.signal is None
+        self.signal = self.signal or number  # before _saving is read: see `saved`
+        nothing_lost = not (self.unsaved or self._saving)
+        if (is_first and nothing_lost) or self._interrupts > 1:
             end_at_once(number)
-        self.signal = self.signal or number
 
 
 _open: StopRequest | None = None  # one per process, as for signal handlers
@@ -118,3 +133,8 @@ def check(note: str = "") -> None:
     """Raises Stopped if a StopRequest is open and has received a signal."""
     if _open is not None:
         _open.check(note)
+
+
+def requested() -> bool:
+    """Whether a StopRequest is open and has received a signal."""
+    return _open is not None and _open.signal is not None

@@ -1,4 +1,6 @@
-"""Formats numbers, durations and sizes for people."""
+"""Formats numbers, durations and sizes for people, and reads sizes."""
+
+import re
 
 
 def digits(number: float, count: int = 2) -> str:
@@ -24,3 +26,14 @@ def size(num_bytes: float) -> str:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:,.3g} TB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size such as 512GB, 1.5 TB or 64GiB; decimal units without the i.
+
+    Raises ValueError if it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B?", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"a size must look like 512GB or 1.5TB: got {text!r}")
+    power = 1 + "kMGT".index(match[2]) if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.receipts import AGAIN
+from shared.cache.receipt_checks import AGAIN
 from shared.cache.split import Cache
 from shared.cache.static_files import stored_labels
 from shared.cache.stored_views import shard

@@ -9,8 +9,8 @@ from shared.cache.head_file import HEAD, encode_head, head_digest
 from shared.cache.split import Arrays, Cache
 from shared.distributed import read_world
 from shared.errors import InputError, note
-from shared.files.local import Files
 from shared.files.objects import open_files
+from shared.files.protocol import Files
 from shared.files.sealed import MOST_BYTES
 from shared.formats.format import FORMATS
 from shared.images.listing import Keys

@@ -1,21 +1,26 @@
-"""Reads the receipts of a split: which blocks are finished and what is in them."""
+"""Reads the receipts of a split: which blocks are finished and what is in them.
+
+Whatever is asked of many receipts reads them once, in parallel or from the index
+(known_receipts.py). A single receipt is read from its file, unless it is known already.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.cache.known_receipts import KnownReceipts
+from shared.cache.receipt_checks import fitting_receipt, missing_block, require_same_skips
 from shared.errors import InputError
-from shared.files.local import Files
+from shared.files.protocol import Files
 from shared.files.sealed import MOST_BYTES
 from shared.formats.format import FORMATS, Format
 from shared.records.block import Arithmetic, Skipped
+from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
-from shared.records.receipt import Receipt, receipt_path
-
-AGAIN = "run the same precompute/run.py command again"
+from shared.records.receipt import Receipt, receipt_name, receipt_path
 
 
 class CacheReceipts:
@@ -24,10 +29,17 @@ class CacheReceipts:
     def __init__(self, files: Files, manifest: Manifest) -> None:
         self.files = files
         self.manifest = manifest
+        self._known = KnownReceipts(files, cache_id(manifest))
         # Block of view 0 -> the images that it leaves out.
         self._skipped: dict[int, tuple[Skipped, ...]] = {}
         # (view, block, layer) -> arithmetic, of the receipts that have been read or written.
         self._arithmetics: dict[tuple[int, int, str], Arithmetic | None] = {}
+        self._ways: dict[Arithmetic, Arithmetic] = {}  # one object for each arithmetic
+        self._complete: set[str] = set()  # layers that every block of every view has
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was learned of many receipts, so that loader workers do not carry it."""
+        return {**self.__dict__, "_arithmetics": {}, "_ways": {}}
 
     @property
     def format(self) -> Format:
@@ -37,60 +49,63 @@ class CacheReceipts:
     def where(self) -> str:
         return str(self.files.root)
 
-    def receipt(self, view: int, block: int, layer: str = "") -> Receipt:
-        """Raises InputError if the block is missing, or its receipt is damaged or does not fit."""
-        path = receipt_path(view, block, layer)
+    def receipt(self, view: int, block: int, layer: str = "", fresh: bool = False) -> Receipt:
+        """Raises InputError if the block is missing, or its receipt is damaged or does not fit.
+
+        `fresh` reads the file, whatever this process knows already."""
+        name, path = receipt_name(view, block, layer), receipt_path(view, block, layer)
+        known = None if fresh else self._known.get(name)
+        if known is not None:
+            try:
+                return self._fitting(known, view, block, layer)
+            except InputError:
+                self._known.forget(name)  # the file says what is wrong, if anything is
         try:
-            receipt = Receipt.from_json(self.read_small(path))
+            data = self.read_small(path)
         except FileNotFoundError as error:
-            what = f"block {block} of view {view}" + (f" of {layer}" if layer else "")
-            raise InputError(
-                f"the cache {self.where} is incomplete: {what} is missing; {AGAIN}, it makes what "
-                f"is missing"
-            ) from error
-        except ValueError as error:
-            raise self._damaged_receipt(path, error) from error
-        rows = self.manifest.rows(block)
-        named, found = (view, block, layer), (receipt.view, receipt.block, receipt.layer)
-        if named != found or (receipt.start, receipt.stop) != (rows.start, rows.stop):
-            raise InputError(
-                f"{self.where}/{path} is the receipt of another block, {receipt.block} of view "
-                f"{receipt.view}: delete it and run precompute/run.py again"
-            )
-        try:
-            files = set(self.format.array_paths(self.manifest, view, block, layer).values())
-            receipt.require_fit(self.manifest, files)
-        except ValueError as error:
-            raise self._damaged_receipt(path, error) from error
-        self._arithmetics[view, block, layer] = receipt.arithmetic
+            raise missing_block(self.where, view, block, layer) from error
+        receipt = self._fitting(data, view, block, layer)
+        if fresh:
+            self._known.put(name, data)
         return receipt
+
+    def _fitting(self, data: bytes, view: int, block: int, layer: str) -> Receipt:
+        receipt = fitting_receipt(self.where, self.manifest, data, (view, block, layer))
+        way = receipt.arithmetic
+        self._arithmetics[view, block, layer] = way and self._ways.setdefault(way, way)
+        return receipt
+
+    def know(self, units: Iterable[tuple[int, int]], layers: Iterable[str] | None = None) -> None:
+        """Reads those receipts of `units` (view, block) that this process does not know."""
+        self._known.load(self._names(units, layers))
+
+    def is_listed(self, view: int, block: int, layer: str = "") -> bool:
+        """Whether the receipt was there when this process listed them."""
+        return receipt_name(view, block, layer) in self._known.names()
+
+    def keep_index(self) -> None:
+        """Writes receipts.index (receipt_index.py), unless it is up to date or must not be written.
+
+        Call `receipt_names` or `is_complete` before, which list what is there."""
+        self._known.save(self._names(self.units()))
+
+    def _names(
+        self, units: Iterable[tuple[int, int]], layers: Iterable[str] | None = None
+    ) -> Iterator[str]:
+        """The names of the receipts of some blocks, in all layers or the given ones."""
+        wanted = self.manifest.layers if layers is None else tuple(layers)
+        return (receipt_name(*unit, layer) for unit in units for layer in wanted)
+
+    def units_of(self, view: int) -> list[tuple[int, int]]:
+        """The (view, block) of every block of a view."""
+        return [(view, block) for block in range(self.manifest.blocks)]
 
     def remember(self, receipt: Receipt) -> None:
         """Stores the facts of a receipt that was just written, so that it is not read again."""
+        self._known.forget(receipt_name(receipt.view, receipt.block, receipt.layer))
         self._arithmetics[receipt.view, receipt.block, receipt.layer] = receipt.arithmetic
         if receipt.view == 0 and not receipt.layer:
             self._skipped[receipt.block] = receipt.skipped
-
-    def _damaged_receipt(self, path: str, error: ValueError) -> InputError:
-        return InputError(
-            f"the receipt {self.where}/{path} is damaged ({error}): {AGAIN}, it makes the block "
-            f"again"
-        )
-
-    def require_same_skips(self, receipt: Receipt, other: int, theirs: tuple[Skipped, ...]) -> None:
-        """Raises InputError unless a block leaves out `theirs`, as it does in view `other`."""
-        mine = {index: (key, reason) for index, key, reason in receipt.skipped}
-        others = {index: (key, reason) for index, key, reason in theirs}
-        if differing := sorted(mine.keys() ^ others.keys()):
-            key, reason = (mine | others)[differing[0]]
-            own = f"{receipt.layer} of view {receipt.view}" if receipt.layer else ""
-            views = [own or f"view {receipt.view}", f"view {other}"]
-            lacks, has = views if differing[0] in mine else reversed(views)
-            raise InputError(
-                f"block {receipt.block} in {self.where} lacks {key!r} in {lacks} ({reason}) and "
-                f"has it in {has}, but an image must be left out of all of them or of none: "
-                f"{AGAIN}, it makes both blocks again"
-            )
 
     def usable_receipt(self, view: int, block: int, layer: str = "") -> Receipt:
         """The receipt. Raises InputError if the block leaves out other images than in view 0.
@@ -98,8 +113,14 @@ class CacheReceipts:
         An epoch would otherwise have other samples than were counted.
         """
         receipt = self.receipt(view, block, layer)
-        if view > 0 or layer:
-            self.require_same_skips(receipt, 0, self.skipped_of(block))
+        if view == 0 and not layer:
+            return receipt
+        try:
+            require_same_skips(self.where, receipt, 0, self.skipped_of(block))
+        except InputError:
+            # This process may have read the receipt before the block was repaired.
+            receipt = self.receipt(view, block, layer, fresh=True)
+            require_same_skips(self.where, receipt, 0, self.skipped_of(block))
         return receipt
 
     def skipped_of(self, block: int) -> tuple[Skipped, ...]:
@@ -109,11 +130,13 @@ class CacheReceipts:
 
     def skipped(self) -> list[Skipped]:
         """The images that do not decode, in block order; they are the same in every view."""
+        self.know(self.units_of(0), [""])
         blocks = range(self.manifest.blocks)
         return [item for block in blocks for item in self.skipped_of(block)]
 
     def samples_of_blocks(self) -> NDArray[np.int64]:
         """(blocks,) number of usable samples in each block of a view."""
+        self.know(self.units_of(0), [""])
         blocks = range(self.manifest.blocks)
         return np.array(
             [len(self.manifest.rows(block)) - len(self.skipped_of(block)) for block in blocks]
@@ -125,9 +148,9 @@ class CacheReceipts:
             for block in range(self.manifest.blocks):
                 yield view, block
 
-    def receipt_names(self) -> set[str]:
-        """The names of the files in receipts/."""
-        return set(self.files.names("receipts"))
+    def receipt_names(self) -> Collection[str]:
+        """The names of the files in receipts/, listed now."""
+        return self._known.refresh()
 
     def is_complete(self) -> bool:
         """Whether every layer of every block of every view has a receipt.
@@ -135,38 +158,40 @@ class CacheReceipts:
         Lists the folder once and reads no file.
         """
         there = self.receipt_names()
-        return all(
-            Path(receipt_path(*unit, layer)).name in there
-            for unit in self.units()
-            for layer in self.manifest.layers
-        )
+        return all(name in there for name in self._names(self.units()))
 
     def require_views(self, layers: Collection[str] = ("",)) -> None:
         """Raises InputError unless every block of every view has a receipt for each layer.
 
         Lists the folder once and reads no file.
         """
-        there = self.receipt_names()
+        wanted = {"", *layers}
+        if wanted <= self._complete:
+            return
+        there = self._known.names()
         for view, block in self.units():
-            for layer in sorted({"", *layers}):
-                if Path(receipt_path(view, block, layer)).name not in there:
+            for layer in sorted(wanted):
+                if receipt_name(view, block, layer) not in there:
                     self.receipt(view, block, layer)
+        self._complete |= wanted
 
     def num_bytes(self, view: int = 0, layers: Collection[str] | None = None) -> int:
         """The bytes of one view's files, in all layers or the given ones."""
+        self.know(self.units_of(view), layers)
         receipts = (
-            self.receipt(view, block, layer)
-            for block in range(self.manifest.blocks)
+            self.receipt(*unit, layer)
+            for unit in self.units_of(view)
             for layer in (self.manifest.layers if layers is None else layers)
         )
         return sum(size for receipt in receipts for size, _ in receipt.files.values())
 
     def arithmetics(self) -> Counter[Arithmetic]:
         """Arithmetic -> number of blocks computed with it, where the receipt records it."""
-        for unit in self.units():
-            for layer in self.manifest.layers:
-                if (*unit, layer) not in self._arithmetics:
-                    self.receipt(*unit, layer)
+        units = [(*unit, layer) for unit in self.units() for layer in self.manifest.layers]
+        lacking = [unit for unit in units if unit not in self._arithmetics]
+        self._known.load(receipt_name(*unit) for unit in lacking)
+        for unit in lacking:
+            self.receipt(*unit)
         return Counter(found for found in self._arithmetics.values() if found is not None)
 
     def read_small(self, path: str) -> bytes:

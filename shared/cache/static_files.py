@@ -6,7 +6,7 @@ Their contents follow from the manifest and the source.
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.receipts import AGAIN
+from shared.cache.receipt_checks import AGAIN
 from shared.cache.split import Cache
 from shared.cache.stored_views import shard
 from shared.errors import InputError, StorageError

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch import Tensor
 
-from shared.cache.receipts import AGAIN
+from shared.cache.receipt_checks import AGAIN
 from shared.cache.split import Arrays, Cache
 from shared.errors import BadImage, InputError
 from shared.formats import shard_samples, webdataset_format
@@ -128,8 +128,9 @@ def pixels_of(cache: Cache, index: int, jpeg: bytes) -> Tensor:
             f"Pillow able to read JPEG?"
         ) from error
     if pixels.shape != (3, size, size):
+        block = int(cache.manifest.place(np.array([index]))[0]) // cache.manifest.block
         raise InputError(
             f"sample {index} in {cache.where} has {pixels.shape[2]} x {pixels.shape[1]} pixels "
-            f"instead of the manifest's {size} px: {AGAIN}, it makes what is damaged again"
+            f"instead of the manifest's {size} px: delete the receipts of block {block} and {AGAIN}"
         )
     return pixels

@@ -14,6 +14,7 @@ from shared.errors import InputError
 from shared.files import schema
 from shared.files.sealed import MOST_BYTES, seal, unseal
 from shared.records.identity import cache_id
+from shared.records.manifest import Manifest
 from shared.targets.tails import Tails, tails_of_fields
 
 CHANNELS = "channels.json"
@@ -66,7 +67,7 @@ def keep_tails(cache: Cache) -> Tails:
         found = None
     if found is None:
         found = measure(cache)
-        cache.files.write(CHANNELS, encode(cache, found))
+        cache.files.write(CHANNELS, encode(cache.manifest, found))
     return found
 
 
@@ -105,7 +106,7 @@ def read_tails(cache: Cache) -> Tails | None:
     )
 
 
-def encode(cache: Cache, tails: Tails) -> bytes:
+def encode(manifest: Manifest, tails: Tails) -> bytes:
     stages = [
         {"share": share, "farthest": farthest, "spread": spread}
         for share, farthest, spread in zip(tails.share, tails.farthest, tails.spread, strict=True)
@@ -113,7 +114,7 @@ def encode(cache: Cache, tails: Tails) -> bytes:
     return seal(
         {
             "version": VERSION,
-            "cache": cache_id(cache.manifest),
+            "cache": cache_id(manifest),
             "samples": tails.samples,
             "stages": stages,
         }

@@ -10,38 +10,27 @@ fails, after some retries (StorageError).
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, TypeVar
 
 from shared.errors import InputError, StorageError
-from shared.files.regular import NotRegular, TooLarge, read_regular, regular_size
+from shared.files.in_threads import in_threads
+from shared.files.protocol import MOST, Stamp, ends_early, not_ours
+from shared.files.regular import (
+    NotRegular,
+    TooLarge,
+    read_part,
+    read_regular,
+    regular_size,
+    regular_stamps,
+)
 from shared.files.retry import patiently_local
 from shared.files.temporary import remove_if_left, temporary_file
 
 ATTEMPTS = 10  # to write a file whose temporary file another machine keeps removing
-MOST = 1 << 36  # bytes: the default limit for a file
 
 T = TypeVar("T")
-
-
-class Files(Protocol):
-    """What a cache needs of its storage; implemented by LocalFiles and, for URLs, in objects.py."""
-
-    @property
-    def root(self) -> Path | str: ...
-
-    def read(self, path: str, most: int = MOST) -> bytes: ...
-
-    def exists(self, path: str) -> bool: ...
-
-    def names(self, folder: str) -> list[str]: ...
-
-    def write(self, path: str, data: bytes) -> None: ...
-
-    def write_new(self, path: str, data: bytes) -> bool: ...
-
-    def remove_stale(self) -> None: ...
 
 
 class LocalFiles:
@@ -58,6 +47,23 @@ class LocalFiles:
         except (NotRegular, TooLarge) as error:
             raise not_ours(f"{self.root / path}", str(error.strerror)) from error
 
+    def size(self, path: str) -> int:
+        """Bytes in a file. Raises as `read`."""
+        found = self._ask(path, regular_size)
+        if found < 0:
+            raise not_ours(f"{self.root / path}", "it is not a regular file")
+        return found
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes start..stop. Raises as `read`, and InputError if the file ends before `stop`."""
+        try:
+            data = self._ask(path, lambda full: read_part(full, start, stop))
+        except NotRegular as error:
+            raise not_ours(f"{self.root / path}", str(error.strerror)) from error
+        if len(data) != stop - start:
+            raise ends_early(f"{self.root / path}", start + len(data), stop)
+        return data
+
     def exists(self, path: str) -> bool:
         """Whether `path` is a regular file."""
         try:
@@ -71,6 +77,29 @@ class LocalFiles:
             return sorted(self._ask(folder, os.listdir))
         except FileNotFoundError:
             return []
+
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """Name -> stamp of the regular files in a folder; {} if the folder does not exist."""
+        try:
+            return self._ask(folder, regular_stamps)
+        except FileNotFoundError:
+            return {}
+
+    def read_listed(self, path: str, size: int) -> bytes:
+        """As `read`; `size` is what a listing gave, and saves object stores a request."""
+        return self.read(path)
+
+    def sizes(self, folder: str, paths: Sequence[str]) -> dict[str, int]:
+        """The sizes of those of `paths`, which lie below `folder`, that are regular files."""
+
+        def size_of(path: str) -> int:
+            try:
+                return self._ask(path, regular_size)
+            except FileNotFoundError:
+                return -1
+
+        found = zip(paths, in_threads(size_of, paths), strict=True)
+        return {path: size for path, size in found if size >= 0}
 
     def _ask(self, path: str, act: Callable[[Path], T]) -> T:
         """Calls `act` with the full path and retries temporary failures."""
@@ -89,12 +118,16 @@ class LocalFiles:
 
     def write(self, path: str, data: bytes) -> None:
         """Writes or replaces a file. Raises InputError if that is not possible."""
-        self._put(path, data, os.replace)
+        self._put(path, lambda file: _write(file, data), os.replace)
+
+    def write_with(self, path: str, fill: Callable[[BinaryIO], None]) -> None:
+        """As `write`, for large files: `fill` writes the contents into the open file."""
+        self._put(path, fill, os.replace)
 
     def write_new(self, path: str, data: bytes) -> bool:
         """Writes a file unless it exists; returns whether it did. Raises InputError as `write`."""
         try:
-            self._put(path, data, os.link)
+            self._put(path, lambda file: _write(file, data), os.link)
         except FileExistsError:
             return False
         return True
@@ -104,7 +137,22 @@ class LocalFiles:
         for name in self.names("."):
             remove_if_left(self.root / name)
 
-    def _put(self, path: str, data: bytes, publish: Callable[[Path, Path], None]) -> None:
+    def remove(self, path: str) -> None:
+        """Removes a file; nothing happens if it does not exist. Raises InputError as `write`."""
+        try:
+            (self.root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.root / path} cannot be removed: {error.strerror or error}; get the right "
+                f"to remove it, then start the same command again"
+            ) from error
+
+    def _put(
+        self,
+        path: str,
+        fill: Callable[[BinaryIO], None],
+        publish: Callable[[Path, Path], None],
+    ) -> None:
         """Writes a file; `publish` gives it its final name. Passes on its FileExistsError."""
         final = self.root / path
         try:
@@ -112,7 +160,7 @@ class LocalFiles:
             final.parent.mkdir(parents=True, exist_ok=True)
             for attempt in range(ATTEMPTS):
                 with temporary_file(self.root, path.replace("/", "~")) as (temporary, file):
-                    file.write(data)
+                    fill(file)
                     file.flush()
                     os.fsync(file.fileno())
                     try:
@@ -140,11 +188,8 @@ class LocalFiles:
         )
 
 
-def not_ours(name: str, found: str) -> InputError:
-    return InputError(
-        f"{name} is not a file that this program wrote: {found}; remove it, then run the command "
-        f"that made it again"
-    )
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Stores the files of a cache split in an object store, at s3://bucket/folder or any fsspec URL.
+"""Stores the files of a cache split or a run in an object store, at s3://bucket/folder or any URL
+that fsspec knows.
 
     export AWS_ENDPOINT_URL=http://localhost:9000    # MinIO, Ceph, R2, ...; AWS itself needs none
     python precompute/run.py --split train --cache s3://bucket/teacher_cache
@@ -18,19 +19,22 @@ would be 25 tries of s3fs and botocore, and its time would have no bound.
 """
 
 import errno
-import inspect
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from fsspec.core import strip_protocol
 from fsspec.spec import AbstractFileSystem
 
 from shared.errors import InputError
 from shared.files.drivers import driver, require_driver, time_limit
-from shared.files.local import MOST, Files, LocalFiles, not_ours
-from shared.files.retry import one_line, patiently, s3_code
+from shared.files.local import LocalFiles
+from shared.files.location import Location, inside, parse_location
+from shared.files.object_requests import names_in, put, put_new, sizes_below, stamps_in
+from shared.files.protocol import MOST, Files, Stamp, not_ours
+from shared.files.retry import one_line, patiently
 
 T = TypeVar("T")
 
@@ -40,15 +44,23 @@ def open_files(location: str | Path, split: str) -> Files:
 
     Raises InputError if there is no driver for the URL.
     """
-    protocol, separator, rest = str(location).partition("://")
-    if isinstance(location, Path) or not separator:
-        return LocalFiles(Path(location) / split)
-    if protocol in ("file", "local"):
-        return LocalFiles(Path(rest) / split)
-    require_driver(str(location))
-    if not rest.strip("/"):
-        raise InputError(f"--cache must name a bucket, like s3://bucket/folder: got {location}")
-    return ObjectFiles(f"{str(location).rstrip('/')}/{split}")
+    where = parse_location(location) if isinstance(location, str) else location
+    require_location(where, "--cache")
+    return open_folder(inside(where, split))
+
+
+def open_folder(location: Location) -> Files:
+    """The files below a folder or URL, which `require_location` has checked."""
+    return LocalFiles(location) if isinstance(location, Path) else ObjectFiles(location)
+
+
+def require_location(location: Location, flag: str) -> None:
+    """Raises InputError if `flag` names a URL without a bucket, or one without a driver."""
+    if isinstance(location, Path):
+        return
+    require_driver(location)
+    if not location.partition("://")[2].strip("/"):
+        raise InputError(f"{flag} must name a bucket, like s3://bucket/folder: got {location}")
 
 
 class ObjectFiles:
@@ -73,6 +85,28 @@ class ObjectFiles:
 
         return self._ask(path, read_whole)
 
+    def size(self, path: str) -> int:
+        """Bytes in an object. Raises FileNotFoundError if there is none."""
+        return self._ask(
+            path, lambda store, name: int(store.info(name, **time_limit(store))["size"])
+        )
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes start..stop of an object, in one request.
+
+        Raises FileNotFoundError if there is none, StorageError if it ends before `stop`."""
+        count = stop - start
+
+        def read_part(store: AbstractFileSystem, name: str) -> bytes:
+            if count == 0:
+                return b""
+            data: bytes = store.cat_file(name, start=start, end=stop, **time_limit(store, count))
+            if len(data) != count:
+                raise OSError(errno.EIO, f"got {len(data)} of {count} bytes")
+            return data
+
+        return self._ask(path, read_part)
+
     def exists(self, path: str) -> bool:
         try:
             kind = self._ask(
@@ -84,20 +118,50 @@ class ObjectFiles:
 
     def names(self, folder: str) -> list[str]:
         """The sorted names in a folder; [] if the folder does not exist."""
-
-        def listed(store: AbstractFileSystem, name: str) -> list[str]:
-            inside = name.strip("/") + "/"
-            # No limit on the whole: each thousand names are a request with its own limit.
-            found = [path.strip("/") for path in store.ls(name, detail=False)]
-            return sorted(path.removeprefix(inside) for path in found if path.startswith(inside))
-
         try:
-            return self._ask(folder, listed)
+            return self._ask(folder, names_in)
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """Name -> stamp of the objects directly below `folder`: one request per thousand."""
+
+        try:
+            return self._ask(folder, stamps_in)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def read_listed(self, path: str, size: int) -> bytes:
+        """As `read`, but in one request. `size` is what a listing gave."""
+        data: bytes = self._ask(
+            path, lambda store, name: store.cat_file(name, **time_limit(store, size))
+        )
+        return data if len(data) == size else self.read(path)
+
+    def sizes(self, folder: str, paths: Sequence[str]) -> dict[str, int]:
+        """The sizes of those of `paths`, which lie below `folder`, that there are.
+
+        Lists everything below `folder`: one request per thousand objects."""
+        root = strip_protocol(self.root).strip("/") + "/"
+        try:
+            there = self._ask(folder, lambda store, name: sizes_below(store, name, root))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {path: there[path] for path in paths if path in there}
+
     def write(self, path: str, data: bytes) -> None:
-        self._put(path, data, _put)
+        self._put(path, data, put)
+
+    def write_with(self, path: str, fill: Callable[[BinaryIO], None]) -> None:
+        """Holds the whole file in memory, as an upload may have to be repeated."""
+        buffer = io.BytesIO()
+        fill(buffer)
+        self.write(path, buffer.getvalue())
+
+    def remove(self, path: str) -> None:
+        """Removes an object; nothing happens if it does not exist."""
+        with suppress(FileNotFoundError):
+            self._ask(path, lambda store, name: store.rm_file(name, **time_limit(store)))
 
     def write_new(self, path: str, data: bytes) -> bool:
         """Writes an object unless it exists; returns False if another process was first.
@@ -109,21 +173,21 @@ class ObjectFiles:
             return False
         # An object that exists now may be our own, from a try whose response was lost.
         with suppress(FileExistsError):
-            self._put(path, data, _put_new)
+            self._put(path, data, put_new)
         return self.read(path) == data
 
     def remove_stale(self) -> None:
         """Does nothing, because unfinished uploads are invisible."""
 
     def _put(
-        self, path: str, data: bytes, put: Callable[[AbstractFileSystem, str, bytes], None]
+        self, path: str, data: bytes, act: Callable[[AbstractFileSystem, str, bytes], None]
     ) -> None:
         try:
-            self._ask(path, lambda store, name: put(store, name, data))
+            self._ask(path, lambda store, name: act(store, name, data))
         except FileNotFoundError as error:
             raise InputError(
                 f"{self.root}/{path} cannot be written, as there is no such bucket "
-                f"({one_line(error)}): create the bucket, or give another --cache"
+                f"({one_line(error)}): create the bucket, or give another URL"
             ) from error
 
     def _ask(self, path: str, act: Callable[[AbstractFileSystem, str], T]) -> T:
@@ -131,21 +195,3 @@ class ObjectFiles:
         root = strip_protocol(self.root)
         name = root if path in ("", ".") else f"{root}/{path}"
         return patiently(f"{self.root}/{path}", lambda: act(driver(self.root), name))
-
-
-def _put(store: AbstractFileSystem, name: str, data: bytes) -> None:
-    store.pipe_file(name, data, **time_limit(store, len(data)))
-
-
-def _put_new(store: AbstractFileSystem, name: str, data: bytes) -> None:
-    """Writes an object. Raises FileExistsError if it exists and the store can tell."""
-    if "mode" in inspect.signature(store.pipe_file).parameters:
-        try:
-            store.pipe_file(name, data, mode="create", **time_limit(store, len(data)))
-            return
-        except OSError as error:
-            if s3_code(error) in ("PreconditionFailed", "412"):
-                raise FileExistsError(name) from error
-            if error.errno != errno.ENOSYS:
-                raise
-    _put(store, name, data)

@@ -52,6 +52,16 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
+def read_part(path: str | os.PathLike[str], start: int, stop: int) -> bytes:
+    """Bytes start..stop of a regular file; fewer if it ends before. Raises any OSError."""
+    parts = []
+    with open_regular(path, buffered=False) as file:
+        while start < stop and (part := os.pread(file.fileno(), stop - start, start)):
+            parts.append(part)
+            start += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def require_size(path: str | os.PathLike[str], size: int, limit: int) -> None:
     """Raises TooLarge if `size` is above `limit` bytes."""
     if size > limit:
@@ -79,6 +89,23 @@ def regular_size(path: str | os.PathLike[str]) -> int:
     except NotRegular:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def regular_stamps(folder: str | os.PathLike[str]) -> dict[str, tuple[int, str]]:
+    """Name -> (size, time of the last change in ns) of each regular file in a folder."""
+    found: dict[str, tuple[int, str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError as error:
+                # It was removed meanwhile, or is a link to nothing or to itself.
+                if error.errno in (errno.ENOENT, errno.ELOOP):
+                    continue
+                raise
+            if stat.S_ISREG(status.st_mode):
+                found[entry.name] = status.st_size, str(status.st_mtime_ns)
+    return found
 
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result:

@@ -3,6 +3,9 @@
 A check takes a value and its name, and raises ValueError with one line: the name, the rule and the
 value found. A value that passes has the type that the code expects, lies in a range that it
 supports, and has no unknown fields.
+
+Making up the name of every item takes longer than checking it, so what is inside a list or an
+object is checked without names, and a second time with names if that fails.
 """
 
 import math
@@ -77,8 +80,13 @@ def many(check_item: Check, least: int, most: int) -> Check:
         if type(value) is not list or not least <= len(value) <= most:
             count = f"{least:,}" if least == most else f"{least:,} to {most:,}"
             raise _wrong(name, f"a list of {count}", value)
-        for place, item in enumerate(value):
-            check_item(item, f"{name}[{place}]")
+        try:
+            for item in value:
+                check_item(item, "")
+        except ValueError:
+            for place, item in enumerate(value):
+                check_item(item, f"{name}[{place}]")
+            raise
 
     return check
 
@@ -89,8 +97,13 @@ def in_turn(*checks: Check) -> Check:
     def check(value: object, name: str) -> None:
         if type(value) is not list or len(value) != len(checks):
             raise _wrong(name, f"a list of {len(checks)}", value)
-        for place, (item, check_item) in enumerate(zip(value, checks, strict=True)):
-            check_item(item, f"{name}[{place}]")
+        try:
+            for item, check_item in zip(value, checks, strict=True):
+                check_item(item, "")
+        except ValueError:
+            for place, (item, check_item) in enumerate(zip(value, checks, strict=True)):
+                check_item(item, f"{name}[{place}]")
+            raise
 
     return check
 
@@ -99,9 +112,15 @@ def mapping(check_key: Check, check_value: Check) -> Check:
     def check(value: object, name: str) -> None:
         if type(value) is not dict:
             raise _wrong(name, "an object", value)
-        for key, item in value.items():
-            check_key(key, f"a name in {name}")
-            check_value(item, f"{name}[{_shown(key)}]")
+        try:
+            for key, item in value.items():
+                check_key(key, "")
+                check_value(item, "")
+        except ValueError:
+            for key, item in value.items():
+                check_key(key, f"a name in {name}")
+                check_value(item, f"{name}[{_shown(key)}]")
+            raise
 
     return check
 
@@ -118,6 +137,7 @@ def decimal(value: object, name: str) -> None:
 
 def record(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
     """An object with all of `fields`, any of `optional`, and no other fields."""
+    known = {**fields, **(optional or {})}
 
     def check(value: object, name: str) -> None:
         if type(value) is not dict:
@@ -125,11 +145,16 @@ def record(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = N
         for field in fields:
             if field not in value:
                 raise ValueError(f"{_inside(name, field)} is missing")
-        known = {**fields, **(optional or {})}
-        for field, item in value.items():
+        for field in value:
             if field not in known:
                 raise ValueError(f"{_inside(name, _shown(field))} is not a field of this version")
-            known[field](item, _inside(name, field))
+        try:
+            for field, item in value.items():
+                known[field](item, "")
+        except ValueError:
+            for field, item in value.items():
+                known[field](item, _inside(name, field))
+            raise
 
     return check
 

@@ -4,13 +4,13 @@ A format is a module with these functions and constants, and FORMATS lists the f
 a cache (receipts, hashes, manifest) is the same in every format and implemented elsewhere.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.formats import webdataset_format, zarr_format
+from shared.formats.block_files import Arrays, BlockFiles, Into, Read
 from shared.images.listing import Keys
 from shared.records.block import Block
 from shared.records.manifest import Manifest
@@ -37,9 +37,7 @@ class Format(Protocol):
         """The paths of `metadata`."""
         ...
 
-    def require_shapes(
-        self, manifest: Manifest, names: list[str], read: Callable[[str], bytes]
-    ) -> None:
+    def require_shapes(self, manifest: Manifest, names: list[str], read: Read) -> None:
         """Raises ValueError unless the stored metadata give the named arrays the right shapes."""
         ...
 
@@ -59,12 +57,29 @@ class Format(Protocol):
         view: int,
         block: int,
         names: list[str],
-        read: Callable[[str], bytes],
-    ) -> dict[str, NDArray[Any]]:
+        read: Read,
+        into: Into = None,
+    ) -> Arrays:
         """The named arrays of one block, (n, ...) each.
 
-        `read` returns the bytes of a path, with their hash checked. Raises InputError if the bytes
-        are not what `encode` writes.
+        A format may decode to the arrays `into` and return them, instead of new ones. Raises
+        InputError if the bytes are not what `encode` writes; the contents of `into` are then
+        undefined.
+        """
+        ...
+
+    def decode_rows(
+        self,
+        manifest: Manifest,
+        view: int,
+        block: int,
+        rows: range,
+        names: list[str],
+        files: BlockFiles,
+    ) -> Arrays:
+        """Some rows of a block, counted from its first, (len(rows), ...) each.
+
+        Reads parts of files if the format has checksums for the parts, else whole files.
         """
         ...
 

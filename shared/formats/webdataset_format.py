@@ -29,13 +29,13 @@ the order of the source.
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import InputError
+from shared.formats.block_files import Arrays, BlockFiles, Into, Read
 from shared.formats.shard_samples import StoredView, members_of, samples_in
 from shared.images.listing import Keys
 from shared.records.block import Block
@@ -69,7 +69,7 @@ def static_names(manifest: Manifest) -> set[str]:
     return set(map(_description_path, manifest.layers))
 
 
-def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
+def require_shapes(manifest: Manifest, names: list[str], read: Read) -> None:
     """Raises ValueError unless the JSON files describe the records that the manifest implies."""
     for layer in {"", *map(manifest.layer_of, names)}:
         path = _description_path(layer)
@@ -132,10 +132,10 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def decode(
-    manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
-) -> dict[str, NDArray[Any]]:
+    manifest: Manifest, view: int, block: int, names: list[str], read: Read, into: Into = None
+) -> Arrays:
     """The named arrays of one block, (n, ...) each; skipped samples are zeros, with pred -1."""
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: Arrays = {}
     for layer in sorted({manifest.layer_of(name) for name in names}):
         dtype = record_dtype(manifest, layer)
         records = np.zeros(len(manifest.rows(block)), dtype)
@@ -152,6 +152,14 @@ def decode(
     if "flip" in arrays:
         arrays["flip"] = arrays["flip"].astype(bool)
     return {name: arrays[name] for name in names}
+
+
+def decode_rows(
+    manifest: Manifest, view: int, block: int, rows: range, names: list[str], files: BlockFiles
+) -> Arrays:
+    """Some rows of a block. Reads the whole shard, because a tar has no checksums of its parts."""
+    arrays = decode(manifest, view, block, names, files.whole)
+    return {name: values[rows.start : rows.stop].copy() for name, values in arrays.items()}
 
 
 def rows_of(

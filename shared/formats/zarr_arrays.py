@@ -1,7 +1,7 @@
 """Creates the arrays of the zarr format in memory, with their shapes, chunks and codecs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numcodecs.blosc  # type: ignore[import-untyped]  # it has no type hints
@@ -11,6 +11,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from shared.formats.shard_bytes import Layout
 from shared.formats.zarr_meaning import array_meaning, group_meaning
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
@@ -37,6 +38,21 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], str]]:
     }
 
 
+def layouts(manifest: Manifest, names: Iterable[str]) -> dict[str, Layout]:
+    """The layout of the shards of each named array."""
+    shapes, found = _shapes(manifest), {}
+    for name in names:
+        shape, dtype = shapes[name]
+        tail = () if name == "label" else shape[2:]
+        chunk = min(CHUNK, manifest.block)
+        if manifest.layer_of(name):
+            row = math.prod(tail) * np.dtype(dtype).itemsize
+            while chunk % 2 == 0 and chunk * row > LARGEST_CHUNK:
+                chunk //= 2
+        found[name] = Layout(manifest.block, chunk, tail, np.dtype(dtype))
+    return found
+
+
 def create_arrays(
     manifest: Manifest, store: dict[str, Buffer], names: list[str] | None = None
 ) -> dict[str, zarr.Array[Any]]:
@@ -47,20 +63,16 @@ def create_arrays(
     for name, (shape, dtype) in _shapes(manifest).items():
         if names is not None and name not in names:
             continue
-        lead, tail = ((), ()) if name == "label" else ((1,), shape[2:])
-        size = np.dtype(dtype).itemsize
-        chunk = min(CHUNK, manifest.block)
-        if manifest.layer_of(name):
-            while chunk % 2 == 0 and chunk * math.prod(tail) * size > LARGEST_CHUNK:
-                chunk //= 2
+        layout, size = layouts(manifest, [name])[name], np.dtype(dtype).itemsize
+        lead, tail = () if name == "label" else (1,), layout.shape
         shuffle = BloscShuffle.shuffle if size > 1 else BloscShuffle.noshuffle
         blosc = BloscCodec(typesize=size, cname="zstd", clevel=1, shuffle=shuffle)
         arrays[name] = group.create_array(
             name,
             shape=shape,
             dtype=dtype,
-            chunks=(*lead, chunk, *tail),
-            shards=(*lead, manifest.block, *tail),
+            chunks=(*lead, layout.chunk, *tail),
+            shards=(*lead, layout.rows, *tail),
             compressors=[blosc, Crc32cCodec()],
             fill_value=0,
             attributes=array_meaning(manifest, name),

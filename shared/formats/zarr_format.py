@@ -18,12 +18,13 @@ followed by a crc32c. Chunks of layers have fewer rows if 1024 would take more t
 Attributes of the group and of each array explain their contents (not in version 1), so that a cache
 can be read with plain zarr, without this code.
 
-zarr encodes and decodes in memory only. The bytes are stored by shared/files, which writes
-atomically, unlike zarr's own stores. This way hashes are known before anything is written.
+zarr encodes in memory only. The bytes are stored by shared/files, which writes atomically, unlike
+zarr's own stores. This way hashes are known before anything is written. Blocks are decoded without
+zarr, by shard_bytes.py.
 """
 
 import json
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,10 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from shared.errors import InputError
 from shared.files.retry import one_line
-from shared.formats.zarr_arrays import CHUNK, GROUP, create_arrays, in_group
+from shared.formats import shard_bytes
+from shared.formats.block_files import Arrays, BlockFiles, Into, Read
+from shared.formats.shard_bytes import decode_shard
+from shared.formats.zarr_arrays import CHUNK, GROUP, create_arrays, in_group, layouts
 from shared.images.listing import Keys
 from shared.records.block import Block
 from shared.records.keys import KEYS, encode_keys
@@ -71,7 +75,7 @@ def static_names(manifest: Manifest) -> set[str]:
     return {*array_metadata(manifest), *labels, *named}
 
 
-def require_shapes(manifest: Manifest, names: list[str], read: Callable[[str], bytes]) -> None:
+def require_shapes(manifest: Manifest, names: list[str], read: Read) -> None:
     """Raises ValueError unless each array's zarr.json has the dtype and shape of the manifest.
 
     A zarr.json may have more views than the manifest, because views are added to it first.
@@ -126,37 +130,63 @@ def array_paths(manifest: Manifest, view: int, block: int, layer: str = "") -> d
 
 
 def decode(
-    manifest: Manifest, view: int, block: int, names: list[str], read: Callable[[str], bytes]
-) -> dict[str, NDArray[np.generic]]:
+    manifest: Manifest, view: int, block: int, names: list[str], read: Read, into: Into = None
+) -> Arrays:
     """The named arrays of one block, (n, ...) each.
 
-    `read` returns the bytes of a path, with their hash checked.
+    `read` returns the bytes of a path, with their hash checked. `into`: arrays to decode to, by
+    name; new ones are made for the others.
     """
-    prototype = default_buffer_prototype().buffer
-    store: dict[str, Buffer] = {}
-    arrays = create_arrays(manifest, store, names)
-    rows = manifest.rows(block)
-    paths: dict[str, str] = {}
-    for layer in {manifest.layer_of(name) for name in names}:
-        paths.update(array_paths(manifest, view, block, layer))
-    found = {}
-    for name in names:
-        store[paths[name].removeprefix(f"{GROUP}/")] = prototype.from_bytes(read(paths[name]))
+    found: Arrays = {}
+    paths = _paths(manifest, view, block, names)
+    for name, layout in layouts(manifest, names).items():
+        rows = (len(manifest.rows(block)), *layout.shape)
+        values = into[name] if into and name in into else np.empty(rows, layout.dtype)
+        data = read(paths[name])
         try:
-            found[name] = np.asarray(arrays[name][view, rows.start : rows.stop])
-        except MemoryError:
-            raise
-        except Exception as error:  # zarr may raise anything on foreign bytes
+            decode_shard(data, layout, values)
+        except ValueError as error:
             raise InputError(
                 f"{paths[name]} has the hash in its receipt, but is not a shard of its array "
                 f"({one_line(error)}): delete the receipt, "
                 f"{block_name(view, block, manifest.layer_of(name))}, and run the same "
                 f"precompute/run.py command again"
             ) from error
+        found[name] = values
     return found
 
 
-def labels(manifest: Manifest, read: Callable[[str], bytes]) -> NDArray[np.int64]:
+def decode_rows(
+    manifest: Manifest, view: int, block: int, rows: range, names: list[str], files: BlockFiles
+) -> Arrays:
+    """Rows of the named arrays of one block, (len(rows), ...) each; see Format."""
+    found: Arrays = {}
+    paths = _paths(manifest, view, block, names)
+    for name, layout in layouts(manifest, names).items():
+        path, values = paths[name], np.empty((len(rows), *layout.shape), layout.dtype)
+        part = partial(_part, files, path)
+        try:
+            shard_bytes.decode_rows(part, files.size(path), layout, rows.start, values)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise files.damaged(path, str(error)) from error
+        found[name] = values
+    return found
+
+
+def _part(files: BlockFiles, path: str, start: int, stop: int) -> NDArray[np.uint8]:
+    return np.frombuffer(files.part(path, start, stop), np.uint8)
+
+
+def _paths(manifest: Manifest, view: int, block: int, names: list[str]) -> dict[str, str]:
+    paths: dict[str, str] = {}
+    for layer in {manifest.layer_of(name) for name in names}:
+        paths.update(array_paths(manifest, view, block, layer))
+    return paths
+
+
+def labels(manifest: Manifest, read: Read) -> NDArray[np.int64]:
     """(N,) labels, as stored."""
     prototype = default_buffer_prototype().buffer
     store: dict[str, Buffer] = {}

@@ -8,6 +8,9 @@ unchanged: every folder of an ImageFolder, every tar, every file of labels. Over
 place does not change the stamp of its folder, so the sizes of 1,000 evenly spread files are
 compared as well. A single overwritten file among a million will probably be missed; delete the kept
 listing in that case.
+
+Of the processes of a machine that need a listing at the same time, one makes it and the others wait
+(listing_lock.py). A listing that is too short to keep is made by each of them.
 """
 
 import hashlib
@@ -27,6 +30,7 @@ from shared.files.local import LocalFiles
 from shared.files.ranges import is_url, stamp
 from shared.files.regular import read_regular, regular_size
 from shared.images.listing import Keys, Listing, Places, unreadable
+from shared.images.listing_lock import ListingLock
 from shared.images.readers import FolderReader
 
 VERSION = b"channel-distillation listing 1\n"
@@ -58,20 +62,39 @@ def kept_listing(
     files: gives a reader of the samples' files, if each sample is a file of its own.
     """
     path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.listing"
+    if (kept := _kept(path, files)) is not None:
+        return kept
+    with ListingLock(path.with_suffix(".lock"), name) as lock:
+        if lock.waited:
+            if (kept := _kept(path, files)) is not None:
+                return kept
+            if lock.others_list:
+                lock.release()
+        stamps = Stamps()
+        listing = make(stamps)
+        if len(listing) < FEWEST or not _keep(path, name, listing, stamps):
+            lock.let_others_list()
+    return listing
+
+
+def _kept(path: Path, files: Callable[[Listing], FolderReader] | None) -> Listing | None:
+    """The kept listing, if it is there and up to date."""
     found = _read(path)
     if found is not None:
         listing, stamps = found
         if _unchanged(stamps) and (files is None or _same_sizes(listing, files(listing))):
             return listing
-    stamps = Stamps()
-    listing = make(stamps)
-    if len(listing) >= FEWEST:
-        try:
-            LocalFiles(folder).write(path.name, _to_bytes(listing, stamps))
-        except InputError as error:
-            reason = error.__cause__
-            note(f"the listing of {name} is not kept: {reason}")
-    return listing
+    return None
+
+
+def _keep(path: Path, name: str, listing: Listing, stamps: Stamps) -> bool:
+    try:
+        LocalFiles(path.parent).write(path.name, _to_bytes(listing, stamps))
+    except InputError as error:
+        reason = error.__cause__
+        note(f"the listing of {name} is not kept: {reason}")
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[Listing, Stamps] | None:

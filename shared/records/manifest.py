@@ -35,6 +35,7 @@ changing existing files, and its bytes do not depend on when it is added.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +142,7 @@ class Manifest:
         how = None if self.augment is None else parse_augmentation(self.augment)
         return ViewPolicy(self.policy, self.interpolation, self.crop, how)
 
-    @property
+    @cached_property
     def encoding(self) -> Encoding:
         """How every kind in the cache is encoded."""
         shapes = {
@@ -158,8 +159,7 @@ class Manifest:
 
     def layer_of(self, name: str) -> str:
         """The layer that stores a field; "" for box, flip and pred."""
-        found = (kind for kind in self.added if name in self.encoding.fields([kind]))
-        return next(found, "")
+        return next((kind for kind in self.added if name in self.encoding.fields([kind])), "")
 
     def layers_for(self, kinds: Iterable[str]) -> tuple[str, ...]:
         """The layers needed to decode these kinds; "" is always the first."""

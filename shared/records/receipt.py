@@ -112,7 +112,11 @@ _RECEIPT = schema.record(
 
 
 def receipt_path(view: int, block: int, layer: str = "") -> str:
-    return f"receipts/{block_name(view, block, layer)}.json"
+    return f"receipts/{receipt_name(view, block, layer)}"
+
+
+def receipt_name(view: int, block: int, layer: str = "") -> str:
+    return f"{block_name(view, block, layer)}.json"
 
 
 def block_name(view: int, block: int, layer: str = "") -> str:

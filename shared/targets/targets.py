@@ -10,6 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from shared.device import moved
+
 # Name of a kind -> (B, ...) float32. "logits" are defined up to a constant per row, which softmax,
 # argmax and every loss here ignore and the codec `half` makes use of.
 Targets: TypeAlias = Mapping[str, Tensor]
@@ -23,7 +25,7 @@ class Head:
     bias: Tensor  # (C,)
 
     def to(self, device: torch.device) -> "Head":
-        return Head(self.weight.to(device), self.bias.to(device))
+        return Head(moved(self.weight, device), moved(self.bias, device))
 
 
 def rows_of(targets: Targets, rows: Tensor | slice) -> dict[str, Tensor]:
