@@ -68,7 +68,7 @@ def count_files(manifest: Manifest) -> int:
     static = FORMATS[manifest.format].static_names(manifest)
     encoding = manifest.encoding
     tails = manifest.split == "train" and encoding.offers("channels")  # channels.json
-    once = 1 + len(static) + encoding.derives_logits + tails  # manifest, head
+    once = 2 + len(static) + encoding.derives_logits + tails  # manifest, receipts.index, head
     return once + manifest.views * manifest.blocks * _files_a_block(manifest, manifest.layers)
 
 

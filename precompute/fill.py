@@ -2,7 +2,8 @@
 
     decode workers -> teacher -> Block -> one writer thread: encode, write, receipt
 
-At most two blocks wait for the writer, so memory stays bounded however slow the disk.
+At most two blocks, or those of one group, wait for the writer, so memory stays bounded however slow
+the disk.
 """
 
 from collections import deque
@@ -12,7 +13,9 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
-from precompute.blocks import compute_blocks
+from precompute.blocks import compute_groups, make_loader
+from precompute.dealing import Dealer, OnlyHere
+from precompute.groups import most_views
 from precompute.job import Job
 from precompute.skips import Skips
 from shared.cache.opening import Cache, keep_additions
@@ -24,33 +27,58 @@ from shared.stop import StopRequest
 WAITING_BLOCKS = 2
 
 
-def fill(cache: Cache, job: Job, todo: Sequence[Work], skips: Skips) -> int:
-    """Makes the blocks in `todo`; returns the number of views that the teacher saw.
+def fill(
+    cache: Cache, job: Job, todo: Sequence[Work], skips: Skips, dealer: Dealer | None = None
+) -> int:
+    """Makes the blocks in `todo`, or those that the dealer deals to this process; returns the
+    number of views that the teacher saw.
 
     Raises InputError if the images no longer have the pixels from which the block of a layer was
     made, and Stopped between two batches, after writing the finished blocks.
     """
     manifest = cache.manifest
+    if not todo:
+        keep_additions(cache)
+        return 0
     job = replace(job, manifest=manifest)
     total = sum(len(manifest.rows(work.block)) for work in todo)
     with_base = {(work.view, work.block) for work in todo if "" in work.layers}
+    seen = 0
     waiting: deque[Future[None]] = deque()
+    most_waiting = max(WAITING_BLOCKS, most_views(job))
+    loader = make_loader(job)
+    loader.start()  # before there are threads, which a fork may catch in the middle of anything
+
+    def write(block: Block) -> None:
+        cache.write(block, key_digest(job.source.keys, manifest.samples_of(block.index)))
+        dealt.finished(block)
+
     with (
         StopRequest(),
         tqdm(total=total, unit="img", desc="teacher", disable=None) as progress,
+        dealer or OnlyHere(job, todo) as dealt,
         ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
     ):
-        for block in compute_blocks(job, todo, skips, progress.update):
-            if block.layer and (block.view, block.index) not in with_base:
-                _require_pixels_of_base(cache, block)
-            keys = key_digest(job.source.keys, manifest.samples_of(block.index))
-            waiting.append(writer.submit(cache.write, block, keys))
-            if len(waiting) > WAITING_BLOCKS:
+
+        def on_batch(views: int) -> None:
+            nonlocal seen
+            seen += views
+            progress.total = total - dealt.made_elsewhere
+            progress.update(views)
+
+        more = True
+        while more:
+            for block in compute_groups(job, loader, dealt.groups(), skips, on_batch):
+                if block.layer and (block.view, block.index) not in with_base:
+                    _require_pixels_of_base(cache, block)
+                waiting.append(writer.submit(write, block))
+                if len(waiting) > most_waiting:
+                    waiting.popleft().result()
+            while waiting:
                 waiting.popleft().result()
-        for write in waiting:
-            write.result()
+            more = dealt.more()
     keep_additions(cache)
-    return total
+    return seen
 
 
 def _require_pixels_of_base(cache: Cache, block: Block) -> None:

@@ -180,3 +180,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="decoding processes (default: one per core beside a GPU, at most 16; none on a CPU)",
     )
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+
+
+def add_plan_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of precompute/plan.py alone."""
+    add = parser.add_argument_group("what to price").add_argument
+    add(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that make the cache, and train from it; one per GPU (default: 1)",
+    )
+    add(
+        "--node-memory",
+        metavar="SIZE",
+        help="memory of a machine that trains, like 512GB (default: that of this machine)",
+    )

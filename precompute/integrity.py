@@ -61,6 +61,7 @@ def verify(flags: argparse.Namespace) -> int:
     damaged = find_damage(cache, source)
     if flags.repair and damaged:
         damaged = repair(cache, source, damaged, flags)
+        cache = open_cache(flags.cache, flags.split)  # which knows none of the old receipts
     failures = list(damaged.values())
     if not failures and flags.samples:
         device = pick_device(flags.device)
@@ -74,6 +75,7 @@ def verify(flags: argparse.Namespace) -> int:
         print(f"FAILED: {printable(failure)}", file=sys.stderr)
     if not damaged:
         note_arithmetic(cache)
+        cache.keep_index()
     whole = "verified" if flags.samples else "intact; not compared with the teacher (--samples 0)"
     print(f"{cache.where}: {'FAILED' if failures else whole}")
     return 1 if failures else 0
@@ -96,6 +98,7 @@ def find_damage(cache: Cache, source: ImageSource | None) -> dict[Unit, str]:
         damaged[TAILS] = str(error)
     units = [(*unit, layer) for unit in cache.units() for layer in cache.manifest.layers]
     there = cache.receipt_names()
+    cache.know(cache.units())
     for view, block, layer in tqdm(units, "hashing", leave=False, disable=None):
         try:
             if Path(receipt_path(view, block, layer)).name not in there:

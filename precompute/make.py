@@ -7,12 +7,14 @@ or damaged, make them.
 import argparse
 import time
 
-from tqdm import tqdm
-
 from precompute.banner import banner
+from precompute.claims import Claims, tidy
+from precompute.dealing import Dealer
 from precompute.estimate import require_space
 from precompute.fill import fill
 from precompute.job import make_job
+from precompute.memory import require_fitting
+from precompute.missing import missing
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
 from shared.cache.checks import note_arithmetic, require_same_pixels
@@ -20,33 +22,37 @@ from shared.cache.opening import create_cache
 from shared.cache.tails_file import keep_tails
 from shared.distributed import read_world
 from shared.errors import printable
-from shared.records.block import Work
 
 
 def make(flags: argparse.Namespace) -> int:
     world = read_world()
     job = make_job(flags, world.local_rank)
     source, head = job.source, job.teacher.head
+    require_fitting(job, flags.cache, world)
     cache = create_cache(flags.cache, job.manifest, source.labels, source.keys, head)
     manifest = cache.manifest
-    # Ranks take whole blocks in turn, so they share no files and need not communicate.
-    units = list(cache.units())[world.rank :: world.size]
-    checking = tqdm(units, "checking", leave=False, disable=None)
-    missing = ((v, b, cache.missing_layers(v, b, job.source)) for v, b in checking)
-    todo = [Work(*work) for work in missing if work[2]]
+    units = list(cache.units())
+    before = {*cache.receipt_names()}
+    # Each process of a run hashes its share, and may make what it finds damaged.
+    hashed = units[world.rank :: world.size] if flags.check else []
+    todo = missing(cache, units, source, hashed)
     print(banner(job, cache, todo, len(units), world), flush=True)
-    require_space(cache, job.source, todo, world.size)
+    require_space(cache, job.source, todo)
     if todo:
         made = {(work.view, work.block) for work in todo if "" in work.layers}
         require_same_pixels(cache, job.source, sorted({*units} - made))
     started = time.perf_counter()
-    images = fill(cache, job, todo, Skips.of(cache, units, flags.skip_bad))
+    skips = Skips.of(cache, units, flags.skip_bad)
+    dealer = Dealer(cache, job, todo, skips, before, world, Claims(cache.files))
+    images = fill(cache, job, todo, skips, dealer)
     cache.files.remove_stale()
     seconds = time.perf_counter() - started
     speed = f"{images:,} views in {seconds:.1f} s ({images / max(seconds, 1e-9):.0f} images/s)"
     if not cache.is_complete():
         print(f"done here: {speed}; other processes' blocks are still to come")
         return 0
+    tidy(cache.files, units)
+    cache.keep_index()
     skipped = cache.skipped()
     print(
         f"done: {speed}; {cache.num_bytes() / manifest.samples:,.0f} bytes a view on disk; "

@@ -9,11 +9,10 @@
 
 Both formats can be converted, and view shards keep their JPEGs. A cache cannot be converted to the
 other format: in view shards the teacher saw JPEG pixels, in a zarr cache those of the source, so
-its outputs differ and it must run again. The command resumes like precompute/run.py.
+its outputs differ and it must run again. A conversion resumes like precompute/run.py --check.
 
 Codecs that derive logits store the teacher's head. A `compact` cache has it; otherwise it is read
-from the weights named in the manifest, or from --weights if they have moved. --cache and --to are
-folders or URLs.
+from --weights, or the weights named in the manifest. --cache and --to are folders or URLs.
 """
 
 import argparse
@@ -84,8 +83,10 @@ def convert(flags: argparse.Namespace) -> int:
         converted = convert_block(old, new.manifest, view, block, labels, layer)
         new.write(converted, old.receipt(view, block, layer).keys)
     new.files.remove_stale()
-    if new.is_complete() and old.files.exists(CHANNELS):
-        keep_tails(new)
+    if new.is_complete():
+        new.keep_index()
+        if old.files.exists(CHANNELS):
+            keep_tails(new)
     print(
         f"{new.where}: {len(todo)} blocks converted from {old.manifest.codec} to {codec.name}, "
         f"{old.num_bytes() / manifest.samples:,.0f} to {new.num_bytes() / manifest.samples:,.0f} "

@@ -29,12 +29,19 @@ EXAMPLES = (
 
 
 def main() -> int:
-    flags = make_parser(
+    parser = make_parser(
         "Runs the teacher once over fixed views of every image and writes what it says, its logits "
         "and the mean of every channel at its stages, into a cache. "
         "If interrupted at any point, run the same command again to resume.",
         EXAMPLES,
-    ).parse_args()
+    )
+    parser.add_argument_group("resuming").add_argument(
+        "--check",
+        action="store_true",
+        help="compare the hash of every file, which reads all of the cache, and make again what is "
+        "damaged (default: compare receipts and sizes)",
+    )
+    flags = parser.parse_args()
     from precompute.make import make  # here, as it brings torch: --help does not wait for that
 
     return make(flags)

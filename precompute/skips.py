@@ -12,20 +12,21 @@ from shared.errors import InputError
 
 
 class Skips:
-    """Counts the images that one process skips. `add` raises InputError at one too many."""
+    """Counts the images that are skipped. `add` and `learn` raise InputError at one too many."""
 
     def __init__(self, share: float | None, samples: int, known: Iterable[int] = ()) -> None:
-        """Allows up to `share` of `samples`, this process's images, to be bad; None allows none.
+        """Allows up to `share` of `samples`, the images of the split, to be bad; None allows none.
 
         `known`: samples that were skipped before.
         """
         self.share = share
         self.samples = samples
         self._bad = set(known)
+        self._learnt: set[int] = set()  # blocks of other processes
 
     @classmethod
     def of(cls, cache: Cache, units: Iterable[tuple[int, int]], share: float | None) -> "Skips":
-        """Counts over all `units` (view, block) of a process, including finished ones.
+        """Counts over all `units` (view, block), including finished ones.
 
         So a run that was interrupted stops at the same image as one that was not."""
         blocks = {block for _, block in units}
@@ -38,6 +39,18 @@ class Skips:
                 except InputError:
                     continue  # missing, or will be made again
         return cls(share, samples, known)
+
+    def learn(self, cache: Cache, units: Iterable[tuple[int, int]]) -> None:
+        """Counts the images that other processes skipped in finished `units`. Raises InputError.
+
+        A block skips the same images in every view, so one view of it is read."""
+        if self.share is None:
+            return
+        for view, block in units:
+            if block not in self._learnt:
+                self._learnt.add(block)
+                for index, key, reason in cache.receipt(view, block).skipped:
+                    self.add(index, key, cache.manifest.source.spec, reason)
 
     def add(self, index: int, key: str, where: str, reason: str) -> None:
         """Counts sample `index`, with this key, of the source `where`. Raises InputError."""

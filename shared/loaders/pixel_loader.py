@@ -1,81 +1,31 @@
 """Turns encoded images into batches of uint8 pixels, in DataLoader worker processes.
 
-A request describes one batch: the sample indices, and either stored boxes to replay or a policy to
-draw views from. Batches come back in the order of the requests, so the result does not depend on
-the number of workers. One set of workers serves all sources of a run (train and val) and lives as
-long as the loader. Workers never touch zarr or the GPU.
-
-Shapes: B samples in a batch, images of S x S pixels.
+requests.py describes requests and batches. Batches come back in the order of the requests, so the
+result does not depend on the number of workers. One set of workers serves all sources of a run
+(train and val) and lives as long as the loader. Workers never touch zarr or the GPU.
 """
 
 import multiprocessing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from shared.errors import BadImage
 from shared.images.source import ImageSource
+from shared.loaders.requests import Draw, PixelBatch, Replay, Request
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
+from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.pixels.policy import TooSmall
-from shared.pixels.seen import Views
-from shared.pixels.view import ViewPolicy, new_batch, stored_view
+from shared.pixels.seen import Seen, Views
+from shared.pixels.view import as_policy, new_batch, stored_view
 
-
-@dataclass(frozen=True)
-class Replay:
-    """Replays view `number` of each sample, whose box a cache of `policy` and `seed` stores."""
-
-    policy: ViewPolicy | str
-    box: NDArray[np.int32]  # (B, 4): top, left, height, width
-    flip: NDArray[np.bool_]  # (B,)
-    # For a policy that augments:
-    seed: int = 0
-    number: int = 0
-    skipped: frozenset[int] = frozenset()  # samples that the cache leaves out
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Draws view `number` of each sample from `policy`."""
-
-    policy: ViewPolicy | str
-    seed: int
-    number: int
-
-
-@dataclass(frozen=True)
-class Request:
-    source: int  # position among the loader's sources
-    index: NDArray[np.int64]  # (B,) samples
-    views: Replay | Draw
-
-
-@dataclass(frozen=True)
-class PixelBatch:
-    index: Tensor  # (B,) int64 samples
-    pixels: Tensor  # (B, 3, S, S) uint8, channels last; zeros where the image is bad
-    box: Tensor  # (B, 4) int32: top, left, height, width
-    flip: Tensor  # (B,) bool
-    images: tuple[bytes, ...]  # B JPEGs that decode to `pixels`; () unless as_jpeg was set
-    # (row in the batch, reason) for images that do not decode or are too small for the policy.
-    # These are properties of the data, the same in every run; a failing source raises instead.
-    bad: tuple[tuple[int, str], ...]
-    # Where the policy mixes views, (B,) each: the sample that a view is mixed with, int64, and the
-    # weight of the sample itself, float32. A view that is not mixed has itself and 1.
-    partner: Tensor | None = None
-    share: Tensor | None = None
-
-    def pin_memory(self) -> "PixelBatch":
-        """Called by DataLoader's pinning thread."""
-        return replace(self, pixels=self.pixels.pin_memory())
+__all__ = ["Draw", "PixelBatch", "PixelLoader", "Replay", "Request"]
 
 
 class _Pixels(Dataset[PixelBatch | Failed]):
@@ -93,45 +43,68 @@ class _Pixels(Dataset[PixelBatch | Failed]):
             return Failed.of(error)
 
     def _batch(self, request: Request) -> PixelBatch:
-        source = self.sources[request.source]
-        rows = len(request.index)
-        how = request.views
-        views = Views(how.policy, self.size, how.seed, how.number, source.read, len(source))
+        source, how = self.sources[request.source], request.views
+        index = np.tile(request.index, len(how.numbers))
+        rows = len(index)
         pixels = new_batch(rows, self.size)
         box = np.zeros((rows, 4), np.int32)
         flip = np.zeros(rows, bool)
         images = [b""] * rows
-        partner, share = request.index.copy(), np.ones(rows, np.float32)
+        partner, share = index.copy(), np.ones(rows, np.float32)
         bad = []
-        for row, index in enumerate(request.index.tolist()):
-            try:
-                if isinstance(how, Draw):
-                    seen = views.draw(index)
-                else:
-                    stored = stored_view(how.policy, how.box[row].tolist(), bool(how.flip[row]))
-                    seen = views.replay(index, stored, how.skipped)
-                pixels[row] = seen.pixels
-                if self.as_jpeg:
-                    images[row] = encode_pixels(pixels[row])
-                    pixels[row] = decode_pixels(images[row])
-            except (BadImage, TooSmall) as error:
-                bad.append((row, str(error)))
+        for row, seen in self._seen(source, request.index, how):
+            if isinstance(seen, Exception):
+                bad.append((row, str(seen)))
                 continue
+            pixels[row] = seen.pixels
+            if self.as_jpeg:
+                images[row] = encode_pixels(pixels[row])
+                pixels[row] = decode_pixels(images[row])
             view = seen.view
             box[row] = view.top, view.left, view.height, view.width
             flip[row] = view.flip
             if seen.mix is not None:
                 partner[row], share[row] = seen.mix.partner, seen.mix.share
+        mixes = as_policy(how.policy).mixes
         return PixelBatch(
-            torch.from_numpy(request.index),
+            torch.from_numpy(index),
             pixels,
             torch.from_numpy(box),
             torch.from_numpy(flip),
             tuple(images) if self.as_jpeg else (),
-            tuple(bad),
-            torch.from_numpy(partner) if views.mixes else None,
-            torch.from_numpy(share) if views.mixes else None,
+            tuple(sorted(bad)),
+            torch.from_numpy(partner) if mixes else None,
+            torch.from_numpy(share) if mixes else None,
         )
+
+    def _seen(
+        self, source: ImageSource, samples: NDArray[np.int64], how: Replay | Draw
+    ) -> Iterator[tuple[int, Seen | BadImage | TooSmall]]:
+        """(row, what is seen, or why nothing is), sample by sample: each is decoded once."""
+        views = [
+            Views(how.policy, self.size, how.seed, number, source.read, len(source))
+            for number in how.numbers
+        ]
+        for place, index in enumerate(samples.tolist()):
+            rows = range(place, len(samples) * len(views), len(samples))
+            try:
+                image = decode(source.read(index)) if isinstance(how, Draw) else None
+            except BadImage as error:
+                yield from ((row, error) for row in rows)
+                continue
+            for row, view in zip(rows, views, strict=True):
+                try:
+                    if isinstance(how, Draw):
+                        assert image is not None
+                        seen = view.draw_from(index, image)
+                    else:
+                        box, flip = how.box[place].tolist(), bool(how.flip[place])
+                        stored = stored_view(how.policy, box, flip)
+                        seen = view.replay(index, stored, how.skipped)
+                except (BadImage, TooSmall) as error:
+                    yield row, error
+                else:
+                    yield row, seen
 
 
 class _Requests(Sampler[Request]):
@@ -180,7 +153,7 @@ class PixelLoader:
         """
         requests = iter(requests)
         for first in requests:
-            require_room(self._workers, len(first.index), 3 * self._size**2)
+            require_room(self._workers, first.rows, 3 * self._size**2)
             requests = chain([first], requests)
             break
         self._requests.requests = requests

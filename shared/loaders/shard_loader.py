@@ -26,7 +26,15 @@ from shared.cache.opening import Cache
 from shared.cache.stored_views import pixels_of, shard
 from shared.formats import webdataset_format
 from shared.formats.shard_samples import StoredView
-from shared.loaders.shard_plan import BUFFER, LARGEST_BUFFER, Place, Share, draw_batches, plan
+from shared.loaders.shard_plan import (
+    BUFFER,
+    LARGEST_BUFFER,
+    Place,
+    Share,
+    draw_batches,
+    plan,
+    step_sizes,
+)
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
 from shared.pixels.view import new_batch
@@ -80,9 +88,9 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         self.start = torch.zeros(2, dtype=torch.int64)
         self.start.share_memory_()
 
-    def shares(self, epoch: int, workers: int) -> list[Share]:
-        """The shares of this rank's workers."""
-        return plan(self.samples, self.batch_size, self.seed, epoch, self.world, workers)[self.rank]
+    def plan(self, epoch: int, workers: int) -> list[list[Share]]:
+        """The shares of every rank's workers."""
+        return plan(self.samples, self.batch_size, self.seed, epoch, self.world, max(1, workers))
 
     def __iter__(self) -> Iterator[StreamBatch | Failed | None]:
         try:
@@ -98,7 +106,7 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         place = Place(self.seed, epoch, self.rank, worker)
         drawn = draw_batches(
             lambda block: shard(self.cache, view, block, self.layers),
-            self.shares(epoch, workers),
+            self.plan(epoch, workers)[self.rank],
             place,
             first,
             self.buffer,
@@ -164,16 +172,21 @@ class ShardLoader:
         )
 
     def steps(self, epoch: int) -> int:
-        return sum(share.batches for share in self._shards.shares(epoch, max(1, self._workers)))
+        return len(self.sizes(epoch))
+
+    def sizes(self, epoch: int) -> list[tuple[int, ...]]:
+        """For each step of an epoch, the number of samples of each rank.
+
+        All ranks must have the same number of workers."""
+        return list(zip(*map(step_sizes, self._shards.plan(epoch, self._workers)), strict=True))
+
+    def largest_batch(self, epoch: int) -> int:
+        """The number of samples in the largest batch of this rank in an epoch."""
+        return max(sizes[self._shards.rank] for sizes in self.sizes(epoch))
 
     def smallest_batch(self, epoch: int) -> int:
         """The number of samples in the smallest batch of any rank in an epoch."""
-        shards = self._shards
-        ranks = plan(
-            shards.samples, shards.batch_size, shards.seed, epoch, shards.world,
-            max(1, self._workers),
-        )  # fmt: skip
-        return min(s.samples // s.batches for shares in ranks for s in shares if s.batches)
+        return min(map(min, self.sizes(epoch)))
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[StreamBatch]:
         """The batches of an epoch from step `first`. Exhaust them before calling this again."""

@@ -117,6 +117,21 @@ def skip(batches: list[int], steps: int) -> list[int]:
     return taken
 
 
+def batch_sizes(share: Share) -> list[int]:
+    """The sizes of a worker's batches, which differ by at most one; numpy.array_split's."""
+    if not share.batches:
+        return []
+    size, larger = divmod(share.samples, share.batches)
+    return [size + 1] * larger + [size] * (share.batches - larger)
+
+
+def step_sizes(shares: list[Share]) -> list[int]:
+    """The sizes of a rank's batches in the order of its steps: workers take turns."""
+    sizes = [batch_sizes(share) for share in shares]
+    turns = range(max(map(len, sizes)))
+    return [worker[turn] for turn in turns for worker in sizes if turn < len(worker)]
+
+
 @dataclass(frozen=True)
 class Place:
     """What the shuffle of one worker in one epoch depends on."""
@@ -146,7 +161,7 @@ def draw_batches(
     rng = random.Random(f"{place.seed} {place.epoch} {place.rank} {place.worker}")
     inputs = (sample for block in share.blocks for sample in samples(block))
     stream = shuffle(buffer, initial=buffer, rng=rng)(inputs)
-    sizes = [len(part) for part in np.array_split(np.empty(share.samples), share.batches or 1)]
+    sizes = batch_sizes(share)
     for _ in range(sum(sizes[: skipped[place.worker]])):
         next(stream)  # read and shuffle, but do not decode
     for turn in range(min(skipped), max(share.batches for share in shares)):

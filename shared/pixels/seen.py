@@ -10,6 +10,8 @@ the same pixels.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import BadImage
@@ -57,7 +59,12 @@ class Views:
         Decodes the whole file, so that whether an image is bad does not depend on the view: an
         image that precompute skips is skipped in every view.
         """
-        view, pixels = self._drawn(index)
+        return self.draw_from(index, decode(self._read(index)))
+
+    def draw_from(self, index: int, image: NDArray[np.uint8]) -> Seen:
+        """The same for a decoded image (H, W, 3), from which views of other numbers may be drawn as
+        well. Raises TooSmall."""
+        view, pixels = self._drawn(index, image)
         return self._mixed(index, view, pixels, None)
 
     def replay(self, index: int, view: View, skipped: Collection[int] | None) -> Seen:
@@ -85,15 +92,14 @@ class Views:
             return Seen(pixels, view, None)
         if skipped is None:
             try:
-                _, theirs = self._drawn(mix.partner)
+                _, theirs = self._drawn(mix.partner, decode(self._read(mix.partner)))
             except (BadImage, TooSmall):
                 return Seen(pixels, view, None)
         else:
             theirs = self._replayed_partner(mix.partner)
         return Seen(mixed(mix, pixels, theirs), view, mix)
 
-    def _drawn(self, index: int) -> tuple[View, Tensor]:
-        image = decode(self._read(index))
+    def _drawn(self, index: int, image: NDArray[np.uint8]) -> tuple[View, Tensor]:
         view = self._view(index, *image.shape[:2])
         return view, self._augmented(index, apply_to_image(view, image, self._size))
 
