@@ -11,6 +11,7 @@ samples of the split. Agreement is with those outputs, and a note says so.
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
 from train.accuracy import correct
 from train.answers import Answers, with_teacher, without_teacher
-from train.checkpoint import load_student, run_of
+from train.checkpoint import load_student, on_disk, run_of
 from train.images import open_images
 from train.network_facts import facts_of_network, require_network
 from train.step import autocast
@@ -35,15 +36,20 @@ def evaluate_checkpoint(flags: argparse.Namespace) -> int:
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     require_network(flags)
+    with on_disk(flags.checkpoint) as checkpoint:
+        return _evaluate(checkpoint, flags)
+
+
+def _evaluate(checkpoint: Path, flags: argparse.Namespace) -> int:
     if flags.student is None:
-        run = run_of(flags.checkpoint)
+        run = run_of(checkpoint)
         facts = run["model"]
     else:
         run = {"identity": {}, "flags": {"images": flags.images}}
         facts = _facts_of_flags(flags)
     device = pick_device(flags.device)
     workers = default_workers(device) if flags.workers is None else flags.workers
-    model = load_student(flags.checkpoint, facts).to(device).eval()
+    model = load_student(checkpoint, facts).to(device).eval()
     normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
     if flags.cache is None:
         batches = without_teacher(flags.images or _images_of(run), facts, workers)

@@ -9,8 +9,9 @@ from train.input import Input
 from train.recipe import Recipe, Term
 from train.recipe_words import schedule_in_words
 from train.setup import Setup
+from train.validation import is_due
 
-RECENT = 5  # epochs used for the estimate: the machine may have been busier before
+RECENT = 5  # records used for the estimate: the machine may have been busier before
 
 
 def banner(setup: Setup, feed: Input) -> str:
@@ -50,14 +51,22 @@ def leaves_chance(recipe: Recipe) -> int:
     return next((e for e in epochs if any(term.weight(e) for term in on_logits)), recipe.epochs)
 
 
-def time_left(records: list[dict[str, Any]], epochs: int) -> str:
-    """Like ", about 3.2 h left", from the records of the epochs so far; "" after the last one."""
-    by_epoch: dict[int, float] = {}
-    for record in records:
-        by_epoch[record["epoch"]] = by_epoch.get(record["epoch"], 0.0) + record["seconds"]
-    rest = epochs - 1 - max(by_epoch)
-    seconds = rest * median(list(by_epoch.values())[-RECENT:])
-    return f", about {duration(seconds)} left" if rest > 0 else ""
+def time_left(records: list[dict[str, Any]], epochs: int, every: int = 1) -> str:
+    """Like ", about 3.2 h left", from the records so far; "" after the last epoch.
+
+    every: --validate-every, of the epochs that are left.
+    """
+    train, val = ([r for r in records if r["split"] == split] for split in ("train", "val"))
+    rest = range(train[-1]["epoch"] + 1, epochs)
+    due = sum(is_due(epoch, epochs, every) for epoch in rest)
+    seconds = len(rest) * _recent(train) + due * _recent(val)
+    return f", about {duration(seconds)} left" if rest else ""
+
+
+def _recent(records: list[dict[str, Any]]) -> float:
+    """The median of the seconds of the last few; 0 if there are none yet."""
+    seconds: list[float] = [record["seconds"] for record in records[-RECENT:]]
+    return median(seconds or [0.0])
 
 
 def _term(term: Term) -> str:

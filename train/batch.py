@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
+import torch
 from torch import Tensor
 
+from shared.device import moved
 from shared.distributed import World, gathered
 from shared.targets.classes import ClassStatistics
 from shared.targets.targets import Head, Targets, rows_of
@@ -42,6 +44,10 @@ class Fixed:
     classes: ClassStatistics | None = None  # on the device
     memory: Memory | None = None  # what a loss keeps from step to step: this alone changes
 
+    def index_on(self, device: torch.device, index: Tensor) -> Tensor | None:
+        """The samples of a batch on the device, for the memory; None if there is none."""
+        return None if self.memory is None else moved(index, device)
+
 
 NOTHING = Fixed()
 ALONE = World()
@@ -63,7 +69,8 @@ class Batch:
     count: float | Tensor
     guided_count: float | Tensor
     fixed: Fixed = NOTHING
-    index: Tensor | None = None  # (B,) int64: the samples, by their place in the source
+    # (B,) int64: the samples, by their place in the source; None if no loss needs it
+    index: Tensor | None = None
     world: World = ALONE
     sizes: tuple[int, ...] | None = None  # B of every process in this step; None: not known here
     # If views are mixed of two images (shared/pixels/mix.py), the second labels, (B,) int64, and

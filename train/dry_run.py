@@ -3,6 +3,10 @@
 import time
 from itertools import groupby, islice
 
+from shared.cache.opening import Cache
+from shared.cache.view_memory import memory_problem, view_memory, what_fits
+from shared.device import processes_here
+from shared.machine import memory_bytes
 from shared.units import duration, size
 from train.input import Input
 from train.recipe_words import in_words
@@ -24,6 +28,7 @@ def describe(setup: Setup, feed: Input) -> str:
         *in_words(recipe),
         *_weights(setup),
         _cache(setup),
+        *_machine(setup),
         *_memory(setup),
         f"{steps:,} steps an epoch, {steps * recipe.epochs:,} in all, {duration(seconds)} each "
         f"(measured): {duration(steps * recipe.epochs * seconds)}, val splits aside",
@@ -63,6 +68,40 @@ def _cache(setup: Setup) -> str:
         f"{f'augmented by {facts.augment}, ' if facts.augment else ''}teacher "
         f"{facts.teacher.architecture}" + (f"\n{tails.line()}" if tails else "")
     )
+
+
+def _machine(setup: Setup) -> list[str]:
+    """What the targets of a view take in the memory of a machine, and what an epoch reads."""
+    cache, needs = setup.targets.cache, setup.recipe.needs
+    if cache is None or not setup.targets.cached:
+        return []
+    manifest, memory = cache.manifest, memory_bytes()
+    view, read = view_memory(manifest, needs), size(_bytes_read(cache, setup))
+    if view.is_streamed:
+        return [f"machine  {read} read per epoch: view shards are streamed, and not kept in memory"]
+    machines = max(1, setup.world.size // processes_here())
+    lines = [
+        f"machine  {size(view.view)} of targets a view ({view.row:,} bytes an image), of which "
+        f"{size(view.resident / machines)} lie in the {size(memory)} of memory of each of "
+        f"{machines}, for all its processes; {read} read per epoch"
+    ]
+    if problem := memory_problem(manifest, memory * machines, needs):
+        fits = what_fits(manifest, memory * machines, needs)
+        lines.append(f"NOTE: {problem}; {fits}; precompute/convert.py makes a smaller codec")
+    return lines
+
+
+def _bytes_read(cache: Cache, setup: Setup) -> int:
+    """Bytes of the files of a view that have what the recipe needs."""
+    manifest = cache.manifest
+    names = {"box", "flip", "pred", *manifest.encoding.needed(setup.recipe.needs)}
+    total = 0
+    for block in range(manifest.blocks):
+        for layer in manifest.layers_for(setup.recipe.needs):
+            paths = cache.format.array_paths(manifest, 0, block, layer)
+            files = cache.receipt(0, block, layer).files
+            total += sum(files[path][0] for path in {paths[name] for name in names & paths.keys()})
+    return total
 
 
 def _memory(setup: Setup) -> list[str]:

@@ -15,6 +15,7 @@ if not __package__:
 from shared import choices
 from shared.commandline import Parser
 from shared.errors import run_command
+from shared.files.location import parse_location
 
 EXAMPLES = (
     "python train/eval.py --checkpoint runs/kd/best.pt",
@@ -31,9 +32,9 @@ def make_parser() -> Parser:
         {"NAME, of networks": choices.NETWORKS, "--stem": choices.STEMS},
     )
     add = parser.add_argument_group("what to evaluate").add_argument
-    add("--checkpoint", type=Path, required=True, metavar="FILE",
-        help="best.pt or last.pt in a run folder; with --student any file of weights, or their "
-        "published name; required")  # fmt: skip
+    add("--checkpoint", type=parse_location, required=True, metavar="FILE|URL",
+        help="best.pt, last.pt or epochs/epoch-N.pt of a run; with --student any file of weights, "
+        "or their published name; required")  # fmt: skip
     add("--cache", metavar="DIR|URL", help="with a val split: also agreement (default: none)")
     add(
         "--images",

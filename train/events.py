@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shared.errors import InputError
+from shared.files.location import Location
 
 
 class Events(Protocol):
-    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None:
-        """Writes the two records of an epoch."""
+    def write(self, train: dict[str, Any], val: dict[str, Any] | None) -> None:
+        """Writes the records of an epoch, whose val record may be missing."""
         ...
 
     def close(self) -> None: ...
 
 
 class _Nothing:
-    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None: ...
+    def write(self, train: dict[str, Any], val: dict[str, Any] | None) -> None: ...
 
     def close(self) -> None: ...
 
@@ -31,9 +32,11 @@ class _TensorBoard:
             ) from error
         self._writer: Any = SummaryWriter(str(path))
 
-    def write(self, train: dict[str, Any], val: dict[str, Any]) -> None:
+    def write(self, train: dict[str, Any], val: dict[str, Any] | None) -> None:
         epoch = train["epoch"]
-        for record in (train, val):
+        for name, value in ((val or {}).get("raw") or {}).items():
+            self._writer.add_scalar(f"{name}/val raw", value, epoch)
+        for record in (train, *([] if val is None else [val])):
             for name in ("top1", "top5", "images_per_second"):
                 self._writer.add_scalar(f"{name}/{record['split']}", record[name], epoch)
         for name in ("total", "learning_rate"):
@@ -47,6 +50,6 @@ class _TensorBoard:
         self._writer.close()
 
 
-def open_events(wanted: bool, folder: Path) -> Events:
+def open_events(wanted: bool, folder: Location) -> Events:
     """Raises InputError if the package is missing. A repeated epoch is written again."""
-    return _TensorBoard(folder / "tensorboard") if wanted else _Nothing()
+    return _TensorBoard(Path(folder) / "tensorboard") if wanted else _Nothing()

@@ -1,10 +1,10 @@
 """The flags of train/run.py. Has no slow imports, for --help."""
 
 import argparse
-from pathlib import Path
 
 from shared import choices
 from shared.commandline import Parser
+from shared.files.location import parse_location
 from train.names import DEFAULT_RECIPE, RECIPES, SET_KEYS
 
 EXAMPLES = (
@@ -107,7 +107,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="what precompute/run.py wrote (default: no cache, for --teacher none)",
     )
     add("--images", metavar="SOURCE", help="where the images are now (default: as in the cache)")
-    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/RECIPE)")
+    add(
+        "--out",
+        type=parse_location,
+        metavar="DIR|URL",
+        help="run folder (default: runs/RECIPE)",
+    )
     add(
         "--teacher",
         choices=choices.TEACHERS,
@@ -143,6 +148,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cut the batch of a step into N pieces, where memory is small",
     )
+    add(
+        "--stage",
+        metavar="DIR",
+        help="local folder for the targets in use, one copy a machine; needs 1.2 times the bytes "
+        "of a view (default: memory, /dev/shm with several processes, else the folder for "
+        "temporary files)",
+    )
     add("--sync-batchnorm", action="store_true", help="BatchNorm over all processes (GPUs only)")
     add("--compile", action="store_true", help="torch.compile the student")
 
@@ -153,6 +165,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=1000,
         metavar="STEPS",
         help="save this often, and every epoch",
+    )
+    add(
+        "--keep",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep the checkpoints of the last N epochs in epochs/ (default: 0, only last.pt)",
+    )
+    add(
+        "--validate-every",
+        type=int,
+        default=1,
+        metavar="EPOCHS",
+        help="evaluate on the val split this often, and after the last epoch",
     )
     add("--log-every", type=int, default=50, metavar="STEPS", help="how often the loss is read")
     add("--tensorboard", action="store_true", help="also write events into the run folder")

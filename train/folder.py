@@ -1,43 +1,50 @@
 """The folder of a run: its identity, metrics and checkpoints. Every file is written atomically.
 
+It is on this machine, or below a URL (shared/files/objects.py).
+
 run.json        identity (what changes the numbers), flags, versions, facts about the cache
 metrics.jsonl   one JSON object per line, see run_files.read_metrics
 last.pt         everything that is needed to resume
 best.pt         the best student so far: a state dict that a plain torchvision ResNet can load
+epochs/         epoch-0029.pt, ...: last.pt as it was after that epoch, of the last --keep epochs
 curves.png      top-1 and every loss over the epochs
 done            written when the last epoch is finished
 """
 
-import io
 import json
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 import torchvision
-from torch import Tensor
 
 from shared.errors import InputError, note
-from shared.files.local import LocalFiles
+from shared.files.location import Location, inside, name_of
+from shared.files.objects import open_folder
 from shared.pixels.view import WHOLE
 from train.difference import difference, same_recipe
-from train.reading import open_regular
+from train.reading import open_file
 from train.run_files import RUN_FILE, read_run
 from train.run_schema import CHECKPOINT, LATER
 from train.schema import mismatch, printable
+from train.serialise import on_cpu, serialise
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT_BYTES = 1 << 36
+KEPT_FOLDER = "epochs"
+KEPT = re.compile(r"epoch-(\d{4,9})\.pt")
 
 
 class RunFolder:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
-        self._files = LocalFiles(path)
+        self.name = name_of(path)
+        self._files = open_folder(path)
 
     def open(self, identity: dict[str, Any], facts: dict[str, Any]) -> None:
         """Starts or resumes a run. Raises InputError if the folder has another run."""
@@ -73,12 +80,12 @@ class RunFolder:
                 f"sees each process's part of a batch, so the numbers change a little"
             )
 
-    def load_checkpoint(self, *needed: str) -> dict[str, Any] | None:
+    def load_checkpoint(self, *needed: str, name: str = "last.pt") -> dict[str, Any] | None:
         """last.pt, on the CPU, with at least the `needed` fields (default: all); None if not saved.
 
         Raises InputError if it is damaged or not a checkpoint of this code."""
-        path = self.path / "last.pt"
-        if (file := open_regular(path, CHECKPOINT_BYTES)) is None:
+        path = inside(self.path, name)
+        if (file := open_file(self.path, name, CHECKPOINT_BYTES)) is None:
             return None
         try:
             # torch.load does not check the checksums in the zip file, so check them here.
@@ -102,35 +109,43 @@ class RunFolder:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Saves `state` with all tensors on the CPU, so that machines without a GPU can load it."""
-        buffer = io.BytesIO()
-        torch.save(on_cpu(state), buffer)
-        self._files.write(name, buffer.getvalue())
+        self._files.write_with(name, lambda file: serialise(on_cpu(state), file))
+
+    def save_checkpoint(self, state: dict[str, Any], keep: int) -> None:
+        """Saves last.pt. At the end of an epoch also the epoch's own file, if `keep` is not 0; of
+        these the last `keep` remain.
+
+        The epoch's file is written first: after a kill between the two, the resumed run finishes
+        the epoch again and writes both. Later epochs' files, from before the user went back to this
+        one, stay until they are replaced.
+        """
+        finished = state["epoch"] - 1
+        if not keep or state["step"] or finished < 0:
+            self.save("last.pt", state)
+            return
+        self.save(f"{KEPT_FOLDER}/epoch-{finished:04}.pt", state)
+        self.save("last.pt", state)
+        there = {name: KEPT.fullmatch(name) for name in self._files.names(KEPT_FOLDER)}
+        epochs = {name: int(found[1]) for name, found in there.items() if found}
+        older = sorted(
+            (name for name in epochs if epochs[name] <= finished), key=epochs.__getitem__
+        )
+        for name in older[:-keep]:
+            self._files.remove(f"{KEPT_FOLDER}/{name}")
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(record) + "\n" for record in records)
         self._files.write("metrics.jsonl", lines.encode())
 
-    def finish(self) -> None:
+    def finish(self, draw: Callable[[BinaryIO], None]) -> None:
+        """Writes curves.png, which `draw` draws, and `done`."""
+        self._files.write_with("curves.png", draw)
         self._files.write("done", b"")
         self._files.remove_stale()
 
     @property
     def is_done(self) -> bool:
         return self._files.exists("done")
-
-
-def on_cpu(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples with every tensor on the CPU."""
-    if isinstance(value, Tensor):
-        there = value.detach().cpu()
-        assert there.device.type == "cpu", f"a tensor on {there.device} would be saved"
-        return there
-    if isinstance(value, Mapping):
-        return {name: on_cpu(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(on_cpu(inner) for inner in value)
-    assert value is None or isinstance(value, str | int | float), type(value)
-    return value
 
 
 def _json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from typing import Protocol
 from torch import Tensor
 
 from shared.distributed import World
+from train.accuracy import Labelled
 from train.batch import Batch
 from train.pieces import require_pieces
 from train.replayed import Replayed
@@ -37,9 +38,9 @@ class Input(Protocol):
 
     val_world: World  # the val_batches of its processes together are the val split
 
-    def val_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, 3, S, S) uint8 pixels and (B,) labels of the val split, on the CPU."""
-        ...
+    val_rows: int  # samples in the largest val batch of this process
+
+    def val_batches(self) -> Iterator[Labelled]: ...
 
     def close(self) -> None: ...
 

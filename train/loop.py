@@ -1,24 +1,26 @@
 """The training loop of train/run.py.
 
 Each epoch e loads view e mod K, replays its boxes on the images in loader workers, and gathers its
-targets by sample index; then forward, losses, step. After the steps it evaluates on the val split,
-writes metrics and saves a checkpoint. A request to stop is handled between two steps: save and end.
+targets by sample index; then forward, losses, step. After the steps it evaluates on the val split
+(validation.py), and saves metrics and a checkpoint (saving.py). A request to stop is handled
+between two steps: save and end.
 """
 
 import argparse
 import math
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from shared.distributed import any_of, disconnect, from_first, parallel, share_buffers
+from shared.distributed import any_of, disconnect, from_first, parallel
 from shared.errors import InputError
 from shared.stop import StopRequest
 from shared.units import duration
-from train.accuracy import evaluate
 from train.banner import banner, time_left
 from train.dry_run import describe
 from train.events import Events, open_events
@@ -26,11 +28,13 @@ from train.folder import RunFolder
 from train.input import Input, open_input
 from train.plots import draw_curves
 from train.randomness import seed_step
-from train.resume import resume
+from train.resume import Records, resume
+from train.saving import Saver
 from train.setup import Setup, make_setup
 from train.state import TrainState
 from train.step import train_step
 from train.sums import means, step_sums
+from train.validation import in_words, is_due, validate
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -46,8 +50,8 @@ def run(flags: argparse.Namespace) -> int:
     folder = RunFolder(setup.folder)
     events = open_events(flags.tensorboard and setup.world.is_first, folder.path)
     from_first(lambda: folder.open(setup.identity, setup.facts), setup.world)
-    with StopRequest() as stop:
-        train(setup, feed, folder, stop, events, flags)
+    with StopRequest() as stop, Saver(folder, stop, setup.device, flags.keep) as saver:
+        train(setup, feed, folder, saver, stop, events, flags)
     feed.close()
     events.close()
     disconnect(setup.world)
@@ -58,6 +62,7 @@ def train(
     setup: Setup,
     feed: Input,
     folder: RunFolder,
+    saver: Saver,
     stop: StopRequest,
     events: Events,
     flags: argparse.Namespace,
@@ -74,11 +79,12 @@ def train(
 
     told_bad = False  # whether the note about images that do not decode was printed
 
-    def save() -> None:
+    def save(best: dict[str, Tensor] | None = None, records: Records | None = None) -> None:
         saved = state.save(at)
         if world.is_first:
-            folder.save("last.pt", saved)
-        stop.unsaved = world.size > 1  # a single process may now end at once
+            saver.save(saved, best, records)
+        # A single process may now end at once, or when the save in flight is written.
+        stop.unsaved = world.size > 1 or stop.signal is not None
 
     stop.unsaved = world.size > 1
     while at.epoch < recipe.epochs:
@@ -95,6 +101,7 @@ def train(
             before, started = at.seconds, time.perf_counter()
             for pixels, batch in progress:
                 stop.unsaved = True
+                saver.check()
                 seed_step(setup.seed, at.epoch, at.step, world.rank, device)
                 logits, losses = train_step(
                     network, optimizer, recipe, weights, setup.normalisation(pixels), batch,
@@ -132,44 +139,32 @@ def train(
             "view": None if cache is None else at.epoch % cache.manifest.views,
             "images_per_second": log["samples"] / at.seconds, "seconds": at.seconds,
         }  # fmt: skip
-        started = time.perf_counter()
-        share_buffers(student, world, device)
-        if state.average is not None:
-            share_buffers(state.average.module, world, device)
-        found = evaluate(
-            state.judged, feed.val_batches(), setup.normalisation, device, feed.val_world,
-            setup.precision,
-        )  # fmt: skip
-        seconds = time.perf_counter() - started
-        val = {
-            "epoch": at.epoch, "split": "val", "top1": found.top1, "top5": found.top5,
-            "precision": setup.precision, "undecodable": found.undecodable,
-            "images_per_second": found.samples / seconds, "seconds": seconds,
-        }  # fmt: skip
-        records += [record, val]
-        if world.is_first:
-            if found.undecodable and not told_bad:
+        records.append(record)
+        val, best = None, None
+        if is_due(at.epoch, recipe.epochs, flags.validate_every):
+            val, found = validate(setup, feed, state, at.epoch)
+            records.append(val)
+            if world.is_first and found.undecodable and not told_bad:
                 told_bad = True
                 print(found.note(), file=sys.stderr)
             if found.top1 > at.best_top1:
-                folder.save("best.pt", state.judged.network.state_dict())
-            folder.write_metrics(records)
+                best, at.best_top1 = state.judged.network.state_dict(), found.top1
+        if world.is_first:
             events.write(record, val)
             print(
                 f"epoch {at.epoch}: loss {log['total']:.4f}, train top-1 {log['top1']:.2f}%, "
-                f"val top-1 {found.top1:.2f}% top-5 {found.top5:.2f}%, "
-                f"{record['images_per_second']:.0f} images/s{time_left(records, recipe.epochs)}"
+                f"{in_words(val)}{record['images_per_second']:.0f} images/s"
+                f"{time_left(records, recipe.epochs, flags.validate_every)}"
             )
         at.epoch, at.step, at.sums, at.seconds = at.epoch + 1, 0, state.no_sums(), 0.0
-        at.best_top1 = max(found.top1, at.best_top1)
-        save()
+        save(best, records)
+    saver.wait()
     if not world.is_first:
         return
     if at.epoch < recipe.epochs:
         print(f"{folder.path}: stopped in epoch {at.epoch}, step {at.step}; start again to go on")
         return
-    draw_curves({folder.path.name: [folder.path]}, folder.path / "curves.png")
-    folder.finish()
+    folder.finish(partial(draw_curves, {folder.name: [folder.path]}))
     print(f"{folder.path}: best val top-1 {at.best_top1:.2f}%")
 
 

@@ -18,11 +18,15 @@ def epoch_order(samples: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np
 
 def random_words(count: int, seed: int, epoch: int, purpose: str) -> NDArray[np.uint64]:
     """(count,) words of 64 random bits; `purpose` has at most 8 ASCII characters."""
+    words: NDArray[np.uint64] = random_bits(seed, epoch, purpose).random_raw(count)
+    return words
+
+
+def random_bits(seed: int, epoch: int, purpose: str) -> np.random.Philox:
     # Arrays of uint64, because NumPy converts a list with a number >= 2^63 to float64.
     key = np.array([seed, int.from_bytes(purpose.encode(), "big")], dtype=np.uint64)
     counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
-    words: NDArray[np.uint64] = np.random.Philox(key=key, counter=counter).random_raw(count)
-    return words
+    return np.random.Philox(key=key, counter=counter)
 
 
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from shared.errors import printable
+from shared.files.location import Location
 from train.run_files import read_metrics
 
 matplotlib.use("Agg")
 STYLES = ("-", "--", "-.", ":")
 
 
-def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
+def _line(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    return [*values], [*values.values()]
+
+
+def draw_curves(kinds: Mapping[str, Sequence[Location]], out: Path | BinaryIO) -> None:
     """Writes a PNG with four panels. Each run is a line, and runs of a kind share a colour.
 
     In the panels of loss terms the line style shows the term.
@@ -32,7 +38,12 @@ def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
             train = [record for record in records if record["split"] == "train"]
             val = [record for record in records if record["split"] == "val"]
             epochs = [record["epoch"] for record in train]
-            accuracy.plot(epochs, [r["top1"] for r in val], color=colour, label=label)
+            judged = {r["epoch"]: r["top1"] for r in val}
+            raw = {r["epoch"]: r["raw"]["top1"] for r in val if r.get("raw")}
+            # A line through a single epoch would not be seen.
+            marker = "." if len(val) < len(train) or len(val) == 1 else ""
+            accuracy.plot(*_line(judged), color=colour, marker=marker, label=label)
+            accuracy.plot(*_line(raw), color=colour, marker=marker, linestyle="-.")
             accuracy.plot(epochs, [r["top1"] for r in train], color=colour, linestyle=":")
             speed.plot(epochs, [r["images_per_second"] for r in train], color=colour)
             for term in train[0]["loss"] if train else ():
@@ -44,7 +55,7 @@ def draw_curves(kinds: Mapping[str, Sequence[Path]], out: Path) -> None:
         for term, style in styles.items():
             panel.plot([], [], color="black", linestyle=style, label=term)
     for panel, title, unit in (
-        (accuracy, "top-1: val (train dotted)", "percent"),
+        (accuracy, "top-1: val (train dotted, raw weights dash-dotted)", "percent"),
         (loss, "loss terms, before their weights", "mean over the epoch"),
         (speed, "training speed", "images per second"),
         (weight, "weight of each term", ""),

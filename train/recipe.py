@@ -54,6 +54,11 @@ class Recipe:
         """The kinds of targets among `needs`."""
         return self.needs - OF_THE_RUN
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether a term or the guide reads the teacher's logits, which may be costly to derive."""
+        return "logits" in self.needs or self.guide is not None
+
     def weights(self, epoch: int) -> dict[str, float]:
         return {term.name: term.weight(epoch) for term in self.terms}
 

@@ -13,6 +13,7 @@ if not __package__:
 
 from shared.commandline import Parser
 from shared.errors import run_command
+from shared.files.location import parse_location
 
 EXAMPLES = (
     "python train/report.py runs/ce runs/kd runs/cd",
@@ -26,7 +27,9 @@ def make_parser() -> Parser:
         "their seed share a row, with mean and deviation.",
         EXAMPLES,
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "runs", type=parse_location, nargs="+", metavar="RUN", help="a run folder or its URL"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/report.png"), metavar="PNG", help="the picture"
     )

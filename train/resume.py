@@ -46,9 +46,9 @@ def _read(folder: RunFolder) -> tuple[dict[str, Any] | None, Records]:
     saved = folder.load_checkpoint()
     epoch = 0 if saved is None else saved["epoch"]
     records = [record for record in read_metrics(folder.path) if record["epoch"] < epoch]
-    if len(records) != 2 * epoch:
+    if (there := sum(record["split"] == "train" for record in records)) != epoch:
         raise InputError(
-            f"{folder.path}/metrics.jsonl has {len(records) // 2} of the {epoch} epochs that "
+            f"{folder.path}/metrics.jsonl has {there} of the {epoch} epochs that "
             f"last.pt has finished; restore it, or start again in another --out"
         )
     return saved, records

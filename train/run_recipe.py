@@ -14,12 +14,15 @@ def recipe_of(flags: argparse.Namespace) -> Recipe:
 
     Raises InputError if a flag is out of range or there is no such recipe or student.
     """
-    for name in ("epochs", "batch_size", "lr", "accumulate", "checkpoint_every", "log_every"):
+    every = ("checkpoint_every", "validate_every", "log_every")
+    for name in ("epochs", "batch_size", "lr", "accumulate", *every):
         # `not >` also catches nan.
         if (value := getattr(flags, name)) is not None and not value > 0:
             raise InputError(f"--{name.replace('_', '-')} must be above 0: got {value}")
     if not 0 <= flags.seed < 2**63:
         raise InputError(f"--seed must be 0 or more and below 2^63: got {flags.seed}")
+    if flags.keep < 0:
+        raise InputError(f"--keep must be 0 or more: got {flags.keep}")
     if flags.workers is not None and flags.workers < 0:
         raise InputError(f"--workers must be 0 or more: got {flags.workers}")
     if flags.ema is not None and not 0 < flags.ema < 1:

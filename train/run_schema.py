@@ -117,7 +117,12 @@ TRAIN = {
     "view": Optional(count),
     "samples": Optional(count),
 }
-VAL = {**_RECORD, "split": one_of("val"), "undecodable": Optional(count)}
+VAL = {
+    **_RECORD,
+    "split": one_of("val"),
+    "undecodable": Optional(count),
+    "raw": Optional({"top1": float, "top5": float}),
+}
 
 
 def _weights(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -13,6 +12,7 @@ from shared.cache.opening import Cache, open_cache
 from shared.cache.tails_file import read_tails, require_tails
 from shared.distributed import World
 from shared.errors import InputError
+from shared.files.location import Location
 from shared.images.source import ImageSource
 from shared.targets.classes import ClassStatistics
 from shared.targets.kinds import OF_CLASSES
@@ -35,7 +35,7 @@ class RunTargets:
     fixed: Fixed  # what the recipe's losses need that is the same in every step, on the device
 
 
-def open_run_cache(flags: argparse.Namespace, folder: Path, world: World) -> Cache | None:
+def open_run_cache(flags: argparse.Namespace, folder: Location, world: World) -> Cache | None:
     """Opens --cache, if given. Raises InputError if --cache and --teacher do not go together."""
     cache = None if flags.cache is None else open_cache(flags.cache, "train")
     if cache is not None:

@@ -4,16 +4,16 @@ Epoch e uses view e mod K, so a run with another K would be a different run. A c
 a run (precompute/run.py with more --views); the added views are ignored, complete or not.
 """
 
-from pathlib import Path
-
 from shared.cache.opening import Cache
 from shared.distributed import World, from_first
 from shared.errors import InputError
+from shared.files.location import Location
 from shared.records.identity import cache_id
+from train.reading import has_file
 from train.run_files import RUN_FILE, read_run
 
 
-def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
+def with_views_of_run(cache: Cache, folder: Location, world: World) -> Cache:
     """`cache` with as many views as the run in `folder` uses; with all if there is no run yet.
 
     Raises InputError if the cache has fewer.
@@ -30,11 +30,11 @@ def with_views_of_run(cache: Cache, folder: Path, world: World) -> Cache:
     return Cache(cache.files, cache.manifest.with_views(views))
 
 
-def _recorded(folder: Path, named: str) -> int | None:
+def _recorded(folder: Location, named: str) -> int | None:
     """The views of the run in `folder`; None if there is no run, or one with another cache.
 
     RunFolder.open reports the latter."""
-    if not (folder / RUN_FILE).exists():
+    if not has_file(folder, RUN_FILE):
         return None
     identity = read_run(folder)["identity"]
     return identity.get("views") if identity.get("cache") == named else None

@@ -10,8 +10,10 @@ from torch.optim import Optimizer
 
 from shared.cache.opening import Cache
 from shared.device import default_workers, pick_device
-from shared.distributed import World, connect, read_world
+from shared.distributed import World, connect, from_first, read_world
 from shared.errors import InputError
+from shared.files.location import Location
+from shared.files.objects import require_location
 from shared.models.names import parse_name
 from shared.models.preparation import preparation_of
 from shared.models.staged import StagedModel
@@ -41,7 +43,8 @@ class Setup:
     precision: str
     accumulate: int  # number of pieces into which a step's batch is cut
     world: World
-    folder: Path  # of the run
+    folder: Location  # of the run
+    stage: Path | None  # where the processes of a machine share targets; None: chosen
     identity: dict[str, Any]  # what changes the numbers
     facts: dict[str, Any]  # for run.json and the report
 
@@ -55,7 +58,7 @@ def make_setup(flags: argparse.Namespace) -> Setup:
     world = read_world()
     device = pick_device(flags.device, world.local_rank)
     connect(world, device)
-    folder = flags.out or Path("runs") / recipe.name
+    folder = run_location(flags, recipe)
     cache = open_run_cache(flags, folder, world)
     augmentation_of(recipe, cache)  # raises before images are listed
     images = open_run_images(flags, recipe, cache)
@@ -71,15 +74,31 @@ def make_setup(flags: argparse.Namespace) -> Setup:
         optimizer=make_optimizer(student, recipe, device, flags.precision),
         normalisation=normalisation,
         device=device,
-        workers=default_workers(device) if flags.workers is None else flags.workers,
+        # The batches of view shards depend on it, and each process must know those of all.
+        workers=from_first(
+            lambda: default_workers(device) if flags.workers is None else flags.workers, world
+        ),
         seed=flags.seed,
         precision=flags.precision,
         accumulate=flags.accumulate,
         world=world,
         folder=folder,
+        stage=None if flags.stage is None else Path(flags.stage),
         identity=identity_of(flags, recipe, images, targets),
         facts=facts_of(flags, recipe, images, targets, student.backbone, normalisation, world),
     )
+
+
+def run_location(flags: argparse.Namespace, recipe: Recipe) -> Location:
+    """The run folder. Raises InputError for a URL that it cannot be at."""
+    folder: Location = flags.out or Path("runs") / recipe.name
+    require_location(folder, "--out")
+    if flags.tensorboard and not isinstance(folder, Path):
+        raise InputError(
+            f"--tensorboard appends to its files as the run goes on, which is not possible at "
+            f"{folder}: leave it out, as metrics.jsonl has the same numbers, or give --out a folder"
+        )
+    return folder
 
 
 def require_batches(recipe: Recipe, accumulate: int) -> None:

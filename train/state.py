@@ -41,6 +41,7 @@ class TrainState:
     layout: list[int]  # see train/input.py
     scaler: GradScaler | None = field(init=False)
     average: WeightAverage | None = field(init=False)
+    is_compiled: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         setup = self.setup
@@ -58,10 +59,17 @@ class TrainState:
         """The model that is evaluated and saved as best.pt: the weight average if there is one."""
         return self.setup.student.backbone if self.average is None else self.average.module
 
+    @property
+    def evaluated(self) -> list[StagedModel]:
+        """The judged model, and with averaged weights also the raw one."""
+        return [self.judged, *([] if self.average is None else [self.setup.student.backbone])]
+
     def compile(self) -> None:
-        """Compiles the student and the evaluated model. Names in state dicts do not change."""
+        """Compiles the student and the evaluated models. Names in state dicts do not change."""
         self.setup.student.compile()
-        self.judged.compile()
+        for model in self.evaluated:
+            model.compile()
+        self.is_compiled = True
 
     def start(self) -> Position:
         return Position(0, 0, self.no_sums(), 0.0, -1.0)
@@ -94,11 +102,7 @@ class TrainState:
         """
         setup = self.setup
         if saved["step"] and saved["layout"] != self.layout:
-            raise InputError(
-                f"epoch {saved['epoch']} of view shards was begun with {_told(saved['layout'])}, "
-                f"and this run has {_told(self.layout)}: take as many for the rest of it, or train "
-                f"from a zarr cache"
-            )
+            raise self._other_order(saved)
         try:
             self._require_sums(saved)
             require_fits("student", saved["student"], setup.student.state_dict())
@@ -128,6 +132,21 @@ class TrainState:
         sums = saved["sums"].to(setup.device) if setup.world.is_first else self.no_sums()
         return Position(saved["epoch"], saved["step"], sums, saved["seconds"], saved["best_top1"])
 
+    def _other_order(self, saved: dict[str, Any]) -> InputError:
+        """For an unfinished epoch whose other steps would have some samples twice."""
+        cache, epoch = self.setup.targets.cache, f"epoch {saved['epoch']}"
+        if cache is not None and cache.manifest.holds_pixels:
+            return InputError(
+                f"{epoch} of view shards was begun with {_workers(saved['layout'])}, and this run "
+                f"has {_workers(self.layout)}: take as many for the rest of it, or train from a "
+                f"zarr cache"
+            )
+        return InputError(
+            f"{epoch} was begun with {_window(saved['layout'])}, and this run has "
+            f"{_window(self.layout)}: the rest of the epoch would have other samples; finish the "
+            f"epoch with the version that began it, or start again in another --out"
+        )
+
     def _require_sums(self, saved: dict[str, Any]) -> None:
         epochs = self.setup.recipe.epochs
         if saved["epoch"] > epochs or (saved["step"] and saved["epoch"] == epochs):
@@ -146,5 +165,12 @@ def _scale(saved: dict[str, Any] | None, scaler: GradScaler) -> dict[str, Any]:
     return {**scaler.state_dict(), **{name: saved[name] for name in pattern}}
 
 
-def _told(layout: list[int]) -> str:
-    return f"{layout[0]} processes with {layout[1]} workers" if layout else "any"
+def _workers(layout: list[int]) -> str:
+    return f"{layout[0]} processes with {layout[1]} workers" if len(layout) == 2 else "any"
+
+
+def _window(layout: list[int]) -> str:
+    """Of train/windows.py. In earlier versions, windows of whole blocks had the layout []."""
+    if len(layout) != 2:
+        return "whole views or windows of an earlier version"
+    return f"a window of {layout[0]:,} samples in pieces of {layout[1]:,}"

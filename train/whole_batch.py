@@ -27,7 +27,8 @@ def batch_of_live(
     found = live_batch(
         targets, setup.recipe, labels, setup.world, setup.device, setup.targets.fixed
     )
-    return replace(found, index=moved(index, setup.device), sizes=sizes)
+    on_device = setup.targets.fixed.index_on(setup.device, index)
+    return replace(found, index=on_device, sizes=sizes)
 
 
 def live_batch(

@@ -1,89 +1,130 @@
-"""Divides an epoch over replayed views into steps: of the whole view, or window by window.
+"""The plan of an epoch over replayed views: the order of reading, and the steps.
 
-If a view's targets fit into memory, the view is one window, and the epoch is a shuffle of all its
-samples. Large targets (whole maps: 50 to 400 kB per sample) do not fit. A window is then as many
-blocks as fit into MOST_BYTES: in every epoch blocks are assigned to windows at random, and samples
-are shuffled within their window, so a batch mixes samples from a few blocks only. If the source is
-sorted by class, this biases the batches; `class_share` measures how much. View shards do not have
-this problem, because their blocks have samples from all over the source.
+If a view's targets fit into memory, they are all read before the first step, and the epoch is a
+shuffle of all samples. Large targets (whole maps: 50 to 400 kB per sample) or many samples do not
+fit into MOST_BYTES. They are then read in *pieces*, runs of a block's rows, of which thousands fit.
+In every epoch pieces are read in a random order, and samples are shuffled within a window that
+slides along this order (sliding.py). A sample is in memory from the time when its piece is read
+until it has been used, and at most MOST_BYTES are in memory. As every batch has samples from
+thousands of pieces, it is nearly as mixed as that of a full shuffle, even if the source is sorted
+by class (class_mix.py; measured by tests/bench/scale_windows.py).
 
-The order is a pure function of (seed, epoch, the cache's blocks, bytes per sample).
+A plan is a pure function of (seed, epoch, usable samples, batch size, the cache's blocks and
+fields). It does not depend on the number of processes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.cache.view_memory import WINDOW, fits_whole
 from shared.records.manifest import Manifest
-from train.order import epoch_order, random_words, smallest_share, split_batches
+from shared.targets.codecs import num_bytes
+from train.order import epoch_order, smallest_share, split_batches
+from train.reading_order import Piece, piece_rows, reading_order
+from train.sliding import sliding_order
 
-MOST_BYTES = 16 << 30  # for the targets of a window; two windows may be in memory at a time
-_PURPOSE = "windows"
+__all__ = ["EpochPlan", "Epochs", "Piece"]
+
+MOST_BYTES = WINDOW  # of targets in the memory of a machine; a view that has more is not kept
+MOST_PIECES = 8192  # that fit into MOST_BYTES: pieces have at least 2 MiB
 
 
 @dataclass(frozen=True)
-class Window:
-    blocks: tuple[int, ...] | None  # None: the whole view
+class EpochPlan:
+    """What an epoch reads, and when it uses it: the same in every process."""
+
+    pieces: Sequence[Piece]  # in the order in which they are read; none without a cache
     steps: Sequence[NDArray[np.int64]]  # the samples in each step, of all processes
+    ready: NDArray[np.int64]  # (steps,) the pieces [:ready[i]] must have been read before step i
+    begin: NDArray[np.int64]  # (steps,) no step from i on needs the pieces [:begin[i]]
+    capacity: int  # most samples that are resident (read, and needed by a step that is not over)
+
+    def still_needed(self, step: int) -> NDArray[np.int64]:
+        """The samples of the steps from `step` on: a run resumed there needs no others."""
+        return np.concatenate([np.empty(0, np.int64), *self.steps[step:]])
 
 
-class Windows:
-    """How the epochs of a run are divided into windows and steps."""
+class Epochs:
+    """The plans of a run's epochs."""
 
     def __init__(
         self,
         manifest: Manifest | None,
         samples: NDArray[np.int64],
-        row_bytes: int,
+        fields: Sequence[str],
         batch_size: int,
         seed: int,
     ) -> None:
-        """`samples`: indices of the usable samples; `row_bytes`: bytes of targets per sample."""
+        """`samples`: sorted indices of the usable samples; `fields`: of the targets that are read.
+
+        `manifest` is that of a zarr cache. Without a cache it is None, and a plan has no pieces.
+        """
+        self._manifest = manifest
         self._samples = samples
         self._batch_size = batch_size
         self._seed = seed
-        self._manifest = manifest
-        self.count = 1
-        if manifest is not None:
-            a_block = manifest.block * row_bytes
-            at_once = max(1, MOST_BYTES // max(1, a_block))
-            self.count = -(-manifest.blocks // at_once)
+        self.capacity = len(samples)
+        self.piece_rows: int | None = None  # None: a view fits into memory
+        if manifest is not None and len(samples):
+            row_bytes = num_bytes({name: manifest.encoding.fields()[name] for name in fields})
+            if not fits_whole(manifest.blocks, manifest.block * row_bytes, MOST_BYTES):
+                self.piece_rows = piece_rows(manifest, fields, MOST_BYTES // MOST_PIECES)
+                self.capacity = max(MOST_BYTES // row_bytes, batch_size + self.piece_rows)
+                self.capacity = min(self.capacity, len(samples))
 
-    def of(self, epoch: int) -> list[Window]:
-        order = epoch_order(self._samples, self._seed, epoch)
-        if self.count == 1:
-            return [Window(None, split_batches(order, self._batch_size))]
-        assert self._manifest is not None
-        words = random_words(self._manifest.blocks, self._seed, epoch, _PURPOSE)
-        dealt = np.array_split(np.argsort(words, kind="stable"), self.count)
-        block_of = order // self._manifest.block  # zarr keeps the order of the source
-        return [
-            Window(tuple(sorted(blocks.tolist())), split_batches(mine, self._batch_size))
-            for blocks in dealt
-            if len(mine := order[np.isin(block_of, blocks)])
-        ]
+    @property
+    def layout(self) -> list[int]:
+        """What the order of an epoch depends on besides (seed, epoch); see train/input.py."""
+        return [] if self.piece_rows is None else [self.capacity, self.piece_rows]
 
-    def first_blocks(self, epoch: int) -> tuple[int, ...] | None:
-        """The blocks of the epoch's first window; None for the whole view."""
-        return None if self.count == 1 else self.of(epoch)[0].blocks
+    def plan(self, epoch: int) -> EpochPlan:
+        if self.piece_rows is not None:
+            return self._sliding_plan(epoch)
+        steps = split_batches(epoch_order(self._samples, self._seed, epoch), self._batch_size)
+        pieces: list[Piece] = []
+        if self._manifest is not None:
+            rows = map(self._manifest.rows, range(self._manifest.blocks))
+            pieces = [Piece(block, range(len(found))) for block, found in enumerate(rows)]
+        return EpochPlan(
+            pieces,
+            steps,
+            ready=np.full(len(steps), len(pieces), np.int64),
+            begin=np.zeros(len(steps), np.int64),
+            capacity=self.capacity,
+        )
+
+    def _sliding_plan(self, epoch: int) -> EpochPlan:
+        assert self._manifest is not None and self.piece_rows is not None
+        pieces, stops, samples = reading_order(
+            self._manifest, self._samples, self.piece_rows, self.capacity, self._seed, epoch
+        )
+        batches = split_batches(np.arange(len(samples)), self._batch_size)
+        starts = np.array([batch[0] for batch in batches])
+        # Keys are random, so the number of resident samples varies by about sqrt(reach / 3).
+        spare = min(3 * math.isqrt(self.capacity), self.capacity // 4)
+        most = self.capacity - self._batch_size - self.piece_rows - spare
+        reach = max(0, min(most, len(samples) - 1))
+        while True:
+            order = sliding_order(len(samples), reach, self._seed, epoch)
+            last = np.maximum.accumulate(np.maximum.reduceat(order, starts))
+            ready = np.searchsorted(stops, last, side="right") + 1
+            excess = int((stops[ready - 1] - starts).max()) - self.capacity
+            if excess <= 0:
+                break
+            assert reach > 0, "a batch and a piece fit into the window"
+            reach = max(0, reach - excess)
+        first = np.minimum.accumulate(np.minimum.reduceat(order, starts)[::-1])[::-1]
+        begin = np.searchsorted(stops, first, side="right")
+        steps = split_batches(samples[order], self._batch_size)
+        return EpochPlan(pieces, steps, ready, begin, self.capacity)
 
     def steps(self, epoch: int) -> int:
-        if self.count == 1:
-            return max(1, -(-len(self._samples) // self._batch_size))
-        return sum(len(window.steps) for window in self.of(epoch))
+        return max(1, -(-len(self._samples) // self._batch_size))
 
     def smallest_part(self, epoch: int, processes: int) -> int:
         """Samples in the smallest part of a step's batch that any process gets in an epoch."""
-        if self.count == 1:
-            return smallest_share(len(self._samples), self._batch_size, processes)
-        return min(len(step) for window in self.of(epoch) for step in window.steps) // processes
-
-    def class_share(self, labels: NDArray[np.int64]) -> float:
-        """Mean share of the classes that occur in a window of epoch 0; 1 for a single window."""
-        if self.count == 1:
-            return 1.0
-        classes = len(np.unique(labels[self._samples]))
-        seen = [len(np.unique(labels[np.concatenate(w.steps)])) for w in self.of(0)]
-        return float(np.mean(seen)) / classes
+        return smallest_share(len(self._samples), self._batch_size, processes)
