@@ -19,16 +19,18 @@ TRAIN = {
     "--batch-size": None,
     "--lr": None, "--seed": 0, "--ema": None, "--cache": None, "--images": None, "--out": None,
     "--teacher": "cached", "--weights": None, "--device": None, "--workers": None,
-    "--precision": "fp32", "--accumulate": 1, "--sync-batchnorm": False, "--compile": False,
-    "--checkpoint-every": 1000, "--log-every": 50, "--tensorboard": False, "--dry-run": False,
+    "--precision": "fp32", "--accumulate": 1, "--stage": None, "--sync-batchnorm": False,
+    "--compile": False, "--checkpoint-every": 1000, "--keep": 0, "--validate-every": 1,
+    "--log-every": 50,
+    "--tensorboard": False, "--dry-run": False,
 }  # fmt: skip
 HELPS = {
-    "precompute/run.py": [*PRECOMPUTE],
+    "precompute/run.py": [*PRECOMPUTE, "--check"],
     "precompute/verify.py": [
         "--cache", "--split", "--samples", "--repair", "--images", "--teacher",
         "--weights", "--device",
     ],
-    "precompute/plan.py": [*PRECOMPUTE],
+    "precompute/plan.py": [*PRECOMPUTE, "--processes", "--node-memory"],
     "precompute/classes.py": ["--cache", "--split", "--view", "--samples-per-class"],
     "precompute/convert.py": ["--cache", "--to", "--codec", "--split", "--teacher", "--weights"],
     "precompute/pack.py": [

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from shared.cache.receipt_index import INDEX
 from shared.models.build import build_model
 from tests.processes import Finished, start
 
@@ -75,8 +76,10 @@ def run_train(*flags: object, check: bool = True) -> Finished:
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Every path below `folder`: a file's bytes, None for a folder. Equal means nothing moved."""
-    paths = sorted(folder.rglob("*"))
+    """Every path below `folder`: a file's bytes, None for a folder. Equal means nothing moved.
+
+    Without the index of receipts, which has the times of files in it."""
+    paths = sorted(path for path in folder.rglob("*") if path.name != INDEX)
     return {str(p.relative_to(folder)): None if p.is_dir() else p.read_bytes() for p in paths}
 
 

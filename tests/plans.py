@@ -34,10 +34,10 @@ class Inputs:
             *("--views", VIEWS, "--block", 128, "--format", store, "--codec", codec, *more),
         )
 
-    def job(self, store: str, codec: str) -> Job:
+    def job(self, store: str, codec: str, *more: object) -> Job:
         parser = argparse.ArgumentParser()
         add_flags(parser)
-        flags = ["--split", "train", *map(str, self.flags(store, codec))]
+        flags = ["--split", "train", *map(str, self.flags(store, codec, *more))]
         return make_job(parser.parse_args(flags))
 
 

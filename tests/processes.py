@@ -145,16 +145,27 @@ def start_halting(pattern: str, count: int, note: Path, script: str, *flags: obj
 
 
 def start_world(
-    size: int, script: str, *flags: object, each: list[tuple[object, ...]] | None = None
+    size: int,
+    script: str,
+    *flags: object,
+    each: list[tuple[object, ...]] | None = None,
+    machines: int = 1,
 ) -> list[Started]:
     """What torchrun starts: `size` processes that find each other on this machine.
 
-    `each`: more flags for each of them, as on machines of their own.
+    `each`: more flags for each of them. `machines`: as if they ran on so many.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    ranks = [{"RANK": str(r), "WORLD_SIZE": str(size), "LOCAL_RANK": str(r)} for r in range(size)]
+    here = size // machines
+    ranks = [
+        {
+            **{"RANK": str(r), "WORLD_SIZE": str(size)},
+            **{"LOCAL_RANK": str(r % here), "LOCAL_WORLD_SIZE": str(here)},
+        }
+        for r in range(size)
+    ]
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     own = each or [()] * size
     return [

@@ -15,13 +15,16 @@ MODES: dict[str, tuple[object, ...]] = {"cached": (), "none": PLAIN}
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
+    return make_cache(tmp_path_factory.mktemp("cache"))
+
+
+def make_cache(folder: Path, block: int = 8) -> Path:
     write_image_folder(folder / "images", classes=CLASSES, train=4, val=2)
     write_teacher(folder / "teacher.pt", "cifar_resnet20", CLASSES)
     run_precompute(
         *("--images", folder / "images", "--weights", folder / "teacher.pt"),
         *(*TEACHER, "--cache", folder / "cache", "--views", VIEWS),
-        *("--size", 32, "--block", 8, "--batch-size", 7),
+        *("--size", 32, "--block", block, "--batch-size", 7),
     )
     return folder / "cache"
 

@@ -23,6 +23,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from shared.cache.receipt_index import INDEX
 from shared.files import drivers, retry
 from shared.records.block import sha256
 from tests.fault_proxy import Fault, FaultProxy
@@ -136,10 +137,11 @@ def server_itself(port: int) -> Any:
 
 
 def stored(server: int, url: str) -> dict[str, bytes]:
-    """Path -> bytes of every object below `url`, straight from the server."""
+    """Path -> bytes of every object below `url` but the index of receipts, from the server."""
     s3 = server_itself(server)
     root = url.removeprefix("s3://")
-    return {path.removeprefix(f"{root}/"): s3.cat_file(path) for path in s3.find(root)}
+    paths = (path for path in s3.find(root) if not path.endswith(f"/{INDEX}"))
+    return {path.removeprefix(f"{root}/"): s3.cat_file(path) for path in paths}
 
 
 def put_object(server: int, path: str, data: bytes) -> None:
@@ -150,7 +152,8 @@ def put_object(server: int, path: str, data: bytes) -> None:
 
 
 def on_disk(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = sorted(folder.rglob("*"))
+    files = (path for path in found if path.is_file() and path.name != INDEX)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -22,12 +22,12 @@ from train.recipes import RECIPES, get_recipe
 from train.setup import make_setup
 
 
-def record(epoch: int, seconds: float) -> dict[str, object]:
-    return {"epoch": epoch, "seconds": seconds}
+def record(epoch: int, seconds: float, split: str = "train") -> dict[str, object]:
+    return {"epoch": epoch, "seconds": seconds, "split": split}
 
 
 def test_time_left_is_that_of_the_epochs_before_val_included() -> None:
-    records = [record(0, 100), record(0, 20)]
+    records = [record(0, 100), record(0, 20, "val")]
     assert time_left(records, 91) == ", about 3 h left"  # 90 x 120 s
     assert time_left(records, 1) == "", "nothing is left after the last epoch"
     slow = [record(epoch, 1000) for epoch in range(3)]  # when the machine was busier
@@ -35,6 +35,15 @@ def test_time_left_is_that_of_the_epochs_before_val_included() -> None:
     assert time_left(slow + fast, 15) == ", about 1 min left"
     resumed = [record(7, 30)]
     assert time_left(resumed, 10) == ", about 1 min left"
+
+
+def test_time_left_counts_the_epochs_that_will_be_validated() -> None:
+    records = [record(epoch, 60) for epoch in range(3)]
+    assert time_left(records, 11, 4) == ", about 8 min left", "none was validated yet"
+    records += [record(3, 60), record(3, 120, "val")]
+    # 7 epochs, and validations after epochs 7 and 10
+    assert time_left(records, 11, 4) == ", about 11 min left"
+    assert time_left(records, 11) == ", about 21 min left"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from shared.targets.targets import Targets
 from shared.targets.teacher import Teacher
 from tests.helpers import run, run_precompute, run_train, write_image_folder, write_teacher
 from tests.said import stages_of
+from tests.whole_views import whole_views
 from train.batch import NOTHING, Batch, Fixed
 from train.cached_views import CachedViews
 from train.flags import make_parser
@@ -87,20 +88,21 @@ def batches(
     `theirs` are for the cached and the live ones."""
     cache = world.caches[codec]
     labels = torch.from_numpy(world.source.labels)
-    views = CachedViews(cache, recipe, labels, True, CPU, mine)
-    loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
     generator = torch.Generator().manual_seed(0)
-    for epoch in (0, 4):
-        view = views.load(epoch)
-        index = torch.randperm(len(labels), generator=generator)[:12]
+    steps = {epoch: torch.randperm(len(labels), generator=generator)[:12] for epoch in (0, 4)}
+    plans = whole_views(cache.manifest, lambda epoch: [steps.get(epoch, steps[0]).numpy()])
+    views = CachedViews(cache, replace(recipe, epochs=5), labels, True, CPU, plans, mine)
+    loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
+    for epoch, index in steps.items():
+        views.begin(epoch)
         rows = index.numpy()
-        stored = Replay(cache.manifest.policy, view.box[rows], view.flip[rows])
+        stored = Replay(cache.manifest.policy, *views.boxes(0, rows))
         request = Request(0, rows, stored)
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels, sorted(recipe.kinds)) if recipe.needs else None
         live = live_batch(targets, recipe, labels[index], World(), CPU, theirs)
         live = replace(live, index=index)
-        yield batch.pixels, views.batch(view, index, index, World()), live
+        yield batch.pixels, views.batch(0, index), live
     views.close()
 
 

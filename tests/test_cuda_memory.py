@@ -1,5 +1,6 @@
 """On a real GPU: memory does not grow from epoch to epoch, and the host waits for no step."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,11 @@ import pytest
 import torch
 
 import shared.device
-import train.cached_views
 import train.loop
+import train.staging.views
 from shared.device import side_stream
 from tests.on_gpu import BATCH, DEVICE, SAMPLES, Made, make_caches, needs_gpu, parsed, setup_of
-from train.accuracy import Accuracy
+from train.accuracy import Accuracy, Labelled, evaluate_all
 from train.input import Input, open_input
 from train.state import TrainState
 from train.step import train_step
@@ -29,14 +30,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def reserved_after_epochs(made: Made, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes that the allocator holds after each of 8 epochs of train/run.py in this process."""
     reserved: list[int] = []
-    evaluate = train.loop.evaluate
+    validate = train.loop.validate
 
-    def noted(*arguments: Any) -> Accuracy:
-        found = evaluate(*arguments)
+    def noted(*arguments: Any) -> tuple[dict[str, Any], Accuracy]:
+        found = validate(*arguments)
         reserved.append(torch.cuda.memory_reserved())
         return found
 
-    monkeypatch.setattr(train.loop, "evaluate", noted)
+    monkeypatch.setattr(train.loop, "validate", noted)
     torch.cuda.empty_cache()
     # Views and batches are above 1 MiB each, for which the allocator takes 20 MiB a stream.
     flags = (*made.flags(), "--epochs", 8, "--batch-size", 512, "--out", out)
@@ -49,13 +50,13 @@ def test_reserved_memory_does_not_grow(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     homes: list[torch.device] = []
-    home = train.cached_views._home
+    home = train.staging.views.home_of_views
 
     def noted(device: torch.device, num_bytes: int) -> torch.device:
         homes.append(home(device, num_bytes))
         return homes[-1]
 
-    monkeypatch.setattr(train.cached_views, "_home", noted)
+    monkeypatch.setattr(train.staging.views, "home_of_views", noted)
     side_stream.cache_clear()
     reserved = reserved_after_epochs(made, tmp_path / "run", monkeypatch)
     assert [where.type for where in homes] == [DEVICE], "targets lie on the GPU"
@@ -66,9 +67,8 @@ def test_reserved_memory_does_not_grow(
 def test_reserved_memory_would_grow_with_new_streams(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative control of the test above."""
-    for module in (train.cached_views, shared.device):
-        monkeypatch.setattr(module, "side_stream", lambda device, _: torch.cuda.Stream(device))
+    """Negative control of the test above: pixels are copied in a new stream in every epoch."""
+    monkeypatch.setattr(shared.device, "side_stream", lambda device, _: torch.cuda.Stream(device))
     reserved = reserved_after_epochs(made, tmp_path / "run", monkeypatch)
     assert reserved[-1] - reserved[2] > 60 * MIB, [size / MIB for size in reserved]
 
@@ -111,3 +111,30 @@ def test_the_host_waits_for_no_step(made: Made, store: str, teacher: str) -> Non
         feed.close()
     assert at.step == feed.steps(0) > 20
     assert at.sums[-2].item() == SAMPLES and at.sums.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+def test_the_host_waits_for_no_val_batch(made: Made) -> None:
+    """Of averaged and raw weights, from the loader to the sums; it waits once, at the end."""
+    setup = setup_of(made, "--batch-size", 16, "--ema", 0.9, "--precision", "bf16")
+    feed = open_input(setup)
+    state = TrainState(setup, feed.layout)
+    rows: list[int] = []
+
+    def watched() -> Iterator[Labelled]:
+        for batch in feed.val_batches():
+            rows.append(len(batch.labels))
+            if len(rows) == 3:  # by then all that is made once is there
+                torch.cuda.set_sync_debug_mode("error")
+            yield batch
+        torch.cuda.set_sync_debug_mode("default")
+
+    try:
+        found = evaluate_all(
+            state.evaluated, watched(), setup.normalisation, setup.device, None, "bf16", 16
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        feed.close()
+    assert len(rows) > 20 and min(rows) < 16, "the last batch is padded"
+    assert [result.samples for result in found] == [sum(rows)] * 2

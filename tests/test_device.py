@@ -1,36 +1,45 @@
 """Devices: what is set and made on a GPU, seen through stand-ins for torch.cuda."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 
 import shared.device
 from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
 from shared.errors import InputError
+from tests.processes import wait_until
 from tests.small_cache import make_cache, make_manifest
-from train import cached_views
+from tests.whole_views import whole_views
+from train.cached_views import CachedViews
 from train.recipes import get_recipe
+from train.staging import device_views, views
+from train.staging.device_views import copy_aside
 
 GPU = torch.device("cuda:0")
 
 
 class FakeStream:
     made = 0
+    calls: ClassVar[list[object]] = []
 
     def __init__(self, device: torch.device) -> None:
         FakeStream.made += 1
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        FakeStream.calls.append("synchronize")
 
-    def wait_stream(self, other: "FakeStream") -> None: ...
+    def wait_stream(self, other: "FakeStream") -> None:
+        FakeStream.calls.append(("wait", other))
 
     def __enter__(self) -> "FakeStream":
         return self
@@ -66,6 +75,7 @@ def computing(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStream]:
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: stream)
     side_stream.cache_clear()
     FakeStream.made = 0
+    FakeStream.calls.clear()
     yield stream
     side_stream.cache_clear()
 
@@ -80,11 +90,12 @@ def test_pixels_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -
 
 def test_views_are_copied_in_one_stream_for_all_epochs(computing: FakeStream) -> None:
     for _ in range(5):
-        rows = cast(dict[str, Tensor], {"logits": FakeTensor(), "channels": FakeTensor()})
-        there = cached_views.moved_aside(rows, GPU)
-        for values in there.values():  # a step that still reads them keeps their memory
-            assert cast(FakeTensor, values).recorded == [computing]
+        there = torch.zeros(4, 2)
+        copy_aside(there, 1, np.ones((2, 2), np.float32), GPU)
+        assert there.sum(1).tolist() == [0, 2, 2, 0]
     assert FakeStream.made == 1
+    # Steps that are queued may read what is written over; the thread that copies waits for itself.
+    assert FakeStream.calls == [("wait", computing), "synchronize"] * 5
     list(with_pixels_on(GPU, cast(Iterator[Any], iter([FakeBatch()]))))
     assert FakeStream.made == 2, "a whole view does not hold up the next step's pixels"
 
@@ -110,7 +121,7 @@ def test_a_device_is_named_as_tensors_name_theirs() -> None:
     assert pick_device("cpu:0") == torch.empty(1).device == torch.device("cpu")
 
 
-def test_the_thread_that_reads_views_uses_the_gpu_of_its_process(
+def test_the_thread_that_copies_views_uses_the_gpu_of_its_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A thread begins with GPU 0: every process of eight would take half a gigabyte of it."""
@@ -120,20 +131,23 @@ def test_the_thread_that_reads_views_uses_the_gpu_of_its_process(
         assert current_thread() is not main_thread()
         calls.append(device)
 
-    def read(self: cached_views.CachedViews, view: int, blocks: cached_views.Blocks) -> str:
-        calls.append("read")
-        return "rows"
+    def copy(there: Tensor, start: int, rows: NDArray[Any], device: torch.device) -> None:
+        calls.append("copy")
 
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
-    monkeypatch.setattr(cached_views, "home_of_views", lambda device, num_bytes: device)
-    monkeypatch.setattr(cached_views.CachedViews, "_read", read)
+    monkeypatch.setattr(device_views, "copy_aside", copy)
+    monkeypatch.setattr(device_views.DeviceViews, "_place", lambda self, rows: torch.zeros(10, 12))
+    monkeypatch.setattr(views, "home_of_views", lambda device, num_bytes: device)
     gpu = torch.device("cuda:1")
-    cache = make_cache(tmp_path, make_manifest())
-    recipe = get_recipe("resnet18.ce")
-    views = cached_views.CachedViews(cache, recipe, torch.zeros(10, dtype=torch.int64), True, gpu)
-    views.load(0)
-    views.close()
-    assert calls == [gpu, "read"]
+    manifest = make_manifest(views=1)
+    plans = whole_views(manifest, lambda _: [np.arange(10)])
+    recipe = replace(get_recipe("s_resnet18.t_resnet34.cd.ce"), epochs=1)
+    labels = torch.zeros(10, dtype=torch.int64)
+    read = CachedViews(make_cache(tmp_path, manifest), recipe, labels, True, gpu, plans)
+    read.begin(0)
+    wait_until(lambda: len(calls) == 1 + manifest.blocks)
+    read.close()
+    assert calls == [gpu, "copy", "copy", "copy"]
 
 
 def test_nccl_is_told_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import PixelLoader
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import Normalisation
-from train.accuracy import correct, evaluate, image_batches
+from train.accuracy import Labelled, correct, evaluate, image_batches
 from train.step import AUTOCAST
 
 CPU = torch.device("cpu")
@@ -139,7 +139,7 @@ def test_it_runs_at_the_precision_of_training(precision: str) -> None:
             )
             return super().forward(x)
 
-    batches = iter([(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, -1]))])
+    batches = iter([Labelled(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, -1]))])
     model = cast(StagedResNet, Asked(3))
     found = evaluate(model, batches, PLAIN, CPU, precision=precision)
     assert seen == [AUTOCAST[precision]]

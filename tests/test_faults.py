@@ -158,7 +158,8 @@ def test_a_flipped_bit_in_any_file_is_found(
     flags = ("--format", store, "--codec", codec, "--views", 1, "--limit", 7)
     run_precompute(*inputs, *flags, "--cache", cache)
     source = open_source(str(inputs[1]), "train", limit=7)
-    files = [path for path in sorted(cache.rglob("*")) if path.is_file()]
+    # What the index of receipts holds counts only as far as it is right: see tests/receipts.
+    files = [p for p in sorted(cache.rglob("*")) if p.is_file() and p.name != "receipts.index"]
     assert len(files) > 6
     draw = random.Random(0)
     for path in files:

@@ -49,7 +49,7 @@ def test_the_bar_moves_by_batch_and_not_by_block(
     assert [len(cache.manifest.rows(block)) for _, block in cache.units()] == [12, 12]
     todo = [Work(*unit) for unit in cache.units()]
     fill.fill(cache, replace(job, batch_size=5, workers=0), todo, Skips(None, 12))
-    assert moves == [5, 5, 2, 5, 5, 2]
+    assert moves == [5, 5, 5, 5, 2, 2]  # two views, batch by batch
 
 
 def test_the_banner_says_what_from_where_to_where_and_how_much(job: Job, tmp_path: Path) -> None:

@@ -22,8 +22,16 @@ VERSIONS = [
 ]
 
 
+NAMES = ["zarr", "version 1", "webdataset", "batch", "layers", "mixed"]
+FAST = {"layers", "batch"}  # the others take as long and have few fields that these have not
+
+
 @pytest.mark.parametrize(
-    "manifest", VERSIONS, ids=["zarr", "version 1", "webdataset", "batch", "layers", "mixed"]
+    "manifest",
+    [
+        pytest.param(manifest, id=name, marks=() if name in FAST else pytest.mark.slow)
+        for manifest, name in zip(VERSIONS, NAMES, strict=True)
+    ],
 )
 def test_every_field_of_a_manifest_with_every_value(manifest: Manifest) -> None:
     """With a right seal: what is read is a manifest of right types, and can be written again."""

@@ -107,7 +107,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path: Path, inputs: tuple[obje
     done = process.wait()
     assert done.returncode == 128 + signal.SIGINT, done.stderr
     (line,) = done.stderr.splitlines()
-    kept = r"finished blocks are kept, \d+ images of the open one are not"
+    kept = r"finished blocks are kept, \d+ views of the open ones are not"
     assert re.fullmatch(
         rf"stopped by Ctrl-C: {kept}; the same command resumes where it stopped", line
     )

@@ -5,7 +5,6 @@ Through the commands, with a kind, a loss and recipes from outside (tests/outsid
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +12,6 @@ from shared.cache.opening import open_cache
 from tests.helpers import run, snapshot
 from tests.layers import BLOCKS, EXTRA, LAYERS, VIEWS, World, every_format, known_here, world
 from tests.outside import PROBED
-from train.windows import Windows
 
 __all__ = ["known_here", "world"]  # fixtures of the tests below
 
@@ -106,34 +104,15 @@ def test_cached_equals_live_for_every_kind(
     assert all(f'"{kind}": ' in metrics for kind in PROBED)
 
 
-def test_a_window_changes_the_order_and_loses_no_sample(world: World) -> None:
-    manifest = open_cache(world.folder / "zarr", "train").manifest
-    samples = np.arange(24)
-    whole = Windows(manifest, samples, row_bytes=10, batch_size=5, seed=1)
-    assert whole.count == 1
-    cut = Windows(manifest, samples, row_bytes=1 << 32, batch_size=5, seed=1)
-    assert cut.count == BLOCKS
-    for epoch in range(3):
-        windows = cut.of(epoch)
-        seen = np.concatenate([step for window in windows for step in window.steps])
-        assert sorted(seen) == list(range(24))
-        for window in windows:
-            assert window.blocks is not None
-            assert {int(i) // 8 for step in window.steps for i in step} == set(window.blocks)
-        assert sum(len(window.steps) for window in windows) == cut.steps(epoch)
-    assert len({tuple(w.blocks for w in cut.of(epoch)) for epoch in range(9)}) > 3
-    # The folder is sorted by class, eight images each: a window of one block holds one class.
-    assert cut.class_share(samples // 8) == pytest.approx(1 / 3)
-    assert whole.class_share(samples // 8) == 1
-
-
-def test_a_run_is_told_of_windows_that_hold_few_classes(world: World, tmp_path: Path) -> None:
+def test_a_run_is_told_of_batches_with_few_classes(world: World, tmp_path: Path) -> None:
     done = run(
         *("tests/outside.py", "train/run.py", "--cache", world.folder / "zarr", "--dry-run"),
         *("--recipe", "probe.map3", "--out", tmp_path),
         WINDOW="150000",
     )
-    assert "NOTE: " in done.stderr and "33% of the classes" in done.stderr
+    assert (
+        "NOTE: " in done.stderr and "of the classes that one of a full shuffle has" in done.stderr
+    )
     assert "--format webdataset" in done.stderr
 
 

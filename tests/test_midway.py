@@ -189,7 +189,8 @@ def test_a_dry_run_shows_the_recipe_and_writes_nothing(caches: Path, tmp_path: P
     assert "cifar_resnet20, 100 epochs, batch 4 over 1 x 1 parts, fp32 on cpu" in lines[0]
     assert "| 0 to 28 | 0.1 | 0 | 0 | 6 |" in lines and "| 29 | 0.1 | 0 | 0 | 5.4 |" in lines
     assert "| 90 to 99 | 0.0001 | 1 | 1 | 4.374 |" in lines
-    assert "zarr, codec half, 2 views of 24 images at 32 px" in lines[-4]
-    assert lines[-3].startswith("tails    the farthest 1 % of images hold ")
+    assert "zarr, codec half, 2 views of 24 images at 32 px" in lines[-5]
+    assert lines[-4].startswith("tails    the farthest 1 % of images hold ")
+    assert lines[-3].startswith("machine  ")
     assert lines[-2].startswith("6 steps an epoch, 600 in all, ")
     assert lines[-1] == "dry run: nothing was written"

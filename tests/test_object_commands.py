@@ -100,7 +100,7 @@ def test_the_store_dies_under_precompute(
     then it goes on from there."""
     url = new_url()
     counts = []
-    for dies_at, torn in ((0, False), (45, True), (69, False)):
+    for dies_at, torn in ((0, False), (70, True), (120, False)):
         proxy.reset()
         proxy.dies_at, proxy.torn = dies_at, torn
         done = run_on_s3(proxy, "precompute/run.py", *job, "--cache", url, check=False)

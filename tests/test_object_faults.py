@@ -11,8 +11,8 @@ import pytest
 
 from shared.errors import InputError, StorageError
 from shared.files import drivers, retry
-from shared.files.local import Files
 from shared.files.objects import open_files
+from shared.files.protocol import Files
 from tests.fault_proxy import Fault, FaultProxy
 from tests.s3 import ALWAYS, FAULTS, READ, WRITE, stored
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from shared.errors import StorageError
 from shared.files import retry
-from shared.files.local import Files, LocalFiles
+from shared.files.local import LocalFiles
 from shared.files.objects import ObjectFiles, open_files
+from shared.files.protocol import Files
 from tests.fault_proxy import Fault, FaultProxy
 from tests.s3 import ALWAYS, BUCKET, prefixes, put_object
 
@@ -50,6 +51,15 @@ def test_contract_of_files(files: Files) -> None:
     assert files.write_new("manifest.json", b"first")
     assert not files.write_new("manifest.json", b"second")
     assert files.read("manifest.json") == b"first"
+    files.write_with("new/folder/file", lambda file: file.writelines([b"4", b"2"]))
+    files.write_with("new/folder/file", lambda file: file.writelines([b"4", b"3"]))
+    assert files.read("new/folder/file") == b"43"
+    files.remove("new/folder/file")
+    files.remove("new/folder/file")  # as when another try was answered too late
+    assert not files.exists("new/folder/file") and files.names("new/folder") == []
+    if isinstance(files, LocalFiles):
+        for folder in ("new/folder", "new"):
+            (files.root / folder).rmdir()
     files.remove_stale()
     again = pickle.loads(pickle.dumps(files))
     assert again.read("z/c/0/1/0") == big

@@ -39,6 +39,7 @@ def test_the_file_map_names_every_file_once() -> None:
         "precompute",
         "train",
         "train/losses",
+        "train/staging",
         "shared",
         *(f"shared/{room.name}" for room in rooms),
     ):

@@ -25,6 +25,20 @@ def write_run(path: Path, recipe: str, seed: int, top1: list[float]) -> Path:
     return path
 
 
+def without_val(path: Path, kept: dict[int, float]) -> Path:
+    """Leaves the val records of some epochs, with top-1 of the raw weights."""
+    lines = []
+    for line in (path / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record["split"] == "val":
+            if record["epoch"] not in kept:
+                continue
+            record["raw"] = {"top1": kept[record["epoch"]], "top5": 80.0}
+        lines.append(json.dumps(record) + "\n")
+    (path / "metrics.jsonl").write_text("".join(lines))
+    return path
+
+
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -46,6 +60,24 @@ def test_seeds_share_a_row(tmp_path: Path) -> None:
     assert cells(plain)[:6] == ["plain", "1", "cached", "2 of 5", "40.00%", "40.00%"]
     with Image.open(tmp_path / "report.png") as image:
         assert image.width > 1000 and len(image.convert("RGB").getcolors(1 << 24) or ()) > 50
+
+
+def test_epochs_without_val_and_raw_weights(tmp_path: Path) -> None:
+    """Best is the best of the validated epochs; a run without one has no top-1 yet."""
+    runs = [
+        without_val(write_run(tmp_path / "ema-0", "a", 0, [90, 70, 99, 60]), {1: 65, 3: 59}),
+        without_val(write_run(tmp_path / "ema-1", "a", 1, [90, 72, 99, 62]), {1: 67, 3: 61}),
+        without_val(write_run(tmp_path / "young", "b", 0, [50, 50]), {}),
+        write_run(tmp_path / "plain", "c", 0, [40]),
+    ]
+    done = run("train/report.py", *runs, "--out", tmp_path / "report.png")
+    head, _, *rows = map(cells, done.stdout.splitlines()[:5])
+    assert head[3:8] == ["epochs", "val top-1, last", "best", "raw weights", "val top-5, last"]
+    assert [row[3:7] for row in rows] == [
+        ["4 of 5", "61.00 ± 1.41%", "71.00 ± 1.41%", "60.00 ± 1.41%"],
+        ["2 of 5", "-", "-", "-"],
+        ["1 of 5", "40.00%", "40.00%", "-"],
+    ]
 
 
 def test_a_recipe_without_teacher_terms_has_none(tmp_path: Path) -> None:
@@ -99,3 +131,19 @@ def test_a_run_without_an_epoch_is_refused(tmp_path: Path, made: bool) -> None:
     done = run("train/report.py", tmp_path / "run", "--out", tmp_path / "x.png", check=False)
     require_refused(done, "finished epochs" if made else "is not a run folder: it does not exist")
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("nowhere/x.png", "No such file or directory"),
+        ("folder.png", "Is a directory"),
+        ("x.txt2", "Format 'txt2' is not supported"),
+    ],
+)
+def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, out: str, reason: str) -> None:
+    """Like the default, runs/report.png, where no folder runs/ exists."""
+    (tmp_path / "folder.png").mkdir()
+    there = write_run(tmp_path / "run", "cd", 0, [50])
+    done = run("train/report.py", there, "--out", tmp_path / out, check=False)
+    require_refused(done, f"cannot be written to --out {tmp_path / out} ({reason}", "give a PNG")

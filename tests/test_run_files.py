@@ -14,7 +14,7 @@ from train.run_files import read_metrics, read_run
 
 NUMBERS = {"top1": 50.0, "top5": 90, "seconds": 1.5, "images_per_second": 3.0}
 TRAIN = {"epoch": 0, "split": "train", **NUMBERS, "loss": {"ce": 1.0}, "weight": {"ce": 1}}
-VAL = {"epoch": 0, "split": "val", **NUMBERS}
+VAL = {"epoch": 0, "split": "val", **NUMBERS, "raw": {"top1": 49.5, "top5": 88}}
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -71,7 +71,7 @@ def test_any_field_of_metrics(
     try:
         train, val = read_metrics(folder)
     except InputError as error:
-        assert "\n" not in str(error) and "does not hold the two records" in str(error)
+        assert "\n" not in str(error) and "does not hold the records of a run" in str(error)
         return
     assert train["epoch"] == val["epoch"] and [*train["loss"]] == [*train["weight"]]
 
@@ -80,7 +80,8 @@ def test_any_field_of_metrics(
     ("lines", "named"),
     [
         ([VAL], 'line 1: split must be one of train, it is \'val\''),
-        ([TRAIN], "epoch 0 has no val record"),
+        ([TRAIN, VAL, VAL], "line 3: split must be one of train, it is 'val'"),
+        ([TRAIN, {**TRAIN, "epoch": 2}], "line 2: epoch 2 where 1 is due"),
         ([TRAIN, VAL, TRAIN, VAL], "line 3: epoch 0 where 1 is due"),
         ([TRAIN, {**VAL, "epoch": 1}], "line 2: epoch 1 where 0 is due"),
         ([TRAIN, VAL, {**TRAIN, "epoch": 1, "loss": {}}, VAL], "line 3: other terms"),
@@ -92,3 +93,11 @@ def test_records_that_are_not_those_of_a_run(
 ) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
     assert named in refusal(read_metrics, tmp_path)
+
+
+def test_val_records_may_be_missing(tmp_path: Path) -> None:
+    """Of epochs that --validate-every left out."""
+    epochs = [{**TRAIN, "epoch": epoch} for epoch in range(4)]
+    records = [*epochs[:2], {**VAL, "epoch": 1}, *epochs[2:]]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert read_metrics(tmp_path) == records

@@ -20,7 +20,8 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.runs import RUN
-from train.folder import RunFolder, on_cpu
+from train.folder import RunFolder
+from train.serialise import on_cpu
 
 # Saved on the CPU
 

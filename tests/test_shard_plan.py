@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.loaders.shard_plan import plan
+from shared.loaders.shard_plan import plan, step_sizes
 
 BLOCKS = st.lists(st.integers(1, 40), min_size=1, max_size=20).map(np.array)
 
@@ -38,6 +38,13 @@ def test_a_plan_deals_every_block_once_and_as_many_batches_to_each_rank(
         assert share.batches <= share.samples
     fullest = max(sum(share.samples for share in hands) for hands in shares)
     assert sum(share.batches for share in shares[0]) == max(1, -(-fullest // batch_size))
+    for hands in shares:
+        assert sorted(step_sizes(hands)) == sorted(
+            len(part)
+            for share in hands
+            if share.batches
+            for part in np.array_split(np.empty(share.samples), share.batches)
+        )
 
 
 def test_a_plan_is_a_pure_function_and_differs_by_epoch_and_seed() -> None:

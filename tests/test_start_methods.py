@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from tests.helpers import (
 )
 from tests.processes import start, wait_until
 from tests.runs import require_same_run
-from train.cached_views import Blocks, CachedViews, LoadedView
+from train.cached_views import CachedViews
 from train.flags import add_flags
 from train.replayed import Replayed
 from train.setup import make_setup
@@ -119,13 +120,13 @@ def test_workers_exist_before_a_view_is_in_memory(
 ) -> None:
     """Forked later they would keep its pages for the whole run."""
     workers: list[int] = []
-    read = CachedViews._read
+    begin = CachedViews.__init__
 
-    def noted(self: CachedViews, view: int, blocks: Blocks) -> LoadedView:
+    def noted(self: CachedViews, *arguments: Any) -> None:
         workers.append(len(multiprocessing.active_children()))
-        return read(self, view, blocks)
+        begin(self, *arguments)
 
-    monkeypatch.setattr(CachedViews, "_read", noted)
+    monkeypatch.setattr(CachedViews, "__init__", noted)
     parser = argparse.ArgumentParser()
     add_flags(parser)
     flags = [

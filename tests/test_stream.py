@@ -1,9 +1,11 @@
 """View shards: every sample once an epoch for any ranks and workers, and what is in them."""
 
+import argparse
 import gc
 import io
 import json
 import tarfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 from shared.cache.opening import Cache, open_cache
 from shared.cache.static_files import stored_labels
 from shared.cache.stored_views import images
+from shared.distributed import World
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
@@ -29,6 +32,9 @@ from tests.helpers import (
     write_teacher,
 )
 from tests.small_cache import make_cache, make_keys, make_labels, make_manifest
+from train.flags import add_flags
+from train.setup import make_setup
+from train.streamed import Streamed
 
 # 3 workers on the 2 cores of a small machine are slow, not wrong.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -71,7 +77,9 @@ def epoch_of(
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_every_sample_comes_once_an_epoch(cache: Cache, world: int, workers: int) -> None:
     ranks = epoch_of(cache, 1, world, workers)
-    assert len({len(batches) for batches in ranks}) == 1
+    sizes = [[len(batch.index) for batch in batches] for batches in ranks]
+    loader = ShardLoader(cache, [], 4, 3, workers, False, 0, world)
+    assert loader.sizes(1) == list(zip(*sizes, strict=True)) and loader.steps(1) == len(sizes[0])
     index = sorted(i for batches in ranks for batch in batches for i in batch.index.tolist())
     (skipped,) = [index for index, _, _ in cache.skipped()]
     assert index == [i for i in range(cache.manifest.samples) if i != skipped]
@@ -191,3 +199,27 @@ def test_plain_webdataset_tells_which_image_a_sample_is(tmp_path: Path) -> None:
         {"index": int(i), "key": make_keys()[i], "label": int(make_labels()[i])} for i in order
     ]
     assert [int(sample["__key__"]) for sample in samples] == order.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("size", "dealt"), [(1, True), (2, True), (3, True), (4, False)])
+def test_a_val_split_is_dealt_to_the_processes(
+    shards: Path, size: int, dealt: bool, workers: int
+) -> None:
+    """12 images in 3 shards: with more processes than shards each evaluates all of them."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    flags = (*STUDENT, "--cache", str(shards / "cache"), "--batch-size", "8", "--device", "cpu")
+    setup = make_setup(parser.parse_args([*flags, "--workers", str(workers)]))
+    seen = []
+    for rank in range(size):
+        feed = Streamed(replace(setup, world=World(rank, size)))
+        assert feed.val_world == (World(rank, size) if dealt else World())
+        labels = [batch.labels for batch in feed.val_batches()]
+        assert max(map(len, labels)) == feed.val_rows <= -(-8 // size) + 1
+        seen.append(torch.cat(labels).tolist())
+    expected = stored_labels(open_cache(shards / "cache", "val")).tolist()
+    if dealt:
+        assert sorted(label for own in seen for label in own) == sorted(expected)
+    else:
+        assert all(sorted(own) == sorted(expected) for own in seen)

@@ -93,7 +93,7 @@ def test_verify_finds_a_file_that_says_something_else(made: Path, tmp_path: Path
     found = measure(cache)
     twice = tuple(tuple(2 * value for value in stage) for stage in found.spread)
     wrong = replace(found, spread=twice)
-    cache.files.write(CHANNELS, encode(cache, wrong))
+    cache.files.write(CHANNELS, encode(cache.manifest, wrong))
     done = run(
         "precompute/verify.py", "--split", "train", "--cache", tmp_path / "cache", check=False
     )

@@ -85,7 +85,7 @@ def test_the_file_is_written_once_and_read_back(tmp_path: Path) -> None:
 
 
 def damaged(cache: Cache) -> dict[str, bytes]:
-    good = encode(cache, measure(cache))
+    good = encode(cache.manifest, measure(cache))
     facts = {k: v for k, v in json.loads(good).items() if k != "sha256_of_the_rest"}
     stages = facts["stages"]
     return {

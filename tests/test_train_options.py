@@ -83,7 +83,8 @@ def test_what_is_judged_is_compiled_too(cache: Path, ema: tuple[str, ...]) -> No
     state = TrainState(setup, [])
     names = list(state.judged.state_dict())
     state.compile()
-    for module in (setup.student, state.judged):
+    assert len(state.evaluated) == (2 if ema else 1) and state.evaluated[0] is state.judged
+    for module in (setup.student, *state.evaluated):
         assert module._compiled_call_impl is not None
     assert list(state.judged.state_dict()) == names
 
@@ -117,7 +118,8 @@ def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> No
 
 def test_events_for_tensorboard_hold_the_metrics(cache: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(cache, tmp_path, "--tensorboard")
+    train(cache, tmp_path, "--tensorboard", "--ema", 0.5, "--validate-every", 2)
+    assert [record["split"] for record in metrics(tmp_path)] == ["train", "train", "val"]
     read = events.EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     for record in metrics(tmp_path):
@@ -127,6 +129,8 @@ def test_events_for_tensorboard_hold_the_metrics(cache: Path, tmp_path: Path) ->
             if event.step == record["epoch"]
         ]
         assert math.isclose(value, record["top1"], rel_tol=1e-6)
+    (raw,) = read.Scalars("top1/val raw")
+    assert raw.step == 1 and math.isclose(raw.value, metrics(tmp_path)[-1]["raw"]["top1"])
     assert {"loss/cd", "weight/gkd", "total", "learning_rate"} <= set(read.Tags()["scalars"])
 
 

@@ -68,9 +68,11 @@ def test_its_cache_is_its_live_self(
         pytest.importorskip("timm")
     network = plain(case)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
+    parser = precompute.flags.make_parser("", ())
+    parser.set_defaults(check=False)  # a flag of run.py alone
     make(
         parsed(
-            precompute.flags.make_parser("", ()),
+            parser,
             *(*PRECOMPUTE, "--teacher", case.name, "--weights", tmp_path / "weights.pt"),
             *("--size", case.size, "--cache", tmp_path / "cache", *case.flags),
         )

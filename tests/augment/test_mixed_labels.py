@@ -14,11 +14,12 @@ from shared.errors import InputError
 from shared.images.source import open_source
 from shared.pixels.mix import draw_mix
 from tests.augment.conftest import CLASSES, KD, SAMPLES, SIZE, Made
-from train.batch import Batch, StudentOutputs
+from train.batch import Batch, Fixed, StudentOutputs
 from train.flags import make_parser
 from train.input import open_input
 from train.losses import CE
 from train.losses.loss import Loss
+from train.memory import Memory
 from train.recipe import Recipe, Term
 from train.recipes import get_recipe
 from train.run_augmentation import augmentation_of
@@ -78,7 +79,10 @@ def test_batches_of_a_run_have_the_labels_that_were_drawn(made: Made, store: str
     assert how is not None
     mixes = 0
     for teacher in ("cached", "live"):
-        feed = open_input(make_setup(flags_of(made, store, teacher)))
+        setup = make_setup(flags_of(made, store, teacher))
+        # Batches have the samples' index only for a memory.
+        fixed = Fixed(memory=Memory(SAMPLES, 2, 0, setup.device))
+        feed = open_input(replace(setup, targets=replace(setup.targets, fixed=fixed)))
         for epoch in range(3):
             seen = []
             for _, batch in feed.batches(epoch):

@@ -35,20 +35,38 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-@pytest.mark.parametrize("damage", [flip_bit, truncate])
-def test_a_damaged_block_is_refused_and_made_anew(
-    spare: World, tmp_path: Path, damage: Callable[[Path], None]
+@pytest.mark.parametrize(
+    ("damage", "flags", "named"),
+    [
+        (flip_bit, ("--check",), " with --check, or precompute/verify.py with --repair, it makes"),
+        (truncate, (), ", it makes the block again"),
+    ],
+)
+def test_a_damaged_block_is_refused_and_made_again(
+    spare: World,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    flags: tuple[str, ...],
+    named: str,
 ) -> None:
+    """By the command that the message names."""
     whole = snapshot(spare.cache)
     path = spare.cache / "train/targets.zarr/channels/c/0/1/0"
     damage(path)
     require_refused(
         spare.train(tmp_path / "out"),
         f"{path} is damaged: it has ",
-        "; run the same precompute/run.py command again",
+        f"; run the same precompute/run.py command again{named}",
     )
-    assert "5 of 6 blocks are there" in spare.precompute(check=True).stdout
+    assert "5 of 6 blocks are there" in spare.precompute(*flags, check=True).stdout
     assert snapshot(spare.cache) == whole
+
+
+def test_without_check_a_run_compares_no_hashes(spare: World) -> None:
+    path = spare.cache / "train/targets.zarr/channels/c/0/1/0"
+    flip_bit(path)
+    assert "6 of 6 blocks are there, 0 to make" in spare.precompute(check=True).stdout
+    assert "5 of 6 blocks are there, 1 to make" in spare.precompute("--check", check=True).stdout
 
 
 def test_epochs_before_a_damaged_view_are_kept(spare: World, tmp_path: Path) -> None:
@@ -57,7 +75,7 @@ def test_epochs_before_a_damaged_view_are_kept(spare: World, tmp_path: Path) -> 
         spare.train(tmp_path / "out", "--epochs", 2), "channels/c/1/1/0 is damaged: it has "
     )
     assert [record["epoch"] for record in read_metrics(tmp_path / "out")] == [0, 0]
-    spare.precompute(check=True)
+    spare.precompute("--check", check=True)
     done = spare.train(tmp_path / "out", "--epochs", 2, check=True)
     assert "going on at epoch 1 of 2" in done.stdout
     assert [record["epoch"] for record in read_metrics(tmp_path / "out")] == [0, 0, 1, 1]
