@@ -18,6 +18,7 @@ from shared.targets.targets import Head
 from shared.targets.teacher import Teacher
 from tests.bench.store import CLASSES, STAGES, make_block
 from tests.small_cache import make_keys, make_manifest
+from tests.whole_views import whole_views
 from train.cached_views import CachedViews
 from train.names import DEFAULT_RECIPE
 from train.recipes import get_recipe
@@ -41,7 +42,10 @@ def open_views(folder: Path, device: torch.device) -> CachedViews:
     for view, index in cache.units():
         cache.write(replace(made, view=view, index=index), keys="0" * 64)
     labels = torch.zeros(manifest.samples, dtype=torch.int64)
-    return CachedViews(cache, get_recipe(DEFAULT_RECIPE), labels, True, device)
+    every = np.arange(manifest.samples)
+    plans = whole_views(manifest, lambda _: [every])
+    recipe = replace(get_recipe(DEFAULT_RECIPE), epochs=1)
+    return CachedViews(cache, recipe, labels, True, device, plans)
 
 
 def make_steps(
@@ -53,8 +57,8 @@ def make_steps(
     labels = torch.randint(CLASSES, (batch_size,), generator=generator)
     normalise = NORMALISATIONS["imagenet"]
     teacher = Teacher(StagedResNet("resnet34", CLASSES), normalise, "bf16").to(device)
-    view = views.load(0)
-    samples = len(view.box)
+    views.begin(0)
+    samples = 8 * FORMATS["zarr"].DEFAULT_BLOCK
 
     def make(name: str) -> Callable[[], object]:
         used = get_recipe("resnet18.ce") if name == "CE" else recipe
@@ -73,7 +77,7 @@ def make_steps(
         def step() -> object:
             if name == "cached":
                 index = torch.randint(samples, (batch_size,))
-                batch = views.batch(view, index, index, World())
+                batch = replace(views.batch(0, index), count=batch_size)
             else:
                 targets = teacher(pixels) if name == "live" else None
                 batch = live_batch(targets, used, labels, World(), device)

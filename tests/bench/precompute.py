@@ -1,16 +1,21 @@
 """Images a second of a whole precompute run, against the teacher's forward pass alone.
 
-    python tests/bench/precompute.py [--images 96] [--rounds 3] [--device cpu --workers 0]
+    python tests/bench/precompute.py [--images 96] [--views 1] [--rounds 3] [--device cpu]
+                                     [--workers 0]
 
 ResNet-34 at 224 px on JPEGs of ImageNet's usual 500 x 375 pixels and 100 kB, random resized crops.
-A run is what precompute/run.py does: decode, teacher, encode, write, fsync, receipt. The teacher
-alone sees batches of the same size that lie in memory. They take turns in one process, so that only
-their ratio matters: what reading, decoding and writing cost.
+A run is what precompute/run.py does: claim, decode, teacher, encode, write, fsync, receipt. The
+teacher alone sees batches of the same size that lie in memory. They take turns in one process, so
+that only their ratio matters: what reading, decoding and writing cost. The second ratio is that of
+the processor seconds of this process, which other programs on the machine do not change.
 
-2 cores, 2026-11-25: zarr 0.963 of the teacher alone (25 images/s), view shards 0.940.
+2 cores, 2026-11-25, one view, decoded one by one: zarr 0.963 of the teacher alone (25 images/s),
+view shards 0.940. 2026-11-27, --images 32 --views 4, by processor seconds: zarr 1.002, view shards
+0.980.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -25,11 +30,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from precompute.claims import Claims
+from precompute.dealing import Dealer
 from precompute.fill import fill
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
 from precompute.skips import Skips
 from shared.cache.opening import FORMATS, create_cache
+from shared.distributed import World
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
 from shared.records.block import Work
@@ -42,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     add = parser.add_argument
     add("--images", type=int, default=96)
+    add("--views", type=int, default=1)
     add("--batch-size", type=int, default=32)
     add("--rounds", type=int, default=3)
     add("--device", default="cpu")
@@ -54,20 +63,28 @@ def main() -> None:
         runs = {store: make_run(folder, flags, store) for store in FORMATS}
         runs["teacher alone"] = make_teacher(folder, flags)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
+        cpu: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(1 + flags.rounds):
             for name, run in runs.items():
+                before = time.process_time()
                 taken = run(number)
                 if number:  # the first round warms up
                     seconds[name].append(taken)
-    speeds = {name: flags.images / median(values) for name, values in seconds.items()}
+                    cpu[name].append(time.process_time() - before)
+    count = flags.images * flags.views
+    speeds = {name: count / median(values) for name, values in seconds.items()}
+    used = {name: count / median(values) for name, values in cpu.items()}
     print(
-        f"{flags.images} images of {size / 1000:.0f} kB, batch {flags.batch_size}, {flags.device}, "
-        f"{torch.get_num_threads()} threads, {flags.workers} workers, medians of {flags.rounds}:"
+        f"{flags.images} images of {size / 1000:.0f} kB, {flags.views} views, batch "
+        f"{flags.batch_size}, {flags.device}, {torch.get_num_threads()} threads, {flags.workers} "
+        f"workers, medians of {flags.rounds}, load {os.getloadavg()[0]:.1f}:"
     )
-    print("| | images/s | of teacher alone |")
-    print("|---|---:|---:|")
+    print("| | views/s | of teacher alone | by processor seconds |")
+    print("|---|---:|---:|---:|")
+    alone = "teacher alone"
     for name, speed in speeds.items():
-        print(f"| {name} | {speed:.1f} | {speed / speeds['teacher alone']:.3f} |")
+        shares = f"{speed / speeds[alone]:.3f} | {used[name] / used[alone]:.3f}"
+        print(f"| {name} | {speed:.1f} | {shares} |")
 
 
 def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[int], float]:
@@ -77,8 +94,10 @@ def make_run(folder: Path, flags: argparse.Namespace, store: str) -> Callable[[i
         head = job.teacher.head
         where = folder / f"{store}{number}"
         cache = create_cache(where, job.manifest, job.source.labels, job.source.keys, head)
+        todo, skips = [Work(*unit) for unit in cache.units()], Skips(None, 0)
+        dealer = Dealer(cache, job, todo, skips, (), World(), Claims(cache.files))
         started = time.perf_counter()
-        fill(cache, job, [Work(*unit) for unit in cache.units()], Skips(None, 0))
+        fill(cache, job, todo, skips, dealer)
         return time.perf_counter() - started
 
     return run
@@ -95,7 +114,7 @@ def make_teacher(folder: Path, flags: argparse.Namespace) -> Callable[[int], flo
 
     def run(number: int) -> float:
         started = time.perf_counter()
-        for size in sizes:
+        for size in sizes * flags.views:
             job.teacher(batch[:size].to(job.device))
         if job.device.type == "cuda":
             torch.cuda.synchronize()
@@ -108,7 +127,7 @@ def _job(folder: Path, flags: argparse.Namespace, *more: str) -> Job:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     given = ["--split", "train", "--images", folder / "images", "--weights", folder / "teacher.pt"]
-    given += ["--views", 1, "--device", flags.device, "--workers", flags.workers]
+    given += ["--views", flags.views, "--device", flags.device, "--workers", flags.workers]
     given += ["--batch-size", flags.batch_size, *more]
     return make_job(parser.parse_args(list(map(str, given))))
 

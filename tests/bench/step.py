@@ -38,6 +38,7 @@ from shared.pixels.view import new_batch
 from shared.records.block import Work
 from shared.records.keys import key_digest
 from tests.helpers import write_image_folder
+from tests.whole_views import whole_views
 from train.cached_views import CachedViews
 from train.names import DEFAULT_RECIPE
 from train.recipes import get_recipe
@@ -93,10 +94,10 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
         cache.write(block, key_digest(job.source.keys, samples))
     recipe = get_recipe(DEFAULT_RECIPE)
     labels = torch.from_numpy(job.source.labels)
-    views = CachedViews(cache, recipe, labels, use_targets=True, device=job.device)
-    view = views.load(0)
-    views.close()
     index = torch.arange(batch_size) % len(labels)
+    plans = whole_views(cache.manifest, lambda _: [index.numpy()])
+    views = CachedViews(cache, recipe, labels, True, job.device, plans)
+    views.begin(0)
     pixels = new_batch(batch_size, size).random_(0, 256)
     normalise = job.teacher.normalisation
 
@@ -105,13 +106,13 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
         student = build_student(StudentChoice("resnet18", "imagenet", 4), channels, seed=0).train()
         optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
 
-        ready = views.batch(view, index, index, World())
+        ready = views.batch(0, index)
 
         def step() -> object:
             if name == "student":
                 batch = ready
             elif name == "cached":
-                batch = views.batch(view, index, index, World())
+                batch = views.batch(0, index)
             else:
                 targets = job.teacher(pixels) if name == "live" else None
                 batch = live_batch(targets, used, labels[index], World(), job.device)

@@ -79,14 +79,14 @@ def measure(folder: Path, manifest: Manifest, rounds: int) -> None:
     )
 
 
-def make_block(manifest: Manifest) -> Block:
+def make_block(manifest: Manifest, classes: int = CLASSES) -> Block:
     """One block's worth; `manifest.samples` is a multiple of it."""
     rows = manifest.block
     assert manifest.samples % rows == 0
     torch.manual_seed(0)
     width = sum(STAGES)
     means = torch.exp(0.3 * torch.randn(width) + 0.2 * torch.randn(rows, width))
-    logits = 2.7 * torch.randn(rows, CLASSES)  # a trained network's deviation within a row
+    logits = 2.7 * torch.randn(rows, classes)  # a trained network's deviation within a row
     logits[:, 0] += 15.0  # and its maximum
     targets = {"logits": logits, "channels": means}
     generator = np.random.Generator(np.random.Philox(0))
@@ -97,7 +97,7 @@ def make_block(manifest: Manifest) -> Block:
         fields=manifest.encoding.encode(targets),
         box=generator.integers(0, 500, (rows, 4), dtype=np.int32),
         flip=generator.random(rows) < 0.5,
-        pred=generator.integers(0, CLASSES, rows, dtype=np.int32),
+        pred=generator.integers(0, classes, rows, dtype=np.int32),
         label=np.zeros(rows, np.int64),
         images=tuple(jpegs),
         keys=("folder/00000.jpg",) * len(jpegs),
