@@ -1,19 +1,18 @@
 """Decodes real views for a few seconds, on one core, as a loader worker does."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import mean
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from precompute.job import Job
 from precompute.pipeline import spread_samples
 from precompute.rows import alone, joined, taken
+from shared.device import one_thread
 from shared.formats.format import FORMATS
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Replay, Request
@@ -57,7 +56,7 @@ def time_decoding(job: Job, seconds: float) -> Decoding:
     times: dict[Draw, list[float]] = {alone: [], grouped: []}
     seeing: list[float] = []
     started, views = time.perf_counter(), 0
-    with _one_thread():
+    with one_thread():
         while views < MOST_VIEWS and (not views or time.perf_counter() - started < seconds):
             for draw in times:
                 images = A_BATCH // len(draw.numbers)
@@ -118,14 +117,3 @@ def _timed(call: Callable[[], Result]) -> tuple[float, Result]:
     started = time.perf_counter()
     result = call()
     return time.perf_counter() - started, result
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets torch use a single thread, as in loader workers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

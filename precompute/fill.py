@@ -21,7 +21,6 @@ from precompute.skips import Skips
 from shared.cache.opening import Cache, keep_additions
 from shared.errors import InputError
 from shared.records.block import Block, Work
-from shared.records.keys import key_digest
 from shared.stop import StopRequest
 
 WAITING_BLOCKS = 2
@@ -50,7 +49,7 @@ def fill(
     loader.start()  # before there are threads, which a fork may catch in the middle of anything
 
     def write(block: Block) -> None:
-        cache.write(block, key_digest(job.source.keys, manifest.samples_of(block.index)))
+        cache.write(block, cache.keys_of(job.source, block.index))
         dealt.finished(block)
 
     with (

@@ -22,8 +22,9 @@ from shared.records.manifest import Manifest
 from shared.targets.codecs import num_bytes
 from shared.units import size
 
-# Blocks in memory at a time: the open one, twice while its batches are joined, those that wait for
-# the writer, and the one that is written, twice while it is encoded.
+# Blocks in memory at a time, if they are so large that a group has one view (groups.py bounds the
+# others): the open one and the one that was just finished, those that wait for the writer, and the
+# one that is written, twice while it is encoded.
 BLOCKS = 2 + WAITING_BLOCKS + 2
 CHUNK = 1024  # a block of zarr has at most so many images, or a multiple of it
 

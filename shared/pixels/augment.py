@@ -6,8 +6,6 @@ Precompute and training draw them again in the same way, so caches do not store 
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from shared.device import one_thread
 from shared.pixels.augmentation import Augmentation
 from shared.pixels.rand_augment import apply_operation, draw_operations
 from shared.pixels.words import below, purpose, share, words
@@ -56,19 +55,8 @@ def augmented(how: Augmentation, pixels: Tensor, seed: int, number: int, index: 
     (3, S, S) uint8 on both sides, of a square view. The result may share memory with `pixels`.
     """
     # One memory layout and one thread, since kernels may add up in another order otherwise.
-    with _one_thread():
+    with one_thread():
         return _augmented(how, pixels.contiguous(), seed, number, index)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in loader workers, for processes that decode by themselves."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _augmented(how: Augmentation, pixels: Tensor, seed: int, number: int, index: int) -> Tensor:
