@@ -4,12 +4,12 @@ import torch
 
 from precompute.estimate import most_bytes
 from precompute.job import Job
-from shared.cache.opening import Cache
 from shared.distributed import World
 from shared.models.plain_resnet import PlainResNet
 from shared.records.block import Work
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
 from shared.targets.codecs import CODECS
 from shared.units import size
 

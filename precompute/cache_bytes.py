@@ -16,15 +16,15 @@ import numpy as np
 from precompute.decoding import Decoding
 from precompute.job import Job
 from precompute.rows import alone, joined, taken
-from shared.cache.head_file import encode_head
-from shared.cache.tails_file import encode as encode_tails
-from shared.cache.view_memory import in_codecs
 from shared.errors import InputError
 from shared.formats.format import FORMATS
 from shared.records.block import Block
 from shared.records.manifest import Manifest
 from shared.records.manifest_json import manifest_json
 from shared.records.receipt import make_receipt
+from shared.store.head_file import encode_head
+from shared.store.tails_file import encode as encode_tails
+from shared.store.view_memory import in_codecs
 from shared.targets.tails import Tails
 from shared.targets.targets import Targets
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from precompute.batch_mates import rows_of
 from precompute.digits_teacher import IMAGENET_WEIGHTS, default_weights
-from shared.cache.head_file import head_digest
 from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.images.torchvision_sets import CIFAR
@@ -17,6 +16,7 @@ from shared.models.names import parse_name, stages_named
 from shared.models.preparation import Preparation, preparation_asked, preparation_of
 from shared.models.weights import weights_digest
 from shared.records.manifest import Manifest, TeacherFacts
+from shared.store.head_file import head_digest
 from shared.targets.teacher import Teacher, TeacherChoice
 
 

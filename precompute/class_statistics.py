@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 from tqdm import tqdm
 
-from shared.cache.classes_file import CLASSES, encode, offers_logits, read_classes
-from shared.cache.labelled import labelled_rows
-from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError, note, printable
+from shared.store.classes_file import CLASSES, encode, offers_logits, read_classes
+from shared.store.labelled import labelled_rows
+from shared.store.opening import Cache, open_cache
 from shared.targets.cka import LogitsOfClasses, most_samples
 from shared.targets.classes import ClassStatistics, ClassSums, problems
 from shared.targets.targets import Head

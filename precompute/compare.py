@@ -24,10 +24,10 @@ from precompute.compared_views import (
     whole_batches,
     wrong_views,
 )
-from shared.cache.opening import Cache
-from shared.cache.stored_views import stored_views
 from shared.errors import note
 from shared.images.source import ImageSource
+from shared.store.opening import Cache
+from shared.store.stored_views import stored_views
 from shared.targets.arrays import relative_to_maximum
 from shared.targets.bounds import error_bound, error_bound_of_converted
 from shared.targets.encoding import Encoding

@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.opening import Arrays, Cache
-from shared.cache.stored_views import now_bad, stored_views, views_of
 from shared.choices import has_one_view
 from shared.errors import BadImage
 from shared.images.source import ImageSource
@@ -16,6 +14,8 @@ from shared.pixels.decode import image_size
 from shared.pixels.policy import draw_view
 from shared.records.manifest import Manifest
 from shared.records.teacher_batches import batches_of
+from shared.store.opening import Arrays, Cache
+from shared.store.stored_views import now_bad, stored_views, views_of
 
 Index = NDArray[np.int64]
 

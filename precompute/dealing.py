@@ -22,10 +22,10 @@ from precompute.claims import Claims, Unit
 from precompute.groups import Group, grouped, most_views, part_of
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.opening import Cache
 from shared.distributed import World
 from shared.records.block import Block, Work
 from shared.records.receipt import receipt_path
+from shared.store.opening import Cache
 
 LOOK = 20.0  # seconds after which the blocks of others are looked at for bad images
 

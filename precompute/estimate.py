@@ -15,13 +15,13 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.formats.format import FORMATS
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.records.block import Work
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
 from shared.targets.codecs import num_bytes
 from shared.units import size
 

@@ -18,10 +18,10 @@ from precompute.dealing import Dealer, OnlyHere
 from precompute.groups import most_views
 from precompute.job import Job
 from precompute.skips import Skips
-from shared.cache.opening import Cache, keep_additions
 from shared.errors import InputError
 from shared.records.block import Block, Work
 from shared.stop import StopRequest
+from shared.store.opening import Cache, keep_additions
 
 WAITING_BLOCKS = 2
 

@@ -29,18 +29,18 @@ from precompute.fill import fill
 from precompute.job import Job
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.cache.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
-from shared.cache.classes_file import read_classes
-from shared.cache.live_teacher import cached_teacher
-from shared.cache.opening import Cache, create_cache, open_cache
-from shared.cache.static_files import check_static
-from shared.cache.tails_file import CHANNELS, keep_tails, measure, read_tails
 from shared.device import default_workers, pick_device
 from shared.errors import InputError, printable
 from shared.images.listing import Keys
 from shared.images.source import ImageSource, open_source
 from shared.records.block import Work
 from shared.records.receipt import receipt_path
+from shared.store.checks import note_arithmetic, require_pixels, require_same_pixels, require_source
+from shared.store.classes_file import read_classes
+from shared.store.live_teacher import cached_teacher
+from shared.store.opening import Cache, create_cache, open_cache
+from shared.store.static_files import check_static
+from shared.store.tails_file import CHANNELS, keep_tails, measure, read_tails
 
 Unit = tuple[int, int, str]  # (view, block, layer)
 STATIC: Unit = (-1, -1, "")

@@ -20,7 +20,6 @@ from precompute.fixed_batches import block_of_batches, require_fixed_batches
 from precompute.flags import DEFAULT_VIEWS
 from precompute.kept_kinds import kinds_to_keep, manifest_there
 from precompute.skips import share_of_flag
-from shared.cache.opening import FORMATS
 from shared.choices import VAL_POLICY, has_one_view
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
@@ -31,6 +30,7 @@ from shared.pixels.augmentation import parse_augmentation
 from shared.records.manifest import Manifest, SourceFacts
 from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
 from shared.records.teacher_batches import TEACHER_BATCH
+from shared.store.opening import FORMATS
 from shared.targets.codecs import CODECS
 from shared.targets.teacher import Teacher, load_teacher
 

@@ -2,10 +2,10 @@
 
 import argparse
 
-from shared.cache.opening import read_manifest
 from shared.errors import InputError
 from shared.files.objects import open_files
 from shared.records.manifest import MANIFEST, Manifest
+from shared.store.opening import read_manifest
 from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.kinds import BASE, kind_of, kinds_asked
 from shared.targets.teacher import Teacher, form_of

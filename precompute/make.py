@@ -17,11 +17,11 @@ from precompute.memory import require_fitting
 from precompute.missing import missing
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
-from shared.cache.checks import note_arithmetic, require_same_pixels
-from shared.cache.opening import create_cache
-from shared.cache.tails_file import keep_tails
 from shared.distributed import read_world
 from shared.errors import printable
+from shared.store.checks import note_arithmetic, require_same_pixels
+from shared.store.opening import create_cache
+from shared.store.tails_file import keep_tails
 
 
 def make(flags: argparse.Namespace) -> int:

@@ -10,8 +10,6 @@ from precompute.estimate import require_space
 from precompute.fill import WAITING_BLOCKS
 from precompute.groups import BOX_FLIP_PRED_LABEL
 from precompute.job import Job
-from shared.cache.opening import Cache, has_split
-from shared.cache.view_memory import memory_problem, what_fits
 from shared.device import processes_here
 from shared.distributed import World
 from shared.errors import InputError, note
@@ -19,6 +17,8 @@ from shared.files.objects import open_files
 from shared.machine import memory_bytes
 from shared.records.block import Work
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache, has_split
+from shared.store.view_memory import memory_problem, what_fits
 from shared.targets.codecs import num_bytes
 from shared.units import size
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.records.block import Skipped, Work
+from shared.store.opening import Cache
 
 Unit = tuple[int, int]  # (view, block)
 

@@ -1,7 +1,7 @@
 """The tables of precompute/plan.py about training: memory, codecs, numbers of processes."""
 
 from precompute.prices import Prices
-from shared.cache.view_memory import in_codecs, memory_problem, view_memory
+from shared.store.view_memory import in_codecs, memory_problem, view_memory
 from shared.targets.codecs import num_bytes
 from shared.units import duration, size
 

@@ -15,8 +15,8 @@ import torch
 from precompute.groups import most_views, part_of
 from precompute.job import Job
 from precompute.measure import Costs
-from shared.cache.view_memory import ViewMemory, view_memory
 from shared.device import usable_cores
+from shared.store.view_memory import ViewMemory, view_memory
 
 WORKER = 150 << 20  # bytes of memory of its own, besides batches
 BATCHES = 2  # that a worker has ready

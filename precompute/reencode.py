@@ -24,8 +24,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from shared.cache.live_teacher import choice_of
-from shared.cache.opening import (
+from shared.errors import InputError
+from shared.files.objects import open_files
+from shared.formats.shard_samples import StoredView
+from shared.images.listing import Keys
+from shared.records.block import Block
+from shared.records.manifest import Manifest
+from shared.store.live_teacher import choice_of
+from shared.store.opening import (
     Cache,
     create_cache,
     has_split,
@@ -33,15 +39,9 @@ from shared.cache.opening import (
     open_cache,
     read_manifest,
 )
-from shared.cache.static_files import check_static, stored_keys, stored_labels
-from shared.cache.stored_views import shard
-from shared.cache.tails_file import CHANNELS, keep_tails
-from shared.errors import InputError
-from shared.files.objects import open_files
-from shared.formats.shard_samples import StoredView
-from shared.images.listing import Keys
-from shared.records.block import Block
-from shared.records.manifest import Manifest
+from shared.store.static_files import check_static, stored_keys, stored_labels
+from shared.store.stored_views import shard
+from shared.store.tails_file import CHANNELS, keep_tails
 from shared.targets.codecs import CODECS, require_derivable
 from shared.targets.targets import Head
 from shared.targets.teacher import load_teacher

@@ -7,8 +7,8 @@ decode, the source is broken, and a cache of the rest would be of no use.
 import math
 from collections.abc import Iterable
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
+from shared.store.opening import Cache
 
 
 class Skips:

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from shared.cache.checks import require_targets
-from shared.cache.opening import Cache, open_cache
-from shared.cache.static_files import check_static, stored_keys, stored_labels
 from shared.errors import InputError
 from shared.files.sealed import SEAL, seal
 from shared.loaders.shard_loader import ShardLoader
 from shared.records.manifest_json import parse_manifest
 from shared.records.receipt import receipt_path
+from shared.store.checks import require_targets
+from shared.store.opening import Cache, open_cache
+from shared.store.static_files import check_static, stored_keys, stored_labels
 from tests.small_cache import make_cache, make_keys, make_labels, make_manifest
 
 Keys = tuple[str | int, ...]  # where a value stands in nested JSON

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shared.cache.receipt_index import INDEX
 from shared.models.build import build_model
+from shared.store.receipt_index import INDEX
 from tests.processes import Finished, start
 
 # The networks of most tests: ResNet-18 takes 5 times as long a step and 40 times as many bytes a

@@ -23,9 +23,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from shared.cache.receipt_index import INDEX
 from shared.files import drivers, retry
 from shared.records.block import sha256
+from shared.store.receipt_index import INDEX
 from tests.fault_proxy import Fault, FaultProxy
 
 BUCKET = "bucket"

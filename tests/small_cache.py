@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import linear
 
-from shared.cache.opening import Cache, create_cache, head_digest
 from shared.images.listing import Keys
 from shared.pixels.jpeg import encode_pixels
 from shared.records.block import Arithmetic, Block, sha256
 from shared.records.keys import key_digest
 from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
 from shared.records.manifest_schema import FORMAT_VERSION, ORDERS
+from shared.store.opening import Cache, create_cache, head_digest
 from shared.targets.codecs import CODECS
 from shared.targets.targets import Head
 from tests.said import said

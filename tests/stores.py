@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import FORMATS, Cache
-from shared.cache.stored_views import images
 from shared.errors import InputError
 from shared.images.source import ImageSource
 from shared.records.block import Block
 from shared.records.manifest import Manifest
+from shared.store.opening import FORMATS, Cache
+from shared.store.stored_views import images
 from tests.helpers import snapshot
 
 NAMES = ["box", "flip", "pred"]

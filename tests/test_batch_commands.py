@@ -8,8 +8,8 @@ import pytest
 import precompute.plan
 import train.run
 from precompute import measure
-from shared.cache.opening import open_cache
 from shared.records.identity import cache_id
+from shared.store.opening import open_cache
 from tests.batch_caches import World, in_process, make_world, require_done
 from tests.helpers import STUDENT, require_refused, run, run_precompute, snapshot
 from tests.processes import finish, start_halting, start_world

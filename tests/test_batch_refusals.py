@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import precompute.run
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.batch_caches import World, in_process, make_world, require_done, spoilt
 from tests.helpers import require_refused
 

@@ -9,12 +9,12 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from shared.cache.opening import Cache, open_cache
-from shared.cache.stored_views import shard
 from shared.models.build import build_model
 from shared.models.plain_resnet import PlainResNet
 from shared.pixels.jpeg import decode_pixels
 from shared.records.permutation import permutation
+from shared.store.opening import Cache, open_cache
+from shared.store.stored_views import shard
 from tests.batch_caches import BATCH, CLASSES, World, make_world, require_done, spoilt
 from tests.helpers import run, snapshot, write_teacher
 

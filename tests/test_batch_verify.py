@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from precompute import blocks, job
-from shared.cache.opening import open_cache
 from shared.records.teacher_batches import batches_of
+from shared.store.opening import open_cache
 from shared.targets.teacher import load_teacher
 from tests.batch_caches import World, make_world, require_done
 from tests.helpers import run, snapshot

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.cache.opening import create_cache, open_cache
 from shared.formats import webdataset_format
 from shared.images.source import open_source
 from shared.loaders.shard_plan import Place, draw_batches, plan
 from shared.records.manifest import Manifest
 from shared.records.permutation import permutation
+from shared.store.opening import create_cache, open_cache
 from tests.helpers import STUDENT, TEACHER, run_precompute, run_train, write_teacher
 from tests.runs import metrics
 from tests.small_cache import make_manifest, version_1

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import FORMATS, create_cache, open_cache
 from shared.errors import InputError, StorageError
 from shared.files import retry
 from shared.files.local import LocalFiles
+from shared.store.opening import FORMATS, create_cache, open_cache
 from tests.forging import SAMPLES, check_everything, everything, make_small
 from tests.small_cache import make_head, make_keys, make_labels
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.cache.checks import require_pixels
-from shared.cache.live_teacher import cached_teacher
-from shared.cache.opening import Cache, open_cache
 from shared.distributed import World
 from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Replay, Request
+from shared.store.checks import require_pixels
+from shared.store.live_teacher import cached_teacher
+from shared.store.opening import Cache, open_cache
 from shared.targets.arrays import relative_to_maximum
 from shared.targets.bounds import error_bound
 from shared.targets.codecs import CODECS

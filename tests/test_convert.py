@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.cache.opening import FORMATS, open_cache
 from shared.records.identity import cache_id
+from shared.store.opening import FORMATS, open_cache
 from tests.converting import PAIRS, convert, require_done
 from tests.helpers import (
     TEACHER,

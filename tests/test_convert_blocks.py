@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import FORMATS, open_cache
+from shared.store.opening import FORMATS, open_cache
 from tests.converting import CONVERT, PAIRS, convert, flip_bit, make_pair, require_done
 from tests.helpers import require_refused, run, snapshot
 from tests.processes import start_halting

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import FORMATS
+from shared.store.opening import FORMATS
 from tests.converting import convert, flip_bit, make_pair, require_done
 from tests.helpers import require_refused, snapshot
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put

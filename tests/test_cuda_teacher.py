@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from precompute.compare import NOISE
-from shared.cache.live_teacher import cached_teacher
-from shared.cache.opening import open_cache
-from shared.cache.stored_views import stored_views
 from shared.images.source import open_source
+from shared.store.live_teacher import cached_teacher
+from shared.store.opening import open_cache
+from shared.store.stored_views import stored_views
 from shared.targets.targets import Targets, on_cpu
 from tests.helpers import run
 from tests.on_gpu import BATCH, DEVICE, SAMPLES, Made, make_caches, needs_gpu, setup_of

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.cache import view_memory
-from shared.cache.opening import Cache
 from shared.distributed import World
+from shared.store import view_memory
+from shared.store.opening import Cache
 from tests.small_cache import make_cache, make_manifest
 from train import dry_run
 

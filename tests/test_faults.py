@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from precompute.integrity import find_damage
-from shared.cache.opening import FORMATS, open_cache
 from shared.errors import InputError
 from shared.images.source import open_source
+from shared.store.opening import FORMATS, open_cache
 from tests.halting import GO
 from tests.helpers import (
     require_refused,

@@ -10,10 +10,10 @@ from precompute import fill
 from precompute.banner import banner
 from precompute.job import Job, make_job
 from precompute.skips import Skips
-from shared.cache.opening import create_cache
 from shared.distributed import World
 from shared.records.block import Work
 from shared.records.identity import cache_id
+from shared.store.opening import create_cache
 from tests.helpers import TEACHER, write_teacher
 from tests.test_job import parse
 

@@ -7,8 +7,8 @@ import pytest
 
 from precompute.flags import add_flags as precompute_flags
 from shared import choices
-from shared.cache.opening import FORMATS
 from shared.pixels.policy import draw_view
+from shared.store.opening import FORMATS
 from shared.targets.codecs import CODECS
 from shared.targets.kinds import BY_STAGE, KINDS, kind_of
 from tests.all_flags import PRECOMPUTE, TRAIN

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.cache.opening import FORMATS, open_cache
 from shared.files.sealed import seal, unseal
 from shared.records.manifest_json import manifest_json
 from shared.records.receipt import Receipt, receipt_path
+from shared.store.opening import FORMATS, open_cache
 from tests.forging import (
     VALUES,
     changed,

@@ -14,8 +14,8 @@ from precompute.fill import fill
 from precompute.groups import grouped, most_views, part_of
 from precompute.job import Job, make_job
 from precompute.skips import Skips
-from shared.cache.opening import create_cache
 from shared.records.block import Work
+from shared.store.opening import create_cache
 from tests.helpers import TEACHER, snapshot, write_image_folder, write_teacher
 from tests.test_job import parse
 

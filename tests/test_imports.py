@@ -17,7 +17,7 @@ HOMES = {"zarr": "shared.formats", "numcodecs": "shared.formats", "webdataset": 
 # From the lowest up; what lies in shared/ itself is below them all.
 ROOMS = (
     *("files", "images", "pixels", "models", "targets"),
-    *("records", "formats", "cache", "loaders"),
+    *("records", "formats", "store", "loaders"),
 )
 COMMANDS = {"precompute.run", "precompute.verify", "precompute.plan", "train.run", "train.report"}
 
@@ -83,7 +83,7 @@ SOURCES = read(ROOT)
 
 def test_the_files_are_found() -> None:
     assert len(SOURCES) > 25
-    assert {"shared.cache.opening", "precompute.blocks", "train.losses"} <= set(SOURCES)
+    assert {"shared.store.opening", "precompute.blocks", "train.losses"} <= set(SOURCES)
     commands = {module for module, source in SOURCES.items() if is_command(source)}
     assert commands >= COMMANDS & set(SOURCES) >= {"precompute.run", "train.run"}
     assert not any(module.startswith("shared") for module in commands)

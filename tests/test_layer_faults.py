@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.receipt_index import INDEX
+from shared.store.receipt_index import INDEX
 from tests.helpers import require_refused, run, snapshot, turn_upside_down
 from tests.layers import EXTRA, World, every_format, known_here, world
 from tests.processes import start, start_halting

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.helpers import run, snapshot
 from tests.layers import BLOCKS, EXTRA, LAYERS, VIEWS, World, every_format, known_here, world
 from tests.outside import PROBED

@@ -8,8 +8,8 @@ import pytest
 import precompute.run
 from precompute import memory
 from precompute.memory import require_memory
-from shared.cache import view_memory
 from shared.errors import InputError
+from shared.store import view_memory
 from tests.plans import Inputs, inputs
 
 __all__ = ["inputs"]  # a fixture of the tests below

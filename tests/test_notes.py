@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.checks import note_arithmetic
 from shared.errors import note
 from shared.records.block import Arithmetic
+from shared.store.checks import note_arithmetic
 from tests.small_cache import make_block, make_cache, make_manifest, put
 from tests.test_report import write_run
 from train.table import table

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.cache.opening import open_cache
 from shared.errors import StorageError
 from shared.files import retry
 from shared.records.manifest import Manifest
+from shared.store.opening import open_cache
 from tests.fault_proxy import FaultProxy
 from tests.s3 import ALWAYS, FAULTS, new_url, on_disk, require_sound, stored
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put

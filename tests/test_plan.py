@@ -10,8 +10,8 @@ import pytest
 import precompute.plan
 import precompute.run
 from precompute import estimate, measure, pipeline
-from shared.cache import receipt_index
-from shared.cache.opening import open_cache
+from shared.store import receipt_index
+from shared.store.opening import open_cache
 from tests.helpers import run, snapshot
 from tests.plans import VIEWS, Inputs, inputs, kind
 

@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 
 from precompute import measure
-from shared.cache import receipt_index
+from shared.store import receipt_index
 from shared.targets.codecs import CODECS
 from tests.bench.scale_plan import planned, run, write_photographs
 from tests.helpers import write_teacher

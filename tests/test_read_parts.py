@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.cache.opening import FORMATS, Cache, open_cache
 from shared.files.local import LocalFiles
+from shared.store.opening import FORMATS, Cache, open_cache
 from tests.fault_proxy import FaultProxy
 from tests.small_cache import make_cache, make_manifest
 from tests.stores import DAMAGES, all_names, every_format, flip_first_bit, refused

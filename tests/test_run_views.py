@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from precompute.skips import Skips
-from shared.cache.opening import FORMATS, Cache, open_cache
-from shared.cache.static_files import stored_labels
 from shared.errors import InputError
 from shared.loaders.shard_loader import ShardLoader
 from shared.records.block import Block
 from shared.records.manifest import Manifest
+from shared.store.opening import FORMATS, Cache, open_cache
+from shared.store.static_files import stored_labels
 from tests.helpers import require_refused, run, run_precompute, write_image_folder, write_teacher
 from tests.small_cache import make_block, make_cache, make_keys, make_manifest, put
 

@@ -9,10 +9,10 @@ import pytest
 import precompute.run
 from precompute import estimate
 from precompute.estimate import count_files, require_space
-from shared.cache.opening import Cache, open_cache
 from shared.errors import InputError
 from shared.files.local import LocalFiles
 from shared.records.block import Work
+from shared.store.opening import Cache, open_cache
 from tests.helpers import run_precompute
 from tests.plans import VIEWS, Inputs, inputs, kind
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.cache.opening import open_cache
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.loaders.shard_loader import ShardLoader
+from shared.store.opening import open_cache
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.cache.opening import open_cache
-from shared.cache.static_files import stored_labels
 from shared.images.source import open_source
 from shared.records.block import Block
 from shared.records.keys import key_digest
 from shared.records.manifest import Manifest
 from shared.records.receipt import receipt_path
+from shared.store.opening import open_cache
+from shared.store.static_files import stored_labels
 from shared.targets.codecs import CODECS
 from tests.small_cache import make_block, make_cache, make_labels, make_manifest, open_empty, put
 from tests.stores import all_names, every_format, refused

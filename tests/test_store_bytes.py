@@ -8,10 +8,10 @@ import numcodecs
 import numcodecs.blosc
 import numpy as np
 
-from shared.cache.opening import open_cache
 from shared.formats import zarr_format
 from shared.records.block import sha256
 from shared.records.manifest import Manifest
+from shared.store.opening import open_cache
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 from tests.stores import bytes_below, every_format
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.cache.opening import open_cache
-from shared.cache.static_files import stored_keys
 from shared.images.listing import Keys
 from shared.records.keys import decode_keys, encode_keys
+from shared.store.opening import open_cache
+from shared.store.static_files import stored_keys
 from tests.small_cache import make_cache, make_manifest
 from tests.stores import refused
 

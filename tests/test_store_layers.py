@@ -9,11 +9,11 @@ import pytest
 import torch
 import zarr
 
-from shared.cache.checks import require_targets
-from shared.cache.opening import open_cache
 from shared.records.identity import cache_id, require_same
 from shared.records.manifest import Manifest
 from shared.records.receipt import receipt_path
+from shared.store.checks import require_targets
+from shared.store.opening import open_cache
 from shared.targets.codecs import CODECS
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put
 from tests.stores import DAMAGES, bytes_below, every_format, refused

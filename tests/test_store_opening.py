@@ -9,9 +9,9 @@ import pytest
 import torch
 import zarr
 
-from shared.cache.opening import Cache, open_cache
-from shared.cache.static_files import check_static
 from shared.errors import InputError
+from shared.store.opening import Cache, open_cache
+from shared.store.static_files import check_static
 from shared.targets.codecs import CODECS
 from tests.small_cache import (
     make_block,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.checks import note_arithmetic
-from shared.cache.opening import open_cache
 from shared.files.sealed import unseal
 from shared.records.block import Arithmetic, sha256
 from shared.records.receipt import Receipt, make_receipt, receipt_path
+from shared.store.checks import note_arithmetic
+from shared.store.opening import open_cache
 from tests.small_cache import ARITHMETIC, make_block, make_cache, make_manifest, open_empty, put
 from tests.stores import bytes_below
 

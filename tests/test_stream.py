@@ -15,13 +15,13 @@ import torch
 import webdataset
 from PIL import Image
 
-from shared.cache.opening import Cache, open_cache
-from shared.cache.static_files import stored_labels
-from shared.cache.stored_views import images
 from shared.distributed import World
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
+from shared.store.opening import Cache, open_cache
+from shared.store.static_files import stored_labels
+from shared.store.stored_views import images
 from tests.helpers import (
     STUDENT,
     TEACHER,

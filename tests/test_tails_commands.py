@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.cache.opening import open_cache
-from shared.cache.tails_file import CHANNELS, encode, measure, require_tails
+from shared.store.opening import open_cache
+from shared.store.tails_file import CHANNELS, encode, measure, require_tails
 from tests.helpers import (
     STUDENT,
     TEACHER,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.cache import tails_file
-from shared.cache.opening import Cache
-from shared.cache.tails_file import CHANNELS, encode, keep_tails, measure, read_tails, require_tails
 from shared.errors import InputError
 from shared.files.sealed import seal
 from shared.records.identity import cache_id
+from shared.store import tails_file
+from shared.store.opening import Cache
+from shared.store.tails_file import CHANNELS, encode, keep_tails, measure, read_tails, require_tails
 from shared.targets.tails import tails_of
 from tests.helpers import snapshot
 from tests.small_cache import make_block, make_cache, make_manifest, open_empty, put

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from shared.cache import opening as cache_module
-from shared.cache.opening import FORMATS, Cache, keep_additions, open_cache
-from shared.cache.static_files import check_static
 from shared.files.local import LocalFiles
 from shared.records.manifest import Manifest
+from shared.store import opening as cache_module
+from shared.store.opening import FORMATS, Cache, keep_additions, open_cache
+from shared.store.static_files import check_static
 from tests.helpers import TEACHER, snapshot, write_image_folder, write_teacher
 from tests.processes import finish, start
 from tests.small_cache import make_keys, make_labels, make_manifest, open_empty

@@ -12,9 +12,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize, resized_crop
 
-from shared.cache.checks import require_pixels
-from shared.cache.opening import FORMATS, Cache, open_cache
-from shared.cache.stored_views import stored_views
 from shared.choices import ONE_VIEW, POLICIES, VAL_POLICY, has_one_view
 from shared.errors import InputError
 from shared.images.source import ImageSource, open_source
@@ -22,6 +19,9 @@ from shared.loaders.pixel_loader import PixelLoader
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.records.identity import require_comparable
+from shared.store.checks import require_pixels
+from shared.store.opening import FORMATS, Cache, open_cache
+from shared.store.stored_views import stored_views
 from tests.helpers import run, write_image_folder, write_teacher
 from tests.small_cache import make_manifest
 from train.accuracy import image_batches

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from precompute import compared_views
-from shared.cache.opening import open_cache
 from shared.errors import InputError
 from shared.files.sealed import seal, unseal
 from shared.images.source import open_source
+from shared.store.opening import open_cache
 from tests.helpers import (
     require_refused,
     run,

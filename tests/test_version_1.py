@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from shared.cache import opening as cache_module
-from shared.cache.opening import Cache, open_cache
-from shared.cache.static_files import check_static, stored_labels
-from shared.cache.stored_views import stored_views
 from shared.files.sealed import unseal
 from shared.loaders.shard_loader import ShardLoader
 from shared.records.block import sha256
 from shared.records.identity import cache_id
 from shared.records.manifest_json import manifest_json, parse_manifest
+from shared.store import opening as cache_module
+from shared.store.opening import Cache, open_cache
+from shared.store.static_files import check_static, stored_labels
+from shared.store.stored_views import stored_views
 from tests.helpers import snapshot
 from tests.small_cache import (
     batch_manifest,

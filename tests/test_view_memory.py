@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from shared.cache import view_memory as module
-from shared.cache.view_memory import memory_problem, view_memory, what_fits
 from shared.records.manifest import Manifest
+from shared.store import view_memory as module
+from shared.store.view_memory import memory_problem, view_memory, what_fits
 from tests.small_cache import make_manifest
 from train import windows
 from train.windows import Epochs

@@ -18,12 +18,12 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 from tqdm import tqdm
 
-from shared.cache.opening import has_split, open_cache
 from shared.device import default_workers, pick_device
 from shared.errors import InputError
 from shared.images.source import default_source
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
+from shared.store.opening import has_split, open_cache
 from train.accuracy import correct
 from train.answers import Answers, with_teacher, without_teacher
 from train.checkpoint import load_student, on_disk, run_of

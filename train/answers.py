@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.cache.checks import (
-    require_classes_of_images,
-    require_pixels,
-    require_source,
-    require_targets,
-)
-from shared.cache.opening import Cache
 from shared.choices import has_one_view
 from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelLoader
 from shared.loaders.shard_loader import ShardLoader
+from shared.store.checks import (
+    require_classes_of_images,
+    require_pixels,
+    require_source,
+    require_targets,
+)
+from shared.store.opening import Cache
 from train.accuracy import image_batches
 from train.checkpoint import val_policy
 from train.images import open_images

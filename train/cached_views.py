@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.opening import Arrays, Cache
 from shared.device import moved
 from shared.distributed import World
+from shared.store.opening import Arrays, Cache
 from shared.targets.targets import Head, Targets
 from train.batch import ALONE, NOTHING, Batch, Fixed
 from train.order import share_sizes

@@ -3,10 +3,10 @@
 import time
 from itertools import groupby, islice
 
-from shared.cache.opening import Cache
-from shared.cache.view_memory import memory_problem, view_memory, what_fits
 from shared.device import processes_here
 from shared.machine import memory_bytes
+from shared.store.opening import Cache
+from shared.store.view_memory import memory_problem, view_memory, what_fits
 from shared.units import duration, size
 from train.input import Input
 from train.recipe_words import in_words

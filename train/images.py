@@ -7,13 +7,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.cache.checks import require_source
-from shared.cache.opening import Cache, has_split, open_cache
 from shared.choices import VAL_POLICY
 from shared.errors import InputError
 from shared.images.source import ImageSource, default_source, open_source
 from shared.pixels.view import ViewPolicy
 from shared.records.identity import require_comparable
+from shared.store.checks import require_source
+from shared.store.opening import Cache, has_split, open_cache
 from train.recipe import Recipe
 from train.run_augmentation import augmentation_of
 

@@ -1,8 +1,8 @@
 """How the views of a run are augmented, and which losses go with that."""
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.pixels.augmentation import Augmentation, parse_augmentation
+from shared.store.opening import Cache
 from train.recipe import Recipe
 
 

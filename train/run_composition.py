@@ -2,12 +2,12 @@
 
 import argparse
 
-from shared.cache.checks import require_classes_of_images
-from shared.cache.live_teacher import teachers_head
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.models.names import parse_name
 from shared.models.staged import StagedModel
+from shared.store.checks import require_classes_of_images
+from shared.store.live_teacher import teachers_head
+from shared.store.opening import Cache
 from shared.targets.targets import Head
 from train.composition import Composition, Projection
 from train.narrow import blocks_of

@@ -3,13 +3,13 @@
 import argparse
 from typing import Any
 
-from shared.cache.opening import Cache
 from shared.choices import VAL_POLICY
 from shared.distributed import World
 from shared.images.source import ImageSource
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation
 from shared.records.identity import cache_id
+from shared.store.opening import Cache
 from train.composition import composition_json
 from train.images import RunImages
 from train.recipe import Recipe

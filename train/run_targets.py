@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from shared.cache.checks import require_classes_of_images, require_pixels, require_targets
-from shared.cache.classes_file import require_classes
-from shared.cache.live_teacher import cached_teacher, teachers_head
-from shared.cache.opening import Cache, open_cache
-from shared.cache.tails_file import read_tails, require_tails
 from shared.distributed import World
 from shared.errors import InputError
 from shared.files.location import Location
 from shared.images.source import ImageSource
+from shared.store.checks import require_classes_of_images, require_pixels, require_targets
+from shared.store.classes_file import require_classes
+from shared.store.live_teacher import cached_teacher, teachers_head
+from shared.store.opening import Cache, open_cache
+from shared.store.tails_file import read_tails, require_tails
 from shared.targets.classes import ClassStatistics
 from shared.targets.kinds import OF_CLASSES
 from shared.targets.tails import Tails

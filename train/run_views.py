@@ -4,11 +4,11 @@ Epoch e uses view e mod K, so a run with another K would be a different run. A c
 a run (precompute/run.py with more --views); the added views are ignored, complete or not.
 """
 
-from shared.cache.opening import Cache
 from shared.distributed import World, from_first
 from shared.errors import InputError
 from shared.files.location import Location
 from shared.records.identity import cache_id
+from shared.store.opening import Cache
 from train.reading import has_file
 from train.run_files import RUN_FILE, read_run
 

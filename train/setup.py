@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from shared.cache.opening import Cache
 from shared.device import default_workers, pick_device
 from shared.distributed import World, connect, from_first, read_world
 from shared.errors import InputError
@@ -18,6 +17,7 @@ from shared.models.names import parse_name
 from shared.models.preparation import preparation_of
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation, normalisation_asked
+from shared.store.opening import Cache
 from train.images import RunImages, open_run_images
 from train.made_student import make_student
 from train.optimizer import make_optimizer

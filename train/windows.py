@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.view_memory import WINDOW, fits_whole
 from shared.records.manifest import Manifest
+from shared.store.view_memory import WINDOW, fits_whole
 from shared.targets.codecs import num_bytes
 from train.order import epoch_order, smallest_share, split_batches
 from train.reading_order import Piece, piece_rows, reading_order

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from shared.cache.opening import Cache
-from shared.cache.stored_views import pixels_of, shard
 from shared.formats import webdataset_format
 from shared.formats.shard_samples import StoredView
 from shared.loaders.shard_plan import (
@@ -39,6 +37,8 @@ from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
 from shared.pixels.view import new_batch
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
+from shared.store.stored_views import pixels_of, shard
 
 
 @dataclass(frozen=True)

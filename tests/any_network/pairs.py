@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from shared.cache.opening import Cache, open_cache
 from shared.models.build import build_model
+from shared.store.opening import Cache, open_cache
 from tests.helpers import run, run_precompute, run_train
 from tests.processes import Finished
 from tests.runs import load, metrics

@@ -21,9 +21,9 @@ import precompute.verify
 import train.flags
 from precompute.integrity import verify
 from precompute.make import make
-from shared.cache.opening import Cache, open_cache
-from shared.cache.stored_views import stored_views
 from shared.images.source import open_source
+from shared.store.opening import Cache, open_cache
+from shared.store.stored_views import stored_views
 from tests.any_network.cases import CASES, Case
 from tests.any_network.plain_network import outputs_of, plain
 from tests.runs import require_equal

@@ -12,7 +12,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from shared.cache.opening import FORMATS
+from shared.store.opening import FORMATS
 from tests.attack.tally import Tally, attempts_wanted
 from tests.forging import everything, make_small, problem, random_forgery
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from precompute.pack_shard import Packing, make_shard
-from shared.cache.opening import FORMATS
 from shared.errors import BadImage
 from shared.images import source as images
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.models.build import build_model
 from shared.models.weights import load_weights
+from shared.store.opening import FORMATS
 from tests.forging import check_everything, everything, make_small
 from tests.helpers import write_image_folder, write_teacher
 from tests.tars import write_tar

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.cache.opening import open_cache
 from shared.images.source import open_source
 from shared.pixels.mix import draw_mix
+from shared.store.opening import open_cache
 from tests.augment.conftest import ALL, KD, SAMPLES, SIZE, Made
 from tests.helpers import STUDENT, require_refused, run, run_train, snapshot, turn_upside_down
 from tests.processes import start_halting

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from shared.cache.opening import open_cache
 from shared.errors import InputError
 from shared.images.source import open_source
 from shared.pixels.mix import draw_mix
+from shared.store.opening import open_cache
 from tests.augment.conftest import CLASSES, KD, SAMPLES, SIZE, Made
 from train.batch import Batch, Fixed, StudentOutputs
 from train.flags import make_parser

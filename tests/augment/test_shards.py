@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.cache.opening import Cache
-from shared.cache.stored_views import shard
 from shared.errors import InputError
 from shared.formats import shard_samples, webdataset_format
 from shared.loaders.shard_loader import ShardLoader
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
+from shared.store.stored_views import shard
 from tests.small_cache import CLASSES, make_block, make_manifest, open_empty, put
 
 MIXED = tuple((row % CLASSES, row / 4) for row in range(4))

@@ -24,9 +24,9 @@ if not __package__:
 import numpy as np
 import torch
 
-from shared.cache.opening import create_cache
 from shared.records.block import Block
 from shared.records.manifest import Manifest
+from shared.store.opening import create_cache
 from tests.small_cache import ARITHMETIC, make_keys, make_manifest, put
 
 STAGES = (64, 128, 256, 512)

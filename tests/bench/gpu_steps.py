@@ -9,11 +9,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from shared.cache.opening import FORMATS, create_cache
 from shared.distributed import World
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import NORMALISATIONS
 from shared.pixels.view import new_batch
+from shared.store.opening import FORMATS, create_cache
 from shared.targets.targets import Head
 from shared.targets.teacher import Teacher
 from tests.bench.store import CLASSES, STAGES, make_block

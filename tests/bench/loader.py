@@ -38,10 +38,10 @@ from precompute import flags as precompute_flags
 from precompute import job as precompute_job
 from precompute.fill import fill
 from precompute.skips import Skips
-from shared.cache.opening import create_cache
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import NORMALISATIONS
 from shared.records.block import Work
+from shared.store.opening import create_cache
 from train import flags as train_flags
 from train import setup as train_setup
 from train.input import open_input

@@ -36,11 +36,11 @@ from precompute.fill import fill
 from precompute.flags import add_flags
 from precompute.job import Job, make_job
 from precompute.skips import Skips
-from shared.cache.opening import FORMATS, create_cache
 from shared.distributed import World
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
 from shared.records.block import Work
+from shared.store.opening import FORMATS, create_cache
 
 WIDTH, HEIGHT = 500, 375
 NOISE = 9.0  # grey levels: makes 100 kB of the pictures below

@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from shared.cache.opening import Cache, create_cache, head_digest
 from shared.formats.format import FORMATS
 from shared.images.source import ImageSource, open_source
 from shared.pixels.jpeg import encode_pixels
@@ -39,6 +38,7 @@ from shared.pixels.view import new_batch
 from shared.records.block import Block
 from shared.records.keys import key_digest
 from shared.records.manifest import Manifest, SourceFacts, TeacherFacts
+from shared.store.opening import Cache, create_cache, head_digest
 from shared.targets.targets import Head
 from tests.bench.store import STAGES, make_block
 from tests.small_cache import make_manifest

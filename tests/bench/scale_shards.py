@@ -31,10 +31,10 @@ if not __package__:
 import numpy as np
 from zarr.core.buffer import default_buffer_prototype
 
-from shared.cache.opening import Cache, open_cache
 from shared.formats import zarr_format
 from shared.formats.zarr_arrays import GROUP, create_arrays
 from shared.images.source import open_source
+from shared.store.opening import Cache, open_cache
 from tests.bench.scale import simulated_cache
 
 WAYS = {"zarr": 1, "1 thread": 1, "2 threads": 2}

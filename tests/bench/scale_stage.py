@@ -37,8 +37,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from shared.cache.opening import open_cache
 from shared.distributed import connect, disconnect, read_world
+from shared.store.opening import open_cache
 from shared.targets.codecs import num_bytes
 from shared.units import size
 from train.cached_views import CachedViews

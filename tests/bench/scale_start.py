@@ -112,10 +112,10 @@ def _simulate(command: list[str]) -> Path:
     """The split that `command` would make: its receipts, and sparse files for its blocks."""
     from precompute.flags import make_parser
     from precompute.job import make_job
-    from shared.cache.opening import create_cache
-    from shared.cache.tails_file import CHANNELS, encode
     from shared.records.keys import key_digest
     from shared.records.receipt import Receipt, receipt_path
+    from shared.store.opening import create_cache
+    from shared.store.tails_file import CHANNELS, encode
     from shared.targets.tails import Tails
     from tests.helpers import write_teacher
     from tests.small_cache import ARITHMETIC

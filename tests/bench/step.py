@@ -31,12 +31,12 @@ from precompute.blocks import compute_blocks
 from precompute.flags import add_flags
 from precompute.job import make_job
 from precompute.skips import Skips
-from shared.cache.opening import create_cache
 from shared.distributed import World
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
 from shared.records.block import Work
 from shared.records.keys import key_digest
+from shared.store.opening import create_cache
 from tests.helpers import write_image_folder
 from tests.whole_views import whole_views
 from train.cached_views import CachedViews

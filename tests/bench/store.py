@@ -25,9 +25,9 @@ if not __package__:
 import numpy as np
 import torch
 
-from shared.cache.opening import FORMATS, create_cache
 from shared.records.block import Block
 from shared.records.manifest import Manifest
+from shared.store.opening import FORMATS, create_cache
 from shared.targets.targets import Head
 from tests.small_cache import make_keys, make_manifest
 

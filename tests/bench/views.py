@@ -38,12 +38,12 @@ from precompute.flags import add_flags
 from precompute.groups import most_views
 from precompute.job import make_job
 from precompute.skips import Skips
-from shared.cache.opening import create_cache
 from shared.errors import BadImage
 from shared.loaders.pixel_loader import Draw, PixelBatch, PixelLoader, Request
 from shared.models.resnet import StagedResNet
 from shared.pixels.decode import decode
 from shared.records.block import Work
+from shared.store.opening import create_cache
 
 SIZE, BATCH = 224, 60  # BATCH: views in a request
 IMAGES = 1000  # with --memory

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from shared.cache.opening import Cache, create_cache
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache, create_cache
 from tests.small_cache import CLASSES, make_block, make_head, make_keys, make_manifest, put
 
 WIDTHS = (4, 3, 2, 5)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from precompute.class_statistics import measure_classes
-from shared.cache.classes_file import CLASSES, encode, require_classes
-from shared.cache.opening import Cache, open_cache
+from shared.store.classes_file import CLASSES, encode, require_classes
+from shared.store.opening import Cache, open_cache
 from tests.class_statistics.caches import make_cache_of, make_targets
 from tests.fault_proxy import FaultProxy
 from tests.helpers import require_refused, run, snapshot

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from precompute.class_statistics import measure_classes
-from shared.cache.classes_file import CLASSES, encode, read_classes, require_classes
-from shared.cache.opening import Cache
 from shared.records.identity import cache_id
+from shared.store.classes_file import CLASSES, encode, read_classes, require_classes
+from shared.store.opening import Cache
 from shared.targets.classes import ClassStatistics
 from tests.class_statistics.caches import make_cache_of, make_targets
 from tests.forging import DEEP, RAW

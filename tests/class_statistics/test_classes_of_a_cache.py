@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from precompute.class_statistics import measure_classes
-from shared.cache.labelled import labelled_rows
-from shared.cache.opening import Cache
 from shared.errors import InputError
+from shared.store.labelled import labelled_rows
+from shared.store.opening import Cache
 from shared.targets.bounds import error_bound
 from shared.targets.classes import ClassStatistics
 from tests.class_statistics.caches import (

@@ -11,7 +11,7 @@ import torch
 
 import train.eval
 import train.run
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.composed.recipes import call
 from tests.processes import finish, start_world
 from tests.runs import load, metrics, require_equal, require_same_run

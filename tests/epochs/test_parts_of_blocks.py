@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.cache.opening import Arrays, Cache
+from shared.store.opening import Arrays, Cache
 from tests.small_cache import make_cache, make_labels, make_manifest
 from train import windows
 from train.cached_views import CachedViews

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from shared.targets.codecs import num_bytes
 from tests.helpers import STUDENT, require_refused
 from tests.processes import Finished, start, wait_until

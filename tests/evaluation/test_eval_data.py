@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
 from shared.errors import InputError
+from shared.store.opening import open_cache
 from tests.evaluated import (
     CACHES,
     EVAL,

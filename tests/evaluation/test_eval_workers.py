@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import Arrays, Cache
 from shared.images.source import open_source
+from shared.store.opening import Arrays, Cache
 from tests.evaluated import EVAL, Evaluate, World
 from tests.fault_proxy import Fault, FaultProxy
 from tests.helpers import require_refused, run

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shared.cache.opening import Cache, open_cache
-from shared.cache.receipt_index import INDEX, YOUNG
 from shared.files.local import LocalFiles
+from shared.store.opening import Cache, open_cache
+from shared.store.receipt_index import INDEX, YOUNG
 from tests.small_cache import make_cache, make_manifest
 
 

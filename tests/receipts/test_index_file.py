@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from shared.cache.receipt_index import YOUNG, Entries, decode_index, encode_index, is_young
+from shared.store.receipt_index import YOUNG, Entries, decode_index, encode_index, is_young
 
 RECEIPTS: Entries = {
     "v0000-b000000.json": ((3, "1700000000000000000"), b"one"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
-from shared.cache.receipt_index import INDEX, decode_index, encode_index
 from shared.errors import InputError
 from shared.records.identity import cache_id
 from shared.records.receipt import Receipt, receipt_name, receipt_path
+from shared.store.opening import open_cache
+from shared.store.receipt_index import INDEX, decode_index, encode_index
 from tests.receipts.kept import indexed_cache, keep_index, know_all, read_paths
 from tests.small_cache import make_block, make_manifest, open_empty, put
 from tests.stores import every_format, flip_middle_bit, refused

@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 from precompute.missing import missing
-from shared.cache.opening import open_cache
 from shared.images.listing import Keys
 from shared.images.source import ImageSource
 from shared.records.block import Work
 from shared.records.receipt import receipt_path
+from shared.store.opening import open_cache
 from tests.receipts.kept import read_paths
 from tests.small_cache import make_block, make_cache, make_keys, make_manifest, open_empty, put
 from tests.stores import append, every_format, flip_middle_bit, make_empty, truncate

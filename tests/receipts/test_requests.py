@@ -4,8 +4,8 @@ from collections import Counter
 from typing import cast
 
 from precompute.missing import missing
-from shared.cache.opening import open_cache
 from shared.images.source import ImageSource
+from shared.store.opening import open_cache
 from tests.fault_proxy import FaultProxy
 from tests.receipts.kept import keep_index
 from tests.receipts.test_missing import Source

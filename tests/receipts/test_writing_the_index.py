@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
-from shared.cache.receipt_index import INDEX, decode_index
 from shared.errors import InputError
 from shared.files.local import LocalFiles
 from shared.records.identity import cache_id
 from shared.records.receipt import receipt_name, receipt_path
+from shared.store.opening import open_cache
+from shared.store.receipt_index import INDEX, decode_index
 from tests.receipts.kept import indexed_cache, keep_index, know_all, make_old
 from tests.small_cache import make_cache, make_manifest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.helpers import require_refused, run, snapshot, turn_upside_down
 from tests.refusals import World
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.helpers import require_refused, run, run_train, snapshot
 from tests.processes import Finished
 from tests.refusals import CD, World

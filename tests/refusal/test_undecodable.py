@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.cache.opening import open_cache
+from shared.store.opening import open_cache
 from tests.helpers import require_refused, run, snapshot, write_image_folder
 from tests.refusals import KD, World
 from train.run_files import read_metrics

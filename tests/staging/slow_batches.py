@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared.cache.opening import Arrays, Cache, open_cache
 from shared.distributed import World
+from shared.store.opening import Arrays, Cache, open_cache
 from tests.small_cache import make_labels
 from tests.staging.staged_batches import BATCH, plans_of
 from train import windows

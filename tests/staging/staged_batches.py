@@ -22,10 +22,10 @@ if not __package__:
 import numpy as np
 import torch
 
-from shared.cache.opening import Arrays, Cache, open_cache
 from shared.distributed import connect, disconnect, read_world
 from shared.errors import run_command
 from shared.stop import StopRequest
+from shared.store.opening import Arrays, Cache, open_cache
 from tests.small_cache import make_labels
 from train import windows
 from train.cached_views import CachedViews

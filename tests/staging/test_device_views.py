@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.opening import open_cache
 from shared.distributed import World
+from shared.store.opening import open_cache
 from tests.small_cache import make_cache, make_labels, make_manifest
 from tests.staging.slow_batches import reference
 from tests.staging.staged_batches import BATCH, counted, make_recipe, plans_of

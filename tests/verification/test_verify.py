@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import Cache
+from shared.store.opening import Cache
 from shared.targets.codecs import CODECS
 from tests.helpers import require_refused, snapshot, write_teacher
 from tests.verified import CLASSES, World, verify

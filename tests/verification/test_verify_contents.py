@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared.cache.opening import Cache, open_cache
 from shared.records.block import Block
+from shared.store.opening import Cache, open_cache
 from tests.helpers import require_refused, snapshot, turn_upside_down
 from tests.stores import stored_block
 from tests.verified import CLASSES, World, require_failed, verify

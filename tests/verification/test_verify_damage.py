@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cache.opening import Cache, open_cache
+from shared.store.opening import Cache, open_cache
 from tests.helpers import snapshot
 from tests.verified import World, require_failed, verify
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import train.cached_views
-from shared.cache.opening import Cache
 from shared.distributed import World
 from shared.models.staged import StagedModel
+from shared.store.opening import Cache
 from tests.small_cache import SIZE, make_cache, make_labels, make_manifest
 from tests.waits.meta import META, Waits, no_waits
 from tests.whole_views import whole_views

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.opening import Arrays, Cache
+from shared.store.opening import Arrays, Cache
 from train.reading_order import Piece
 from train.staging.schedule import Part
 

@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.opening import Arrays, Cache
 from shared.errors import InputError, StorageError
 from shared.files.retry import one_line
 from shared.limits import limit_line
+from shared.store.opening import Arrays, Cache
 from train.staging.pieces import Task, as_slice, read_piece, samples_of
 from train.staging.schedule import Part, Schedule, share_here
 from train.staging.slots import FreeSlots, require_slots

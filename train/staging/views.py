@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.opening import Cache
 from shared.device import moved, processes_here, usable_cores
 from shared.distributed import World
 from shared.errors import StorageError
+from shared.store.opening import Cache
 from shared.targets.codecs import num_bytes
 from train.staging.device_views import DeviceViews
 from train.staging.node_memory import NodeMemory

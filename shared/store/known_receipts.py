@@ -8,7 +8,11 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any
 
-from shared.cache.receipt_index import (
+from shared.errors import InputError, StorageError
+from shared.files.in_threads import in_threads
+from shared.files.protocol import Files, Stamp
+from shared.files.sealed import MOST_BYTES
+from shared.store.receipt_index import (
     INDEX,
     MOST_INDEX,
     Entries,
@@ -17,10 +21,6 @@ from shared.cache.receipt_index import (
     is_young,
     now,
 )
-from shared.errors import InputError, StorageError
-from shared.files.in_threads import in_threads
-from shared.files.protocol import Files, Stamp
-from shared.files.sealed import MOST_BYTES
 
 FOLDER = "receipts"
 

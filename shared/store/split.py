@@ -15,15 +15,15 @@ write the same block by mistake, they write the same bytes. Readers (block_reade
 they read.
 """
 
-from shared.cache.block_reader import BlockReader
-from shared.cache.head_file import HEAD, decode_head
-from shared.cache.receipt_checks import AGAIN
 from shared.errors import InputError
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
 from shared.formats.block_files import Arrays
 from shared.records.block import Block
 from shared.records.receipt import make_receipt, receipt_path
+from shared.store.block_reader import BlockReader
+from shared.store.head_file import HEAD, decode_head
+from shared.store.receipt_checks import AGAIN
 from shared.targets.targets import Head
 
 __all__ = ["Arrays", "Cache"]

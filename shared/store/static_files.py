@@ -6,15 +6,15 @@ Their contents follow from the manifest and the source.
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.receipt_checks import AGAIN
-from shared.cache.split import Cache
-from shared.cache.stored_views import shard
 from shared.errors import InputError, StorageError
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
 from shared.formats import zarr_format
 from shared.images.listing import Keys
 from shared.records.keys import KEYS, decode_keys, key_digest
+from shared.store.receipt_checks import AGAIN
+from shared.store.split import Cache
+from shared.store.stored_views import shard
 
 MOST_KEY = 8193  # bytes per line: a path of 4096 bytes, each escaped to two, and a line feed
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from shared.cache.checked_files import CheckedFiles
-from shared.cache.receipt_checks import AGAIN, require_same_skips
 from shared.errors import InputError
 from shared.files.protocol import Files
 from shared.images.source import ImageSource
 from shared.records.keys import key_digest
 from shared.records.manifest import Manifest
 from shared.records.receipt import receipt_path
+from shared.store.checked_files import CheckedFiles
+from shared.store.receipt_checks import AGAIN, require_same_skips
 
 
 class CheckedBlocks(CheckedFiles):

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.sealed import MOST_BYTES, seal, unseal
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
 from shared.targets.tails import Tails, tails_of_fields
 
 CHANNELS = "channels.json"

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch import Tensor
 
-from shared.cache.receipt_checks import AGAIN
-from shared.cache.split import Arrays, Cache
 from shared.errors import BadImage, InputError
 from shared.formats import shard_samples, webdataset_format
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels
 from shared.pixels.seen import Views
 from shared.pixels.view import View, stored_view
+from shared.store.receipt_checks import AGAIN
+from shared.store.split import Arrays, Cache
 
 
 def stored_views(

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.head_file import HEAD, encode_head, head_digest
-from shared.cache.split import Arrays, Cache
 from shared.distributed import read_world
 from shared.errors import InputError, note
 from shared.files.objects import open_files
@@ -17,6 +15,8 @@ from shared.images.listing import Keys
 from shared.records.identity import require_same
 from shared.records.manifest import MANIFEST, Manifest
 from shared.records.manifest_json import manifest_json, parse_manifest
+from shared.store.head_file import HEAD, encode_head, head_digest
+from shared.store.split import Arrays, Cache
 from shared.targets.targets import Head
 
 __all__ = [

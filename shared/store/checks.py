@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.cache.opening import Cache
-from shared.cache.stored_views import named, replayed, stored_views, view_of
 from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.records.block import sha256
 from shared.records.receipt import receipt_path
+from shared.store.opening import Cache
+from shared.store.stored_views import named, replayed, stored_views, view_of
 from shared.targets.kinds import OF_CLASSES, OF_THE_RUN
 
 RESUMED = 64  # views that are compared, at most, before a run adds to a cache

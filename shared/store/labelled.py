@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.cache.receipt_checks import AGAIN
-from shared.cache.split import Cache
-from shared.cache.static_files import stored_labels
-from shared.cache.stored_views import shard
 from shared.errors import InputError
 from shared.formats import webdataset_format
+from shared.store.receipt_checks import AGAIN
+from shared.store.split import Cache
+from shared.store.static_files import stored_labels
+from shared.store.stored_views import shard
 
 
 @dataclass(frozen=True)

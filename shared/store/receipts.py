@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.known_receipts import KnownReceipts
-from shared.cache.receipt_checks import fitting_receipt, missing_block, require_same_skips
 from shared.errors import InputError
 from shared.files.protocol import Files
 from shared.files.sealed import MOST_BYTES
@@ -21,6 +19,8 @@ from shared.records.block import Arithmetic, Skipped
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
 from shared.records.receipt import Receipt, receipt_name, receipt_path
+from shared.store.known_receipts import KnownReceipts
+from shared.store.receipt_checks import fitting_receipt, missing_block, require_same_skips
 
 
 class CacheReceipts:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.cache.split import Cache
 from shared.errors import InputError
 from shared.files import schema
 from shared.files.retry import one_line
 from shared.files.sealed import parse_object
 from shared.records.identity import cache_id
 from shared.records.manifest import Manifest
+from shared.store.split import Cache
 from shared.targets.classes import ClassStatistics, problems
 
 CLASSES = "classes.safetensors"

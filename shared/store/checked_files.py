@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shared.cache.receipt_checks import AGAIN, AGAIN_CHECKING
-from shared.cache.receipts import CacheReceipts
 from shared.errors import InputError
 from shared.files.retry import one_line
 from shared.files.sealed import MOST_BYTES
 from shared.records.block import sha256
 from shared.records.receipt import Receipt
+from shared.store.receipt_checks import AGAIN, AGAIN_CHECKING
+from shared.store.receipts import CacheReceipts
 
 T = TypeVar("T")
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from shared.cache.opening import Cache
 from shared.errors import InputError
 from shared.models.names import parse_name
 from shared.models.weights import weights_digest
 from shared.pixels.normalise import Normalisation
 from shared.records.manifest import Manifest
+from shared.store.opening import Cache
 from shared.targets.targets import Head
 from shared.targets.teacher import Teacher, TeacherChoice, load_teacher
 

@@ -13,15 +13,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.cache.checked_blocks import CheckedBlocks
-from shared.cache.checked_files import FilesOfBlock
-from shared.cache.receipt_checks import AGAIN
 from shared.errors import InputError
 from shared.files.protocol import Files
 from shared.files.retry import one_line
 from shared.formats.block_files import Arrays, Into
 from shared.records.manifest import Manifest
 from shared.records.receipt import receipt_path
+from shared.store.checked_blocks import CheckedBlocks
+from shared.store.checked_files import FilesOfBlock
+from shared.store.receipt_checks import AGAIN
 from shared.targets.arrays import Field
 
 OTHERS: dict[str, Field] = {"box": ("int32", (4,)), "flip": ("bool", ()), "pred": ("int32", ())}
