@@ -2,7 +2,7 @@
 
 precompute needs only world.py, because its processes share only the storage. The processes of a
 training run exchange gradients (DistributedDataParallel), sums and buffers; those of one machine
-also share the memory that holds a view (train/staging/).
+also share the memory that holds a view (shared/epochs/staging/).
 """
 
 from collections.abc import Callable

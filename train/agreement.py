@@ -19,6 +19,7 @@ from torch.nn.functional import kl_div, log_softmax
 from tqdm import tqdm
 
 from shared.device import default_workers, pick_device
+from shared.epochs.images import open_images
 from shared.errors import InputError
 from shared.images.source import default_source
 from shared.models.staged import StagedModel
@@ -27,7 +28,6 @@ from shared.store.opening import has_split, open_cache
 from train.accuracy import correct
 from train.answers import Answers, with_teacher, without_teacher
 from train.checkpoint import load_student, on_disk, run_of
-from train.images import open_images
 from train.network_facts import facts_of_network, require_network
 from train.step import autocast
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from shared.choices import has_one_view
+from shared.epochs.images import open_images
+from shared.epochs.val_batches import image_batches
 from shared.errors import InputError, note
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelLoader
@@ -25,9 +27,7 @@ from shared.store.checks import (
     require_targets,
 )
 from shared.store.opening import Cache
-from train.accuracy import image_batches
 from train.checkpoint import val_policy
-from train.images import open_images
 
 BATCH = 256
 

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
-import torch
 from torch import Tensor
 
-from shared.device import moved
 from shared.distributed import World, gathered
+from shared.epochs.batch import EpochBatch
 from shared.targets.classes import ClassStatistics
-from shared.targets.targets import Head, Targets, rows_of
+from shared.targets.targets import Head, rows_of
 from train.memory import Memory
 
 
@@ -44,39 +43,39 @@ class Fixed:
     classes: ClassStatistics | None = None  # on the device
     memory: Memory | None = None  # what a loss keeps from step to step: this alone changes
 
-    def index_on(self, device: torch.device, index: Tensor) -> Tensor | None:
-        """The samples of a batch on the device, for the memory; None if there is none."""
-        return None if self.memory is None else moved(index, device)
-
 
 NOTHING = Fixed()
 ALONE = World()
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Labels and the teacher's targets for B samples, and the counts by which means divide.
+class Batch(EpochBatch):
+    """A batch of an epoch, with what is the same in every step."""
 
-    The counts are those of the whole optimizer step divided by the number of processes, so that the
-    averaged gradients equal those of one large batch. With one process they are B and guided.sum().
-    A count that is computed on the device is a 0-dim tensor there, as reading it would make the
-    host wait.
-    """
-
-    labels: Tensor  # (B,) int64
-    targets: Targets | None  # None if the recipe needs nothing from a teacher
-    guided: Tensor | None  # (B,) bool: whether the teacher's logits may guide (train/guide.py)
-    count: float | Tensor
-    guided_count: float | Tensor
     fixed: Fixed = NOTHING
-    # (B,) int64: the samples, by their place in the source; None if no loss needs it
-    index: Tensor | None = None
     world: World = ALONE
-    sizes: tuple[int, ...] | None = None  # B of every process in this step; None: not known here
-    # If views are mixed of two images (shared/pixels/mix.py), the second labels, (B,) int64, and
-    # the weights of the first ones, (B,) float32.
-    partner: Tensor | None = None
-    share: Tensor | None = None
+
+    @staticmethod
+    def of(found: EpochBatch, fixed: Fixed = NOTHING, world: World = ALONE) -> "Batch":
+        return Batch(**vars(found), fixed=fixed, world=world)
+
+    @staticmethod
+    def with_targets(
+        labels: Tensor, targets: Mapping[str, Tensor], fixed: Fixed = NOTHING
+    ) -> "Batch":
+        """A batch of a user's own loop over shared/cache.py. Means divide by its own samples."""
+        guided = targets.get("guided")
+        return Batch(
+            labels,
+            targets,
+            guided,
+            len(labels),
+            0 if guided is None else guided.sum(),
+            fixed,
+            index=targets.get("index"),
+            partner=targets.get("partner"),
+            share=targets.get("share"),
+        )
 
     @property
     def main_labels(self) -> Tensor:

@@ -1,54 +1,72 @@
-"""The input of training: (pixels, Batch) pairs on the device, one per optimizer step.
-
-    Replayed   boxes of a zarr cache (or drawn views, without a cache) on the source's images;
-               targets from the cache, from a live teacher, or none
-    Streamed   view shards: pixels, labels and targets in one sequential stream
-
-Both yield every sample once per epoch. In Replayed the order depends on seed and epoch only (with
-windows also on the cache, see windows.py), and each step's batch is cut into one part per process.
-In Streamed each process and worker has its own shards, so the order also depends on their number.
-"""
+"""The input of training: the batches of an epoch, with what losses need that is always the same."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 from torch import Tensor
 
 from shared.distributed import World
-from train.accuracy import Labelled
+from shared.epochs.feed import open_feed
+from shared.epochs.options import FeedOptions
+from shared.epochs.val_batches import Labelled
 from train.batch import Batch
 from train.pieces import require_pieces
-from train.replayed import Replayed
 from train.setup import Setup
-from train.streamed import Streamed
 
 
-class Input(Protocol):
-    def steps(self, epoch: int) -> int: ...
+def feed_options(setup: Setup) -> FeedOptions:
+    images, targets = setup.images, setup.targets
+    return FeedOptions(
+        wanted=setup.recipe,
+        cache=targets.cache,
+        train=images.train,
+        val=images.val,
+        policy=images.policy,
+        val_policy=images.val_policy,
+        size=images.size,
+        cached=targets.cached,
+        teacher=targets.teacher,
+        seed=setup.seed,
+        device=setup.device,
+        workers=setup.workers,
+        world=setup.world,
+        connected=setup.world,
+        stage=setup.stage,
+        with_index=targets.fixed.memory is not None,
+    )
+
+
+class Input:
+    """See shared/epochs/feed.py for the batches and their order."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._feed = open_feed(feed_options(setup))
+        self._fixed, self._world = setup.targets.fixed, setup.world
+        self.layout: list[int] = self._feed.layout
+        self.val_world: World = self._feed.val_world
+        self.val_rows: int = self._feed.val_rows
+
+    def steps(self, epoch: int) -> int:
+        return self._feed.steps(epoch)
 
     def smallest_part(self, epoch: int) -> int:
         """Samples in the smallest batch that any process gets in any step of an epoch."""
-        ...
+        return self._feed.smallest_part(epoch)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Batch]]:
         """(B, 3, S, S) uint8 pixels and their Batch on the device, starting at step `first`."""
-        ...
+        for pixels, found in self._feed.batches(epoch, first):
+            yield pixels, Batch.of(found, self._fixed, self._world)
 
-    layout: list[int]  # what the order of an epoch depends on besides (seed, epoch)
+    def val_batches(self) -> Iterator[Labelled]:
+        return self._feed.val_batches()
 
-    val_world: World  # the val_batches of its processes together are the val split
-
-    val_rows: int  # samples in the largest val batch of this process
-
-    def val_batches(self) -> Iterator[Labelled]: ...
-
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._feed.close()
 
 
 def open_input(setup: Setup) -> Input:
     """Raises InputError if its batches cannot be cut as the flags require."""
-    shards = setup.targets.cache is not None and setup.targets.cache.manifest.holds_pixels
-    feed: Input = Streamed(setup) if shards else Replayed(setup)
+    feed = Input(setup)
     require_pieces(
         feed.smallest_part,
         range(setup.recipe.epochs),

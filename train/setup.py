@@ -19,6 +19,8 @@ from shared.models.staged import StagedModel
 from shared.pixels.normalise import Normalisation, normalisation_asked
 from shared.store.opening import Cache
 from train.images import RunImages, open_run_images
+from train.logs.names import logs_of
+from train.logs.needs import require_logs
 from train.made_student import make_student
 from train.optimizer import make_optimizer
 from train.recipe import Recipe
@@ -93,11 +95,7 @@ def run_location(flags: argparse.Namespace, recipe: Recipe) -> Location:
     """The run folder. Raises InputError for a URL that it cannot be at."""
     folder: Location = flags.out or Path("runs") / recipe.name
     require_location(folder, "--out")
-    if flags.tensorboard and not isinstance(folder, Path):
-        raise InputError(
-            f"--tensorboard appends to its files as the run goes on, which is not possible at "
-            f"{folder}: leave it out, as metrics.jsonl has the same numbers, or give --out a folder"
-        )
+    require_logs(logs_of(flags), folder)
     return folder
 
 

@@ -18,17 +18,17 @@ from shared.errors import BadImage
 from shared.images.source import ImageSource
 from shared.loaders.requests import Draw, PixelBatch, Replay, Request
 from shared.loaders.shared_memory import require_room
-from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
+from shared.loaders.worker import CARRIED, Failed, begin_worker, end_workers, held_signals, received
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
 from shared.pixels.policy import TooSmall
 from shared.pixels.seen import Seen, Views
 from shared.pixels.view import as_policy, new_batch, stored_view
 
-__all__ = ["Draw", "PixelBatch", "PixelLoader", "Replay", "Request"]
+__all__ = ["Draw", "PixelBatch", "PixelBatches", "PixelLoader", "Replay", "Request"]
 
 
-class _Pixels(Dataset[PixelBatch | Failed]):
+class PixelBatches(Dataset[PixelBatch | Failed]):
     """A map-style dataset whose index is a request: one request in, one batch out."""
 
     def __init__(self, sources: tuple[ImageSource, ...], size: int, as_jpeg: bool) -> None:
@@ -38,11 +38,12 @@ class _Pixels(Dataset[PixelBatch | Failed]):
 
     def __getitem__(self, request: Request) -> PixelBatch | Failed:
         try:
-            return self._batch(request)
+            return self.of(request)
         except CARRIED as error:
             return Failed.of(error)
 
-    def _batch(self, request: Request) -> PixelBatch:
+    def of(self, request: Request) -> PixelBatch:
+        """Raises what a source raises that fails."""
         source, how = self.sources[request.source], request.views
         index = np.tile(request.index, len(how.numbers))
         rows = len(index)
@@ -131,7 +132,7 @@ class PixelLoader:
         self._size = size
         self._workers = workers
         self._loader: DataLoader[PixelBatch | Failed] = DataLoader(
-            _Pixels(sources, size, as_jpeg),
+            PixelBatches(sources, size, as_jpeg),
             batch_size=None,
             sampler=self._requests,
             num_workers=workers,
@@ -160,3 +161,8 @@ class PixelLoader:
         with held_signals(multiprocessing.get_context()):
             batches = iter(self._loader)
         return received(batches)
+
+    def close(self) -> None:
+        """Ends the workers. Later batches start new ones."""
+        end_workers(self._loader)
+        self._requests.requests = ()

@@ -34,7 +34,7 @@ from shared.loaders.shard_plan import (
     step_sizes,
 )
 from shared.loaders.shared_memory import require_room
-from shared.loaders.worker import CARRIED, Failed, begin_worker, held_signals, received
+from shared.loaders.worker import CARRIED, Failed, begin_worker, end_workers, held_signals, received
 from shared.pixels.view import new_batch
 from shared.records.manifest import Manifest
 from shared.store.opening import Cache
@@ -194,3 +194,7 @@ class ShardLoader:
         with held_signals(multiprocessing.get_context()):
             batches = iter(self._loader)
         return (batch for batch in received(batches) if batch is not None)
+
+    def close(self) -> None:
+        """Ends the workers. Later batches start new ones."""
+        end_workers(self._loader)

@@ -22,11 +22,14 @@ from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import Queue
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import InputError, StorageError
 from shared.limits import CUT_OFF, WORKER_LOST, limit_number
 from shared.stop import SIGNALS
+
+if TYPE_CHECKING:  # some users of this file have no need of torch
+    from torch.utils.data import DataLoader
 
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -139,6 +142,13 @@ def received(batches: Iterator[Batch | Failed]) -> Iterator[Batch]:
         if isinstance(batch, Failed):
             raise batch.error
         yield batch
+
+
+def end_workers(loader: "DataLoader[Any]") -> None:
+    """Ends the workers of a loader now, even if an iterator over it, or a traceback, lives on."""
+    if (running := loader._iterator) is not None and loader.num_workers:
+        loader._iterator = None
+        running._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _give_up(error: BaseException) -> None:

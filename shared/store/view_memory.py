@@ -2,8 +2,8 @@
 
 The targets of a view lie in memory once, for all processes of a machine, with some room for those
 of the next view, which are read meanwhile. If they take more than WINDOW, training keeps only a
-window of them, which slides along the view (train/windows.py). View shards are streamed and take
-none of this.
+window of them, which slides along the view (shared/epochs/windows.py). View shards are streamed
+and take none of this.
 """
 
 from collections.abc import Collection

@@ -5,11 +5,11 @@ from unittest import mock
 
 import numpy as np
 
+from shared.epochs import windows
+from shared.epochs.windows import Epochs
 from shared.records.manifest import Manifest
 from shared.targets.codecs import num_bytes
 from tests.small_cache import make_manifest
-from train import windows
-from train.windows import Epochs
 
 MAP = (1024, 64, 64)  # 8 MiB a row in fp16: a chunk is one row, if the block's size is a power of 2
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from shared.epochs.class_mix import class_mix
+from shared.epochs.windows import EpochPlan
 from tests.epochs.large_rows import epochs_of, large_rows
-from train.class_mix import class_mix
-from train.windows import EpochPlan
 
 SAMPLES, CLASSES, BATCH, WINDOW = 200_000, 200, 256, 20_000
 LABELS = np.arange(SAMPLES) * CLASSES // SAMPLES

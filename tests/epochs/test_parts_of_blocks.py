@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from shared.epochs import windows
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.windows import Epochs
 from shared.store.opening import Arrays, Cache
 from tests.small_cache import make_cache, make_labels, make_manifest
-from train import windows
-from train.cached_views import CachedViews
 from train.recipes import get_recipe
-from train.windows import Epochs
 
 SAMPLES, BLOCK, BATCH, WINDOW = 5000, 2048, 500, 2200  # blocks have two chunks of 1024
 RECIPE = get_recipe("s_resnet18.t_resnet34.cd.ce.kdv2").scaled(3)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.epochs.order import epoch_order, split_batches
+from shared.epochs.windows import EpochPlan, Epochs
 from shared.records.manifest import Manifest
 from tests.epochs.large_rows import epochs_of, large_rows
-from train.order import epoch_order, split_batches
-from train.windows import EpochPlan, Epochs
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.epochs.reading_order import piece_rows, spread_order
 from shared.formats.zarr_arrays import layouts
 from tests.small_cache import make_manifest
-from train.reading_order import piece_rows, spread_order
 
 STAGES, MAPS = (64, 128, 256, 512), {"map1": (64, 56, 56), "map4": (512, 7, 7)}
 

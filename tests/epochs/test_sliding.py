@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train import sliding
-from train.order import random_words
-from train.sliding import sliding_order
+from shared.epochs import sliding
+from shared.epochs.order import random_words
+from shared.epochs.sliding import sliding_order
 
 SEEDS = st.integers(0, 2**63 - 1)
 EPOCHS = st.integers(0, 10**6)

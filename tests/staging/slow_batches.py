@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from shared.distributed import World
+from shared.epochs import windows
+from shared.epochs.order import process_share
 from shared.store.opening import Arrays, Cache, open_cache
 from tests.small_cache import make_labels
 from tests.staging.staged_batches import BATCH, plans_of
-from train import windows
-from train.order import process_share
 
 NAMES = ["box", "flip", "pred", "channels", "logits"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from shared.epochs.staging import room
 from shared.errors import run_command
 from tests.staging.staged_batches import main
-from train.staging import room
 
 if __name__ == "__main__":
     room._free = lambda folder: 1000

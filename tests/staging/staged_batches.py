@@ -23,16 +23,16 @@ import numpy as np
 import torch
 
 from shared.distributed import connect, disconnect, read_world
+from shared.epochs import windows
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.order import process_share
+from shared.epochs.staging import reader
 from shared.errors import run_command
 from shared.stop import StopRequest
 from shared.store.opening import Arrays, Cache, open_cache
 from tests.small_cache import make_labels
-from train import windows
-from train.cached_views import CachedViews
-from train.order import process_share
 from train.recipe import Recipe
 from train.recipes import get_recipe
-from train.staging import reader
 
 BATCH = 9
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.distributed import World
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.staging import device_views, views
 from shared.store.opening import open_cache
 from tests.small_cache import make_cache, make_labels, make_manifest
 from tests.staging.slow_batches import reference
 from tests.staging.staged_batches import BATCH, counted, make_recipe, plans_of
-from train.cached_views import CachedViews
-from train.staging import device_views, views
 
 CPU = torch.device("cpu")
 EPOCHS = 5

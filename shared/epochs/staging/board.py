@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from shared import stop
+from shared.epochs.staging.node_memory import NodeMemory
 from shared.errors import InputError, StorageError
 from shared.limits import AGAIN
-from train.staging.node_memory import NodeMemory
 
 TEXT = 8192  # bytes for the text of an error
 LINE = 8  # numbers in a line of the processor's memory; each process writes in its own lines

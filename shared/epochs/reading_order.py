@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.order import random_words
 from shared.formats.zarr_arrays import layouts
 from shared.records.manifest import Manifest
 from shared.targets.codecs import num_bytes
-from train.order import random_words
 
 MOST_WASTE = 0.25  # bytes that are decoded without being used, as a share of those that are
 _PURPOSE = "pieces"

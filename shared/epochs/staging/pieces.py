@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.reading_order import Piece
+from shared.epochs.staging.schedule import Part
 from shared.store.opening import Arrays, Cache
-from train.reading_order import Piece
-from train.staging.schedule import Part
 
 
 @dataclass(frozen=True)

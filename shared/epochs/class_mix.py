@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from train.windows import EpochPlan
+from shared.epochs.windows import EpochPlan
 
 STEPS = 64  # that are looked at
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.distributed import World
-from train.staging.schedule import Part, share_here
-from train.staging.store import Store
-from train.windows import EpochPlan
+from shared.epochs.staging.schedule import Part, share_here
+from shared.epochs.staging.store import Store
+from shared.epochs.windows import EpochPlan
 
 SLACK = 0.15  # slots beside those that an epoch needs at a time, so that reading is ahead of steps
 

@@ -12,8 +12,10 @@ and returns a (B,) bool. A skipped image (pred -1) is never guided, whatever its
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -45,3 +47,16 @@ class TeacherLossBelow:
 
 
 Guide: TypeAlias = TeacherCorrect | TeacherLossBelow
+ROWS = 8192  # samples per call in `guided_mask`
+
+
+def guided_mask(
+    guide: Guide, pred: Tensor, logits: Callable[[slice], Tensor], labels: Tensor
+) -> Tensor:
+    """(n,) bool for the n samples of `pred` and `labels`. `logits` gives those of some rows.
+
+    Computed in parts, because the derived logits of a whole block may take gigabytes.
+    """
+    parts = [slice(start, start + ROWS) for start in range(0, len(pred), ROWS)]
+    masks = [guide(pred[part], partial(logits, part), labels[part]) for part in parts]
+    return torch.cat(masks) if masks else torch.zeros(0, dtype=torch.bool)

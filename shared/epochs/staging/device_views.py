@@ -1,4 +1,4 @@
-"""Copies the rows of views to the GPU as they are read, if it keeps them (train/view_home.py).
+"""Copies the rows of views to the GPU as they are read, if it keeps them (view_home.py).
 
 Each process copies every piece from the slots in host memory as soon as it has been read, so slots
 are free again after a moment. Two views have their place on the GPU for the whole run: that of this
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.device import make_current, side_stream
+from shared.epochs.staging.pieces import samples_of
+from shared.epochs.staging.schedule import Part, Schedule
+from shared.epochs.staging.store import Store
 from shared.records.manifest import Manifest
-from train.staging.pieces import samples_of
-from train.staging.schedule import Part, Schedule
-from train.staging.store import Store
 
 PAUSE = 0.005  # seconds between two looks for a piece
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.order import epoch_order, smallest_share, split_batches
+from shared.epochs.reading_order import Piece, piece_rows, reading_order
+from shared.epochs.sliding import sliding_order
 from shared.records.manifest import Manifest
 from shared.store.view_memory import WINDOW, fits_whole
 from shared.targets.codecs import num_bytes
-from train.order import epoch_order, smallest_share, split_batches
-from train.reading_order import Piece, piece_rows, reading_order
-from train.sliding import sliding_order
 
 __all__ = ["EpochPlan", "Epochs", "Piece"]
 

@@ -13,7 +13,7 @@ same density everywhere: a step draws its samples uniformly from the places with
 import numpy as np
 from numpy.typing import NDArray
 
-from train.order import random_bits
+from shared.epochs.order import random_bits
 
 _PURPOSE = "sliding"
 _SEGMENT = 1 << 20  # places that are sorted at a time, if `reach` is smaller

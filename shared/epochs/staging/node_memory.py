@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.distributed import World, from_all
+from shared.epochs.staging.room import ADVICE, choose_folder
 from shared.errors import InputError
 from shared.files.temporary import remove_if_left, temporary_file
-from train.staging.room import ADVICE, choose_folder
 
 NAME = "targets"  # last part of the file's name
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.staging import board
+from shared.epochs.staging.board import Board
+from shared.epochs.staging.node_memory import NodeMemory
 from shared.targets.arrays import Field
-from train.staging import board
-from train.staging.board import Board
-from train.staging.node_memory import NodeMemory
 
 PAGE = 4096
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.distributed import World
+from shared.epochs.windows import EpochPlan
 from shared.records.manifest import Manifest
-from train.windows import EpochPlan
 
 Samples = NDArray[np.int64]
 Plans = Callable[[int], EpochPlan]

@@ -1,7 +1,7 @@
 """A run's views in memory that the processes of a machine share, epoch after epoch.
 
 One process of each machine reads (reader.py); all of them take the rows of their samples from the
-slots, or from the GPU if it keeps them (train/view_home.py).
+slots, or from the GPU if it keeps them (shared/epochs/view_home.py).
 
 Shapes: N samples in the split, B in a batch.
 """
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from shared.device import moved, processes_here, usable_cores
 from shared.distributed import World
+from shared.epochs.staging.device_views import DeviceViews
+from shared.epochs.staging.node_memory import NodeMemory
+from shared.epochs.staging.reader import Mask, Reader
+from shared.epochs.staging.schedule import Part, Plans, Samples, Schedule
+from shared.epochs.staging.slots import slots_here
+from shared.epochs.staging.store import Store, plan_layout
+from shared.epochs.view_home import home_of_views
 from shared.errors import StorageError
 from shared.store.opening import Cache
 from shared.targets.codecs import num_bytes
-from train.staging.device_views import DeviceViews
-from train.staging.node_memory import NodeMemory
-from train.staging.reader import Mask, Reader
-from train.staging.schedule import Part, Plans, Samples, Schedule
-from train.staging.slots import slots_here
-from train.staging.store import Store, plan_layout
-from train.view_home import home_of_views
 
 MOST_THREADS = 8  # that read and decode
 
@@ -41,14 +41,17 @@ class StagedViews:
         device: torch.device,
         world: World,
         folder: Path | None,
+        connected: World,
     ) -> None:
         """`fields`: of the targets, may be none. `mask`: computes what is guided, if anything is.
         `plans`: the plan of each epoch, of which there are `until`. `folder`: for the shared file.
+        `connected`: the processes of `world` that this one can communicate with.
 
         Raises InputError, in all processes, if a machine has no room for the file.
         """
         self._cache, self._fields, self._mask = cache, fields, mask
         self._plans, self._until, self._world, self._device = plans, until, world, device
+        assert connected == world or world.local_size == 1, "memory is shared by agreement"
         manifest, plan = cache.manifest, plans(0)
         local_rank = world.rank - world.ranks_here.start
         facts = {name: manifest.encoding.fields()[name] for name in fields}
@@ -66,7 +69,7 @@ class StagedViews:
         layout, total = plan_layout(
             manifest.samples, slots, facts, mask is not None, world.local_size
         )
-        self._memory = NodeMemory(total, folder, world)
+        self._memory = NodeMemory(total, folder, connected)
         self._store = Store(self._memory, layout, local_rank, world.local_size)
         self._board = self._store.board
         self._reads = local_rank == 0  # whether this process reads for this machine
@@ -155,12 +158,14 @@ class StagedViews:
     def close(self) -> None:
         self._stop()
         self._memory.close()
+        self._mask = None  # it belongs to our owner: a circle would keep the memory for a while
 
     def _stop(self) -> None:
         if self._gpu is not None:
             self._gpu.stop()
         if self._reader is not None:
             self._reader.stop()
+            self._reader = None
 
     @property
     def _in_use(self) -> Part:

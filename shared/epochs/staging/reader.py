@@ -14,14 +14,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.staging.pieces import Task, as_slice, read_piece, samples_of
+from shared.epochs.staging.schedule import Part, Schedule, share_here
+from shared.epochs.staging.slots import FreeSlots, require_slots
+from shared.epochs.staging.store import Store
 from shared.errors import InputError, StorageError
 from shared.files.retry import one_line
 from shared.limits import limit_line
 from shared.store.opening import Arrays, Cache
-from train.staging.pieces import Task, as_slice, read_piece, samples_of
-from train.staging.schedule import Part, Schedule, share_here
-from train.staging.slots import FreeSlots, require_slots
-from train.staging.store import Store
 
 PAUSE = 0.005  # seconds between two looks at what the steps have freed
 Mask = Callable[[Arrays, slice], NDArray[np.bool_]]  # pred and fields of samples -> guided
@@ -68,6 +68,7 @@ class Reader:
         self._stopped = True
         for thread in self._threads:
             thread.join()
+        self._tasks = iter(())  # the generator refers to this object, which has all the memory
 
     def _run(self, work: Callable[[], None]) -> None:
         try:

@@ -1,7 +1,7 @@
-"""Serves cached targets to the training loop, from memory that the processes of a machine share.
+"""Serves cached targets to a training loop, from memory that the processes of a machine share.
 
-    cache --pieces, threads of one process--> slots in shared memory (train/staging/), or copies
-          of them on the GPU if two views fit into a quarter of its memory
+    cache --pieces, threads of one process--> slots in shared memory (staging/), or copies of
+          them on the GPU if two views fit into a quarter of its memory
           --index_select by slot--> fields of a batch on the device --codec.decode--> Targets
 
 Loader workers do not use zarr, and no step makes the host wait for the device. The guided mask is
@@ -10,7 +10,6 @@ computed once per view, from the stored argmax and the label.
 Shapes: N samples in the split, B in a batch.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,49 +19,52 @@ from torch import Tensor
 
 from shared.device import moved
 from shared.distributed import World
+from shared.epochs.batch import EpochBatch
+from shared.epochs.guide import guided_mask
+from shared.epochs.options import Wanted
+from shared.epochs.order import share_sizes
+from shared.epochs.staging.schedule import Plans, Samples
+from shared.epochs.staging.views import StagedViews
 from shared.store.opening import Arrays, Cache
-from shared.targets.targets import Head, Targets
-from train.batch import ALONE, NOTHING, Batch, Fixed
-from train.order import share_sizes
-from train.recipe import Recipe
-from train.staging.schedule import Plans, Samples
-from train.staging.views import StagedViews
-
-GUIDE_ROWS = 8192  # samples per call when the guided mask is computed
+from shared.targets.targets import Head, Targets, rows_of
 
 
 class CachedViews:
     def __init__(
         self,
         cache: Cache,
-        recipe: Recipe,
+        wanted: Wanted,
         labels: Tensor,
         use_targets: bool,
         device: torch.device,
         plans: Plans,
-        fixed: Fixed = NOTHING,
-        world: World = ALONE,
+        with_index: bool = False,
+        world: World | None = None,
         folder: Path | None = None,
+        connected: World | None = None,
     ) -> None:
         """Without `use_targets` it reads only boxes and flips: for a live teacher, or none.
 
-        `plans`: the plan of each epoch. `fixed`: what losses need that is the same in every step,
-        for the batches. `folder`: for the file that the processes of a machine share. Raises
-        InputError if there is no room for it.
+        `plans`: the plan of each epoch. `with_index`: whether batches have the samples' index.
+        `folder`: for the file that the processes of a machine share. `connected`: the processes
+        that this one can communicate with; None: all of `world`. Raises InputError if there is no
+        room for the file.
         """
+        world = world or World()
         self._device = device
         self._cache = cache
         self._labels = labels
-        self._fixed = fixed
+        self._with_index = with_index
         self._world = world
         self._encoding = cache.manifest.encoding
-        self._fields = self._encoding.needed(recipe.needs) if use_targets else []
-        self._reads_logits = recipe.reads_logits
-        self._guide = recipe.guide if use_targets else None
+        self._fields = self._encoding.needed(wanted.kinds) if use_targets else []
+        self._reads_logits = wanted.reads_logits
+        self._guide = wanted.guide if use_targets else None
         self._heads: dict[torch.device, Head | None] = {}
         mask = None if self._guide is None else self._mask
         self._views = StagedViews(
-            cache, self._fields, mask, plans, recipe.epochs, device, world, folder
+            *(cache, self._fields, mask, plans, wanted.epochs, device, world, folder),
+            world if connected is None else connected,
         )
 
     def begin(self, epoch: int, first: int = 0) -> None:
@@ -76,7 +78,7 @@ class CachedViews:
         """(B, 4) boxes and (B,) flips of samples of a step. Waits until they have been read."""
         return self._views.boxes(step, index)
 
-    def batch(self, step: int, index: Tensor) -> Batch:
+    def batch(self, step: int, index: Tensor) -> EpochBatch:
         """The batch of the B samples `index` of a step, on the device.
 
         Waits until they have been read. The counts by which means divide are those of all samples
@@ -89,15 +91,13 @@ class CachedViews:
             mask = self._views.guided
             guided = moved(torch.from_numpy(mask[index.numpy()]), self._device)
             guided_count = int(mask[whole].sum()) / self._world.size
-        return Batch(
+        return EpochBatch(
             labels=moved(self._labels.index_select(0, index), self._device),
             targets=self._decode(rows) if rows else None,
             guided=guided,
             count=len(whole) / self._world.size,
             guided_count=guided_count,
-            fixed=self._fixed,
-            index=self._fixed.index_on(self._device, index),
-            world=self._world,
+            index=moved(index, self._device) if self._with_index else None,
             sizes=share_sizes(whole, self._world),
         )
 
@@ -109,24 +109,16 @@ class CachedViews:
         self._views.close()
 
     def _mask(self, arrays: Arrays, samples: slice) -> NDArray[np.bool_]:
-        """(n,) bool: the guided mask of a piece.
-
-        Computed in parts, because the derived logits of a whole block may take gigabytes.
-        """
+        """(n,) bool: the guided mask of a piece."""
         assert self._guide is not None
-        masks = []
-        labels = self._labels[samples]
         fields = {name: torch.from_numpy(arrays[name]) for name in self._fields}
-        pred = torch.from_numpy(arrays["pred"]).long()
-        for start in range(0, len(pred), GUIDE_ROWS):
-            part = slice(start, start + GUIDE_ROWS)
-            some = {name: values[part] for name, values in fields.items()}
-            masks.append(self._guide(pred[part], partial(self._logits, some), labels[part]))
-        found: NDArray[np.bool_] = torch.cat(masks).numpy()
+        found: NDArray[np.bool_] = guided_mask(
+            self._guide,
+            torch.from_numpy(arrays["pred"]).long(),
+            lambda part: self._decode(rows_of(fields, part))["logits"],
+            self._labels[samples],
+        ).numpy()
         return found
-
-    def _logits(self, fields: dict[str, Tensor]) -> Tensor:
-        return self._decode(fields)["logits"]
 
     def _decode(self, fields: dict[str, Tensor]) -> Targets:
         device = next(iter(fields.values())).device
