@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.windows import EpochPlan, Epochs
 from shared.records.manifest import Manifest
-from train.windows import EpochPlan, Epochs
 
 
 def whole_views(
