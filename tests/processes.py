@@ -136,9 +136,11 @@ def start(script: str, *flags: object, **environment: str) -> Started:
     return Started(script, flags, environment)
 
 
-def start_halting(pattern: str, count: int, note: Path, script: str, *flags: object) -> Started:
+def start_halting(
+    pattern: str, count: int, note: Path, script: str, *flags: object, **environment: str
+) -> Started:
     """The command, halted where tests/halting.py says; `note` is a path that is free."""
-    process = start("tests/halting.py", pattern, count, note, script, *flags)
+    process = start("tests/halting.py", pattern, count, note, script, *flags, **environment)
     wait_until(lambda: note.exists() or not process.alive)
     assert note.exists(), process.wait()
     return process
@@ -150,6 +152,7 @@ def start_world(
     *flags: object,
     each: list[tuple[object, ...]] | None = None,
     machines: int = 1,
+    **environment: str,
 ) -> list[Started]:
     """What torchrun starts: `size` processes that find each other on this machine.
 
@@ -169,7 +172,7 @@ def start_world(
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     own = each or [()] * size
     return [
-        start(script, *flags, *more, **rank, **address)
+        start(script, *flags, *more, **rank, **address, **environment)
         for more, rank in zip(own, ranks, strict=True)
     ]
 

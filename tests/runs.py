@@ -11,7 +11,7 @@ import torch
 from shared.errors import InputError
 from train.run_files import read_metrics
 
-TIMINGS = {"seconds", "images_per_second"}
+TIMINGS = {"seconds", "images_per_second", "seconds_left"}
 FILES = ("run.json", "metrics.jsonl", "last.pt", "best.pt", "curves.png", "done")
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
+from shared.epochs.val_batches import Labelled, image_batches
 from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import PixelLoader
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import Normalisation
-from train.accuracy import Labelled, correct, evaluate, image_batches
+from train.accuracy import correct, evaluate
 from train.step import AUTOCAST
 
 CPU = torch.device("cpu")

@@ -1,6 +1,7 @@
 """Several models on the same val batches: equal numbers, one shape, no waiting for the device."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shared.epochs.val_batches import Labelled
 from shared.models.build import build_model
 from shared.models.staged import StagedModel
 from shared.pixels.normalise import NORMALISATIONS
 from shared.pixels.view import new_batch
-from train.accuracy import Labelled, evaluate, evaluate_all, padded
+from train.accuracy import evaluate, evaluate_all, padded
 from train.average import WeightAverage
 
 CPU, PLAIN = torch.device("cpu"), NORMALISATIONS["imagenet"]
@@ -47,7 +49,10 @@ def test_each_model_gets_what_it_gets_alone(rows: int) -> None:
     alone = [evaluate(model, batches(), PLAIN, CPU) for model in both]
     assert alone[0].top1 != alone[1].top1 and alone[0].samples == 12
     assert alone[0].undecodable == 2
-    assert evaluate_all(both, batches(), PLAIN, CPU, rows=rows) == alone
+    for mine, own in zip(evaluate_all(both, batches(), PLAIN, CPU, rows=rows), alone, strict=True):
+        # a convolution of another batch size may round differently
+        assert mine.cross_entropy == pytest.approx(own.cross_entropy, rel=1e-6)
+        assert replace(mine, cross_entropy=None) == replace(own, cross_entropy=None)
     assert [model.training for model in both] == [True, False]
 
 

@@ -139,6 +139,7 @@ def test_a_run_without_an_epoch_is_refused(tmp_path: Path, made: bool) -> None:
         ("nowhere/x.png", "No such file or directory"),
         ("folder.png", "Is a directory"),
         ("x.txt2", "Format 'txt2' is not supported"),
+        ("nowhere/x.html", "No such file or directory"),
     ],
 )
 def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, out: str, reason: str) -> None:

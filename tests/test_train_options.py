@@ -1,7 +1,6 @@
-"""Training in half precision, compiled, with averaged weights, with events for TensorBoard."""
+"""Training in half precision, compiled, with averaged weights."""
 
 import argparse
-import math
 from pathlib import Path
 
 import pytest
@@ -114,24 +113,6 @@ def test_averaged_weights_are_judged_and_kept(cache: Path, tmp_path: Path) -> No
     last, best = load(tmp_path / "last.pt"), load(tmp_path / "best.pt")
     assert torch.equal(best[name], last["average"][name])
     assert not torch.equal(best[name], last["student"][f"backbone.{name}"])
-
-
-def test_events_for_tensorboard_hold_the_metrics(cache: Path, tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(cache, tmp_path, "--tensorboard", "--ema", 0.5, "--validate-every", 2)
-    assert [record["split"] for record in metrics(tmp_path)] == ["train", "train", "val"]
-    read = events.EventAccumulator(str(tmp_path / "tensorboard"))
-    read.Reload()
-    for record in metrics(tmp_path):
-        (value,) = [
-            event.value
-            for event in read.Scalars(f"top1/{record['split']}")
-            if event.step == record["epoch"]
-        ]
-        assert math.isclose(value, record["top1"], rel_tol=1e-6)
-    (raw,) = read.Scalars("top1/val raw")
-    assert raw.step == 1 and math.isclose(raw.value, metrics(tmp_path)[-1]["raw"]["top1"])
-    assert {"loss/cd", "weight/gkd", "total", "learning_rate"} <= set(read.Tags()["scalars"])
 
 
 def test_the_default_recipe_is_not_averaged() -> None:

@@ -52,15 +52,20 @@ def leaves_chance(recipe: Recipe) -> int:
 
 
 def time_left(records: list[dict[str, Any]], epochs: int, every: int = 1) -> str:
-    """Like ", about 3.2 h left", from the records so far; "" after the last epoch.
+    """Like ", about 3.2 h left", from the records so far; "" after the last epoch."""
+    seconds = seconds_left(records, epochs, every)
+    return f", about {duration(seconds)} left" if seconds else ""
+
+
+def seconds_left(records: list[dict[str, Any]], epochs: int, every: int = 1) -> float:
+    """An estimate from the records so far, which must have one of train; 0 after the last epoch.
 
     every: --validate-every, of the epochs that are left.
     """
     train, val = ([r for r in records if r["split"] == split] for split in ("train", "val"))
     rest = range(train[-1]["epoch"] + 1, epochs)
     due = sum(is_due(epoch, epochs, every) for epoch in rest)
-    seconds = len(rest) * _recent(train) + due * _recent(val)
-    return f", about {duration(seconds)} left" if rest else ""
+    return len(rest) * _recent(train) + due * _recent(val)
 
 
 def _recent(records: list[dict[str, Any]]) -> float:

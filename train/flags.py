@@ -5,6 +5,7 @@ import argparse
 from shared import choices
 from shared.commandline import Parser
 from shared.files.location import parse_location
+from train.logs.names import log_names
 from train.names import DEFAULT_RECIPE, RECIPES, SET_KEYS
 
 EXAMPLES = (
@@ -31,6 +32,7 @@ def make_parser() -> Parser:
             "--set KEY=VALUE, and for a term of the recipe TERM.KEY=VALUE": SET_KEYS,
             "--teacher": choices.TEACHERS,
             "NAME, of networks": choices.NETWORKS,
+            "--log": choices.LOGS,
         },
     )
     add_flags(parser)
@@ -181,5 +183,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="evaluate on the val split this often, and after the last epoch",
     )
     add("--log-every", type=int, default=50, metavar="STEPS", help="how often the loss is read")
-    add("--tensorboard", action="store_true", help="also write events into the run folder")
+    add(
+        "--log",
+        type=log_names,
+        default="jsonl",
+        metavar="NAMES",
+        help="where the numbers of each epoch go, a comma list, see below; metrics.jsonl is always "
+        "written, as a run resumes from it (default: jsonl)",
+    )
+    add("--tensorboard", action="store_true", help="short for --log tensorboard")
     add("--dry-run", action="store_true", help="show recipe, cache, steps and time, then stop")

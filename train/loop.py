@@ -21,13 +21,15 @@ from shared.distributed import any_of, disconnect, from_first, parallel
 from shared.errors import InputError
 from shared.stop import StopRequest
 from shared.units import duration
-from train.banner import banner, time_left
+from train.banner import banner, seconds_left, time_left
 from train.dry_run import describe
-from train.events import Events, open_events
 from train.folder import RunFolder
 from train.input import Input, open_input
+from train.logs.logs import Logs
+from train.logs.names import logs_of
 from train.plots import draw_curves
 from train.randomness import seed_step
+from train.reported import kinds_of, read_runs
 from train.resume import Records, resume
 from train.saving import Saver
 from train.setup import Setup, make_setup
@@ -48,12 +50,12 @@ def run(flags: argparse.Namespace) -> int:
         disconnect(setup.world)
         return 0
     folder = RunFolder(setup.folder)
-    events = open_events(flags.tensorboard and setup.world.is_first, folder.path)
+    logs = Logs(logs_of(flags))
     from_first(lambda: folder.open(setup.identity, setup.facts), setup.world)
     with StopRequest() as stop, Saver(folder, stop, setup.device, flags.keep) as saver:
-        train(setup, feed, folder, saver, stop, events, flags)
+        train(setup, feed, folder, saver, stop, logs, flags)
     feed.close()
-    events.close()
+    logs.close()
     disconnect(setup.world)
     return 0 if stop.signal is None else 128 + stop.signal
 
@@ -64,13 +66,14 @@ def train(
     folder: RunFolder,
     saver: Saver,
     stop: StopRequest,
-    events: Events,
+    logs: Logs,
     flags: argparse.Namespace,
 ) -> None:
     recipe, student, optimizer = setup.recipe, setup.student, setup.optimizer
     world, device, cache = setup.world, setup.device, setup.targets.cache
     state = TrainState(setup, feed.layout)
     at, records = resume(setup, feed, folder, state)
+    logs.begin(setup, records)
     if world.is_first and at.epoch < recipe.epochs:
         print(banner(setup, feed), flush=True)
     if flags.compile:
@@ -149,8 +152,9 @@ def train(
                 print(found.note(), file=sys.stderr)
             if found.top1 > at.best_top1:
                 best, at.best_top1 = state.judged.network.state_dict(), found.top1
+        record["seconds_left"] = seconds_left(records, recipe.epochs, flags.validate_every)
+        logs.write(records)
         if world.is_first:
-            events.write(record, val)
             print(
                 f"epoch {at.epoch}: loss {log['total']:.4f}, train top-1 {log['top1']:.2f}%, "
                 f"{in_words(val)}{record['images_per_second']:.0f} images/s"
@@ -164,7 +168,7 @@ def train(
     if at.epoch < recipe.epochs:
         print(f"{folder.path}: stopped in epoch {at.epoch}, step {at.step}; start again to go on")
         return
-    folder.finish(partial(draw_curves, {folder.name: [folder.path]}))
+    folder.finish(partial(draw_curves, kinds_of(read_runs([folder.path]))))
     print(f"{folder.path}: best val top-1 {at.best_top1:.2f}%")
 
 
@@ -173,6 +177,6 @@ def _require_finite(log: dict[str, Any], epoch: int, step: int) -> None:
         each = ", ".join(f"{term} {mean:.4g}" for term, mean in log["loss"].items())
         raise InputError(
             f"the loss is not finite any more: in epoch {epoch}, by step {step} (mean so far: "
-            f"{each}); lower --lr or use --precision fp32, then start again: last.pt holds the "
-            f"state before it"
+            f"{each}); lower --lr, or use --precision fp32 or --set warmup=5. Each makes another "
+            f"run, so give another --out; last.pt of this one holds the state before it"
         )

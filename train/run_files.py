@@ -47,9 +47,11 @@ def read_metrics(path: Location) -> list[dict[str, Any]]:
 
     {"epoch": e, "split": "train" | "val", "top1": percent, "top5": percent, "seconds": s,
      "images_per_second": r}; train also has "loss": {term: mean}, "weight": {term: w}, "total": the
-    weighted sum, "samples": number, "learning_rate": r, "view": v; val also has "precision" and
-    "undecodable": the number of images that count as wrong because they do not decode. With
-    averaged weights, top1 and top5 of val are theirs, and "raw": {"top1", "top5"} of the others.
+    weighted sum, "samples": number, "learning_rate": r, "view": v, "seconds_left": an estimate for
+    the rest of the run; val also has "precision", "undecodable": the number of images that count as
+    wrong because they do not decode, and "cross_entropy": its mean over the others, null if it is
+    not finite. With averaged weights, these numbers of val are theirs, and "raw": {"top1", "top5",
+    "cross_entropy"} those of the others. Earlier versions wrote fewer of these fields.
 
     Raises InputError if the file has anything else.
     """

@@ -82,10 +82,19 @@ def facts_of(
 
 
 def _cache(cache: Cache, recipe: Recipe, targets: RunTargets) -> dict[str, Any]:
-    layers = cache.manifest.layers_for(recipe.needs)
+    manifest = cache.manifest
+    layers = manifest.layers_for(recipe.needs)
     return {
         "where": cache.where,
-        "codec": cache.manifest.codec,
-        "bytes_per_view": cache.num_bytes(layers=layers) / cache.manifest.samples,
+        "format": manifest.format,
+        "teacher": manifest.teacher.architecture,
+        "weights": manifest.teacher.weights,
+        "views": manifest.views,
+        "samples": manifest.samples,
+        "size": manifest.size,
+        "policy": manifest.policy,
+        "augment": manifest.augment,
+        "codec": manifest.codec,
+        "bytes_per_view": cache.num_bytes(layers=layers) / manifest.samples,
         "tails": targets.tails and list(targets.tails.share),
     }

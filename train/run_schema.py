@@ -96,7 +96,22 @@ RUN: dict[str, Any] = {
     ),
     "resolved": Optional(dict),  # the recipe for people; identity has it for comparison
     "epochs": Optional(count),
-    "cache": Optional({"codec": str, "bytes_per_view": float, "tails": Optional([float])}),
+    "cache": Optional(
+        {
+            "codec": str,
+            "bytes_per_view": float,
+            "tails": Optional([float]),
+            "where": Optional(str),
+            "format": Optional(str),
+            "teacher": Optional(str),
+            "weights": Optional(str),
+            "views": Optional(count),
+            "samples": Optional(count),
+            "size": Optional(count),
+            "policy": Optional(str),
+            "augment": Optional(str),
+        }
+    ),
     "flags": Optional(Values(str)),
 }
 
@@ -116,12 +131,14 @@ TRAIN = {
     "learning_rate": Optional(float),
     "view": Optional(count),
     "samples": Optional(count),
+    "seconds_left": Optional(float),
 }
 VAL = {
     **_RECORD,
     "split": one_of("val"),
     "undecodable": Optional(count),
-    "raw": Optional({"top1": float, "top5": float}),
+    "cross_entropy": Optional(float),
+    "raw": Optional({"top1": float, "top5": float, "cross_entropy": Optional(float)}),
 }
 
 

@@ -170,7 +170,7 @@ def _workers(layout: list[int]) -> str:
 
 
 def _window(layout: list[int]) -> str:
-    """Of train/windows.py. In earlier versions, windows of whole blocks had the layout []."""
+    """Of windows.py in shared/epochs/. Windows of whole blocks, of earlier versions, had []."""
     if len(layout) != 2:
         return "whole views or windows of an earlier version"
     return f"a window of {layout[0]:,} samples in pieces of {layout[1]:,}"

@@ -37,11 +37,14 @@ def validate(
     seconds = time.perf_counter() - started
     record: dict[str, Any] = {
         "epoch": epoch, "split": "val", "top1": judged.top1, "top5": judged.top5,
+        "cross_entropy": judged.cross_entropy,
         "precision": setup.precision, "undecodable": judged.undecodable,
         "images_per_second": judged.samples / seconds, "seconds": seconds,
     }  # fmt: skip
     if raw:
-        record["raw"] = {"top1": raw[0].top1, "top5": raw[0].top5}
+        record["raw"] = {
+            "top1": raw[0].top1, "top5": raw[0].top5, "cross_entropy": raw[0].cross_entropy
+        }  # fmt: skip
     return record, judged
 
 
@@ -49,7 +52,8 @@ def in_words(record: dict[str, Any] | None) -> str:
     """The part of an epoch's line about a val record, which may be missing."""
     if record is None:
         return ""
-    raw = record.get("raw")
-    return f"val top-1 {record['top1']:.2f}% top-5 {record['top5']:.2f}%" + (
+    raw, loss = record.get("raw"), record.get("cross_entropy")
+    told = "" if loss is None else f"val loss {loss:.4f}, "
+    return f"{told}val top-1 {record['top1']:.2f}% top-5 {record['top5']:.2f}%" + (
         f" (raw weights {raw['top1']:.2f}% {raw['top5']:.2f}%), " if raw else ", "
     )

@@ -55,7 +55,7 @@ def test_the_last_epochs_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_from_a_kept_epoch(cache: Path, whole: Path, tmp_path: Path) -> None:
-    """Copied to last.pt, as the README says; the end is that of the run, bit for bit."""
+    """Copied to last.pt, as docs/scale.md says; the end is that of the run, bit for bit."""
     assert kept(whole) == names(1, 2)
     require_equal(load(whole / "epochs" / "epoch-0002.pt"), load(whole / "last.pt"))
     assert load(whole / "epochs" / "epoch-0001.pt")["epoch"] == 2

@@ -43,7 +43,10 @@ def test_a_run_at_a_url_is_the_one_on_a_disk(
 ) -> None:
     """Killed while it uploads an epoch and started again, with a fault every few requests."""
     url = new_url()
-    command = (*flags(cache, Path("out"), "cached"), "--ema", 0.5, "--keep", 2, "--out", url)
+    command = (
+        *(*flags(cache, Path("out"), "cached"), "--ema", 0.5, "--keep", 2),
+        *("--out", url, "--log", "csv"),
+    )
     process = start("tests/impatient.py", "train/run.py", *command, **environment(proxy.url))
     wait_until(lambda: asked(proxy, "epochs/epoch-0000.pt") or not process.alive)
     process.signal(signal.SIGKILL)
@@ -55,7 +58,9 @@ def test_a_run_at_a_url_is_the_one_on_a_disk(
     assert done.stderr == "" and sum(fault.hits for fault in proxy.faults) > 3
     mine = copied(server, url, tmp_path / "run")
     kept = ["epochs/epoch-0001.pt", "epochs/epoch-0002.pt"]
-    assert sorted(stored(server, url)) == sorted([*FILES, *kept])
+    assert sorted(stored(server, url)) == sorted([*FILES, "metrics.csv", *kept])
+    rows = (mine / "metrics.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
     for folder in (mine, whole):
         assert load(folder / kept[1])["epoch"] == 3
     assert metrics(mine) == metrics(whole)
@@ -115,7 +120,7 @@ def test_a_run_moves_between_disk_and_store(
     [
         ("s3://", "--out must name a bucket, like s3://bucket/folder: got s3://"),
         ("tape://x", "there is no fsspec driver for tape://x"),
-        ("s3://bucket/run", "--tensorboard appends to its files"),
+        ("s3://bucket/run", "--log tensorboard appends to its files"),
     ],
 )
 def test_urls_that_cannot_be_a_run_folder(out: str, named: str) -> None:

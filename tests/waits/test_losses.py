@@ -80,7 +80,7 @@ def test_waits_are_found(waits: object, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_does_not_wait_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    import train.cached_views as user
+    import shared.epochs.cached_views as user
 
     with no_waits(monkeypatch) as mode:
         there = user.moved(torch.ones(6), META)

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import train.cached_views
+import shared.epochs.cached_views
 from shared.distributed import World
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.streamed import Streamed
 from shared.models.staged import StagedModel
 from shared.store.opening import Cache
 from tests.small_cache import SIZE, make_cache, make_labels, make_manifest
@@ -20,8 +22,8 @@ from tests.waits.meta import META, Waits, no_waits
 from tests.whole_views import whole_views
 from train.average import WeightAverage
 from train.batch import Batch, Fixed
-from train.cached_views import CachedViews
 from train.images import RunImages
+from train.input import feed_options
 from train.memory import Memory
 from train.names import DEFAULT_RECIPE
 from train.optimizer import make_optimizer
@@ -30,7 +32,6 @@ from train.recipes import get_recipe
 from train.run_targets import RunTargets
 from train.setup import Setup
 from train.step import train_step
-from train.streamed import Streamed
 from train.student import StudentChoice, build_student
 from train.sums import step_sums
 
@@ -59,12 +60,13 @@ def views_of(cache: Cache, recipe: Recipe, fixed: Fixed, world: World) -> Iterat
     plans = whole_views(cache.manifest, lambda _: steps)
     labels = torch.from_numpy(make_labels())
     recipe = replace(recipe, epochs=2)
-    views = CachedViews(cache, recipe, labels, True, META, plans, fixed, world)
+    with_index = fixed.memory is not None
+    views = CachedViews(cache, recipe, labels, True, META, plans, with_index, world)
     for epoch in range(2):
         views.begin(epoch)
         for step, index in enumerate(map(torch.from_numpy, steps)):
-            pixels = train.cached_views.moved(torch.ones(len(index), 3, SIZE, SIZE), META)
-            yield pixels, views.batch(step, index)
+            pixels = shared.epochs.cached_views.moved(torch.ones(len(index), 3, SIZE, SIZE), META)
+            yield pixels, Batch.of(views.batch(step, index), fixed, world)
             views.done(step)
     views.close()
 
@@ -79,15 +81,16 @@ def streamed(
     setup: Any = object.__new__(Setup)
     for name, value in {
         **{"recipe": replace(recipe, batch_size=4), "images": images, "targets": targets},
-        **{"device": META, "workers": 0, "seed": 0, "world": world},
+        **{"device": META, "workers": 0, "seed": 0, "world": world, "stage": None},
     }.items():
         object.__setattr__(setup, name, value)
-    feed = Streamed(setup)
+    feed = Streamed(feed_options(setup))
     if pinned:  # as DataLoader does for a GPU
         batches = feed._loader.batches
         pin = lambda *which: (batch.pin_memory() for batch in batches(*which))  # noqa: E731
         feed._loader.batches = pin  # type: ignore[method-assign]
-    yield from feed.batches(0)
+    for pixels, found in feed.batches(0):
+        yield pixels, Batch.of(found, fixed, world)
 
 
 def run(pixels: Tensor, batch: Batch, recipe: Recipe, student: Any, optimizer: Any) -> Tensor:
