@@ -8,6 +8,7 @@ from precompute.job import make_job
 from precompute.measure import Costs, measure
 from precompute.plan_training import training_tables
 from precompute.prices import Prices, machine_of
+from precompute.views_advice import recommended_views, share_of_gain
 from shared.choices import has_one_view
 from shared.errors import InputError
 from shared.files.objects import open_files
@@ -15,7 +16,7 @@ from shared.machine import memory_bytes
 from shared.records.manifest import Manifest
 from shared.units import digits, duration, parse_size, size
 
-SHOWN_VIEWS = (1, 2, 4, 10, 50)
+SHOWN_VIEWS = (1, 2, 4, 8, 16, 50)
 
 
 def plan(flags: argparse.Namespace) -> int:
@@ -78,13 +79,16 @@ def report(prices: Prices, processes: int, free: float) -> str:
             f"| break-even | {digits(break_even(asked))} student epochs |",
             *_tails(costs),
             "",
-            "| views | on disk | teacher time, one process | break-even, student epochs |",
-            "|---:|---:|---:|---:|",
+            "| views | on disk | teacher time, one process | break-even, student epochs | "
+            "measured gain |",
+            "|---:|---:|---:|---:|---:|",
             *(
                 f"| {views} | {size(costs.size.total(views))} | "
-                f"{duration(prices.precompute(views))} | {digits(break_even(views))} |"
+                f"{duration(prices.precompute(views))} | {digits(break_even(views))} | "
+                f"{share_of_gain(views):.0%} |"
                 for views in sorted(shown)
             ),
+            *_advice(prices, free),
             *training_tables(prices, processes),
             "",
             "Teacher time is that of decode + teacher + encode. After so short a warm-up, times "
@@ -101,6 +105,25 @@ def _layers(manifest: Manifest, costs: Costs) -> list[str]:
     names = {layer: layer or ", ".join(manifest.targets) or "views" for layer in layers}
     each = {layer: found / manifest.samples for layer, found in layers.items()}
     return [f"| ... of {names[layer]} | {each[layer]:,.0f} B |" for layer in layers]
+
+
+def _advice(prices: Prices, free: float) -> list[str]:
+    manifest, total = prices.job.manifest, prices.costs.size.total
+    if has_one_view(manifest.policy):
+        return []
+    why = (
+        "Measured gain: of what a new view every epoch gains over one view, on CIFAR-10 "
+        "(docs/study.md)."
+    )
+    views = recommended_views(total, free)
+    if views is None:
+        return ["", f"{why} The disk has no room for a single view."]
+    other = "" if views == manifest.views else f" in place of {manifest.views}"
+    return [
+        "",
+        f"{why} Recommended: --views {views}{other}, which has {share_of_gain(views):.0%} of it in "
+        f"{size(total(views))}.",
+    ]
 
 
 def _tails(costs: Costs) -> list[str]:

@@ -30,7 +30,7 @@ from train.losses import (
 )
 
 NAMED = "s_resnet18.t_resnet34."
-Weights = float | list[float]  # of all epochs, or of each of the 100
+Weights = float | list[float]  # of all epochs, or of each of them
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Golden:
     error: float | None  # percent
     needs: set[str]
     losses: dict[str, Loss]
-    weights: dict[str, list[float]]  # of each of the 100 epochs
+    weights: dict[str, list[float]]  # of each of the epochs
     batch: int = 256
     composition: str | None = None
 
@@ -47,9 +47,10 @@ def golden(
     top1: float | None,
     needs: str,
     *terms: tuple[str, Loss, Weights],
-    ce: float = 1.0,
+    ce: Weights = 1.0,
     batch: int = 256,
     composition: str | None = None,
+    epochs: int = 100,
 ) -> Golden:
     """`top1`: accuracy in percent, as papers have it. Every recipe has CE, with weight `ce`."""
     every: list[tuple[str, Loss, Weights]] = [("ce", CE(), ce), *terms]
@@ -57,7 +58,7 @@ def golden(
         error=None if top1 is None else round(100 - top1, 2),
         needs=set(needs.split()),
         losses={name: loss for name, loss, _ in every},
-        weights={name: w if isinstance(w, list) else [w] * 100 for name, _, w in every},
+        weights={name: w if isinstance(w, list) else [w] * epochs for name, _, w in every},
         batch=batch,
         composition=composition,
     )

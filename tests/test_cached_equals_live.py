@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from shared.distributed import World
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.whole_batch import live_batch
 from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Replay, Request
 from shared.store.checks import require_pixels
@@ -28,7 +30,6 @@ from tests.helpers import run, run_precompute, run_train, write_image_folder, wr
 from tests.said import stages_of
 from tests.whole_views import whole_views
 from train.batch import NOTHING, Batch, Fixed
-from train.cached_views import CachedViews
 from train.flags import make_parser
 from train.loss_recipes import LOSSES
 from train.names import DEFAULT_RECIPE
@@ -37,7 +38,6 @@ from train.recipes import RECIPES, get_recipe
 from train.setup import Setup, make_setup
 from train.step import train_step
 from train.student import StudentChoice, build_student
-from train.whole_batch import live_batch
 
 CPU = torch.device("cpu")
 CLASSES = 5
@@ -91,7 +91,7 @@ def batches(
     generator = torch.Generator().manual_seed(0)
     steps = {epoch: torch.randperm(len(labels), generator=generator)[:12] for epoch in (0, 4)}
     plans = whole_views(cache.manifest, lambda epoch: [steps.get(epoch, steps[0]).numpy()])
-    views = CachedViews(cache, replace(recipe, epochs=5), labels, True, CPU, plans, mine)
+    views = CachedViews(cache, replace(recipe, epochs=5), labels, True, CPU, plans, with_index=True)
     loader = PixelLoader((world.source,), 32, workers=0, pin_memory=False)
     for epoch, index in steps.items():
         views.begin(epoch)
@@ -100,9 +100,9 @@ def batches(
         request = Request(0, rows, stored)
         (batch,) = loader.batches([request])
         targets = world.teacher(batch.pixels, sorted(recipe.kinds)) if recipe.needs else None
-        live = live_batch(targets, recipe, labels[index], World(), CPU, theirs)
+        live = Batch.of(live_batch(targets, recipe, labels[index], World(), CPU), theirs)
         live = replace(live, index=index)
-        yield batch.pixels, views.batch(0, index), live
+        yield batch.pixels, Batch.of(views.batch(0, index), mine), live
     views.close()
 
 

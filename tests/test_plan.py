@@ -42,7 +42,10 @@ def parse(text: str) -> tuple[dict[str, str], dict[int, list[str]]]:
         if line.startswith("| ")
     ]
     facts = {row[0]: row[1] for row in rows if len(row) == 2}
-    views = {int(row[0]): row[1:] for row in rows if len(row) == 4 and row[0].isdecimal()}
+    facts["advice"] = "".join(
+        line for line in text.splitlines() if line.startswith("Measured gain")
+    )
+    views = {int(row[0]): row[1:] for row in rows if len(row) == 5 and row[0].isdecimal()}
     return facts, views
 
 
@@ -93,12 +96,13 @@ def test_numbers_agree_with_each_other(
     facts, rows = tables(monkeypatch, capsys, *inputs.flags(*kind))
     assert (facts["images"], facts["views"]) == ("240", str(VIEWS))
     assert facts["bytes free on its disk"] == "5 GB (enough)"
-    assert sorted(rows) == [1, 2, 3, 4, 10, 50]
+    assert f"Recommended: --views 8 in place of {VIEWS}," in facts["advice"]
+    assert sorted(rows) == [1, 2, 3, 4, 8, 16, 50]
     view = number(facts["bytes a view"])
     pipeline = number(facts["decode + teacher + encode"]) / 1000
     teacher = number(facts["teacher alone"]) / 1000
     student = number(facts["ResNet-18 forward and backward"]) / 1000
-    assert 0 < teacher <= pipeline
+    assert 0 < teacher < 1.5 * pipeline  # measured one after the other, on cores that may be busy
     live = number(facts["device time of an epoch, live / cached"])
     assert live == pytest.approx((student + teacher) / student, rel=0.06)  # two digits are shown
     assert number(facts["bytes to write a second"]) == pytest.approx(view / pipeline, rel=0.02)
@@ -106,7 +110,7 @@ def test_numbers_agree_with_each_other(
     growth = rows_of_two - rows_of_one  # of a view, with its receipts
     assert 0.99 * view * 240 < growth < 1.2 * view * 240
     total = [facts["bytes, total"], facts["teacher time, one process"], facts["break-even"]]
-    for views, (size, time, epochs) in [*rows.items(), (VIEWS, total)]:
+    for views, (size, time, epochs, *_) in [*rows.items(), (VIEWS, total)]:
         assert number(size) == pytest.approx(rows_of_one + (views - 1) * growth, rel=0.01)
         if views == VIEWS:  # with others an image is decoded more often or less often
             assert seconds(time) == pytest.approx(pipeline * views * 240, rel=0.06)
@@ -119,6 +123,7 @@ def test_says_that_the_disk_is_too_small(
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     facts, _ = tables(monkeypatch, capsys, *inputs.flags("zarr", "half"))
     assert facts["bytes free on its disk"] == "1 kB (NOT ENOUGH)"
+    assert facts["advice"].endswith("The disk has no room for a single view.")
 
 
 def test_an_object_store_has_no_limit(
@@ -135,6 +140,7 @@ def test_center_has_one_view(
     flags = inputs.flags("zarr", "half", "--views", 1)
     facts, rows = tables(monkeypatch, capsys, *flags, split="val")
     assert (facts["images"], facts["views"], list(rows)) == ("12", "1", [1])
+    assert facts["advice"] == ""
 
 
 def test_the_warm_up_reads_images_from_the_whole_source(inputs: Inputs) -> None:

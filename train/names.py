@@ -57,7 +57,24 @@ RECIPES = {
     "cifar.s_resnet50.t_resnet152.cd.kdv2.lrdv2": "CIFAR-100, CD first, the rest from epoch 60 "
     "(18.63)",
     "cifar.s_resnet50.t_resnet152.rcd.kdv2.lrdv2": "CIFAR-100, RCD first, the rest from epoch 60",
+    "cifar.resnet20.ce": "CIFAR-100, the field's small pair, plain training (30.94)",
+    **{
+        f"cifar.s_resnet20.t_resnet56.{loss}": meaning
+        for loss, meaning in {
+            "kd": "0.1 CE + 0.9 KD at T = 4 (29.34)",
+            "dkd": "CE + DKD at T = 4 (28.03)",
+            "dist": "CE + DIST at T = 4 (28.25)",
+            "at": "CE + 1000 attention transfer of all three stages (29.45)",
+            "srrl": "CE + SRRL",
+            "cd.ce": "CE + 6 CD",
+            "cd.ce.kdv2": "CE + 0.1 guided KD + 6 CD",
+            "cd.kdv2.lrdv2": "CD first, the rest from epoch 72",
+            "rcd.kdv2.lrdv2": "RCD first, the rest from epoch 72",
+            "dkd.cd": "CE + DKD + 6 CD",
+        }.items()
+    },
     "digits.resnet34.ce": "the teacher of the built-in digits: CE, 8 epochs",
+    "digits.cifar_resnet20.ce": "a smaller one, that of make demo: CE, 8 epochs",
 }
 
 SET_KEYS = {

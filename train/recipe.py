@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from shared.epochs.guide import Guide
 from shared.errors import InputError
 from shared.targets.kinds import OF_THE_RUN
 from train.composition import Kind
-from train.guide import Guide
 from train.losses.loss import Loss
 from train.schedule import Schedule
 

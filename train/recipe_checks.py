@@ -85,7 +85,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     if recipe.nesterov and (recipe.optimizer != "sgd" or recipe.momentum == 0):
         yield "nesterov must be false without SGD's momentum: it is true"
     if recipe.guide is not None and not callable(recipe.guide):
-        yield _wrong("guide", "one of train/guide.py or like them, or None", recipe.guide)
+        yield _wrong("guide", "one of shared/epochs/guide.py or like them, or None", recipe.guide)
     if ("guided" in recipe.needs) != (recipe.guide is not None):
         says = "one, as a loss is guided" if recipe.guide is None else "none, as no loss is guided"
         yield f"guide must be {says}: it is {recipe.guide!r}"

@@ -16,8 +16,8 @@ from types import FunctionType
 from typing import Any, get_type_hints
 
 from shared.commandline import did_you_mean
+from shared.epochs.guide import Guide, TeacherCorrect, TeacherLossBelow
 from shared.errors import InputError
-from train.guide import Guide, TeacherCorrect, TeacherLossBelow
 from train.recipe import Recipe, Term
 from train.recipe_checks import unsound
 from train.set_schedule import RATE, WEIGHT, scheduled

@@ -6,7 +6,7 @@ ImageNet are those of most papers for ResNet-34 -> ResNet-18; some take twice th
 
 from dataclasses import replace
 
-from train.guide import TeacherCorrect
+from shared.epochs.guide import TeacherCorrect
 from train.losses import CE
 from train.recipe import Recipe, Term
 from train.schedule import Constant, Steps

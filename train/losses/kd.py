@@ -41,7 +41,7 @@ class KD(Loss):
 
 @dataclass(frozen=True)
 class GuidedKD(Loss):
-    """KD over the guided samples only, where the teacher is right (train/guide.py).
+    """KD over the guided samples only, where the teacher is right (shared/epochs/guide.py).
 
     T^2 sum_{i guided} KL(softmax(t_i / T) || softmax(s_i / T)) / guided_count, or 0 (in the graph,
     with zero gradients) if guided_count is 0. `standardise` as in KD. Raises ValueError if shapes

@@ -28,7 +28,7 @@ class Loss:
         """What it takes from the teacher: kinds of targets (shared/targets/kinds.py), and what a
         run makes of a cache when it starts:
 
-        "guided"    the mask of train/guide.py; the loss is then a mean over the guided samples
+        "guided"    the mask of shared/epochs/guide.py; the loss is then a mean over guided samples
         "spread"    of every channel over the split (shared/targets/tails.py)
         "head"      the teacher's last layer
         "centres", "prior", "distance"

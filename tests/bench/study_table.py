@@ -1,0 +1,44 @@
+"""The tables of tests/bench/study.py, from the metrics.jsonl of its runs, as Markdown."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from train.recipes import get_recipe
+
+
+def print_tables(
+    runs: Path, losses: Sequence[str], paired: Sequence[str], views: Sequence[int]
+) -> None:
+    print("| recipe | top-1, last epoch | seeds | live | published |\n|---|---:|---:|---:|---:|")
+    for recipe in losses:
+        error = get_recipe(recipe).paper_top1_error
+        cached, live = tops(runs, recipe), tops(runs, f"{recipe}.live")
+        print(
+            f"| {recipe} | {told(cached)} | {len(cached)} | {told(live)} | "
+            f"{'' if error is None else f'{100 - error:.2f}'} |"
+        )
+    print("\n| views an image |", " | ".join(map(str, views)), "|")
+    print("|---|" + "---:|" * len(views))
+    for recipe in paired:
+        found = [tops(runs, f"{recipe}.k{k}") for k in views]
+        print(f"| {recipe} |", " | ".join(map(told, found)), "|")
+
+
+def tops(runs: Path, name: str) -> list[float]:
+    """Top-1 in percent after the last epoch, for every seed whose run is done."""
+    folders = sorted(runs.glob(f"{name}.s[0-9]*"))
+    return [_last(folder) for folder in folders if (folder / "done").is_file()]
+
+
+def _last(folder: Path) -> float:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found: float = [record["top1"] for record in records if record["split"] == "val"][-1]
+    return found
+
+
+def told(values: list[float]) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.1f}" for value in values)
+    return f"{mean(values):.1f} ± {stdev(values):.1f}"
