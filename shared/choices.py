@@ -10,7 +10,7 @@ ARCHITECTURES = {
         ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), ("imagenet", "cifar")
     ),
     **dict.fromkeys(
-        ("cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnet110"),
+        [f"cifar_resnet{layers}" for layers in (8, 14, 20, 32, 44, 56, 110)],
         ("cifar",),
     ),
 }
@@ -43,7 +43,7 @@ TORCHVISION = tuple(
 
 NETWORKS = {
     "resnet34, swin_t, ...": "one of torchvision's classifiers",
-    "cifar_resnet20, ...": "the small ResNets for 32 px, with 20, 32, 44, 56 or 110 layers",
+    "cifar_resnet20, ...": "the small ResNets for 32 px, with 8, 14, 20, 32, 44, 56 or 110 layers",
     "timm/NAME[.TAG]": "any model of timm, like timm/vit_tiny_patch16_224 (pip install timm)",
     "hf-hub:OWNER/NAME": "a timm model on the Hugging Face hub",
     "local-dir:FOLDER": "a timm model in a folder: config.json and weights",
@@ -120,6 +120,14 @@ TEACHERS = {
     "cached": "targets come from the cache",
     "live": "the cache's views, but the teacher runs at every step, to compare",
     "none": "plain training; needs no cache",
+}
+
+LOGS = {
+    "jsonl": "metrics.jsonl in the run folder: always written, a run resumes from it",
+    "csv": "metrics.csv there: a row for each epoch",
+    "tensorboard": "events for TensorBoard in tensorboard/ there (pip install tensorboard)",
+    "wandb": "Weights & Biases, or with WANDB_MODE=offline files in wandb/ there; project and name "
+    "are those of the run's folders, or WANDB_PROJECT and WANDB_NAME (pip install wandb)",
 }
 
 SOURCES = {

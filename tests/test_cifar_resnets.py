@@ -13,7 +13,10 @@ from tests.networks import refused
     ("architecture", "parameters"),
     # The published counts for 10 classes (github.com/akamaster/pytorch_resnet_cifar10, shortcuts
     # without parameters) and 2,752 for the two shortcuts that have some here.
+    # Those with 8 and 14 layers, which the paper does not have: one and two blocks a stage.
     [
+        ("cifar_resnet8", 75_290 + 2_752),
+        ("cifar_resnet14", 172_506 + 2_752),
         ("cifar_resnet20", 269_722 + 2_752),
         ("cifar_resnet32", 464_154 + 2_752),
         ("cifar_resnet44", 658_586 + 2_752),

@@ -34,6 +34,8 @@ def test_digits(digits_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train.classes == val.classes == tuple("0123456789")
     assert np.bincount(val.labels).tolist() == [35, 36, 35, 36, 36, 36, 36, 35, 34, 36]
     assert not set(train.keys) & set(val.keys)
+    few = open_source("digits", "train", limit=200)  # make demo's: 20 of each digit, or nearly
+    assert np.bincount(few.labels).tolist() == [20, 21, 19, 21, 20, 20, 20, 20, 20, 19]
     assert train.keys[0] == "0/0000.jpg"  # scikit-learn's first digit is a 0
     pixels = decode(train.read(0))
     assert pixels.shape == (32, 32, 3)

@@ -1,4 +1,4 @@
-"""`cifar_resnet20` to `cifar_resnet110`: the small networks for images of 32 px (He et al. 2015,
+"""`cifar_resnet8` to `cifar_resnet110`: the small networks for images of 32 px (He et al. 2015,
 arXiv 1512.03385, section 4.2), with the names of torchvision's ResNets in their state dicts."""
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from shared.models.plain_resnet import PlainResNet
 
 # Blocks a stage: of two convolutions each, in three stages; with the first convolution and the
 # linear layer these are the layers that the name counts.
-CIFAR_RESNETS = {f"cifar_resnet{6 * blocks + 2}": blocks for blocks in (3, 5, 7, 9, 18)}
+CIFAR_RESNETS = {f"cifar_resnet{6 * blocks + 2}": blocks for blocks in (1, 2, 3, 5, 7, 9, 18)}
 
 
 class CifarResNet(PlainResNet):

@@ -1,7 +1,7 @@
 """What a network may be called on the command line. Imports nothing slow: flags are checked first.
 
 resnet34, convnext_tiny, ...            torchvision's classifiers
-cifar_resnet20 ... cifar_resnet110      small ResNets for 32 px
+cifar_resnet8 ... cifar_resnet110       small ResNets for 32 px
 timm/NAME[.TAG]                         any model of timm
 hf-hub:OWNER/NAME, local-dir:FOLDER     a timm model with its configuration, on the hub or here
 FILE.py:FUNCTION, package.module:FUNCTION    a function that returns your own nn.Module
@@ -45,7 +45,7 @@ def parse_name(text: str) -> ModelName:
     known = [*ARCHITECTURES, *TORCHVISION]
     raise InputError(
         f"there is no network called {text[:200]!r}{did_you_mean(text, known)} "
-        f"A name is a torchvision classifier, cifar_resnet20 to cifar_resnet110, timm/NAME, "
+        f"A name is a torchvision classifier, cifar_resnet8 to cifar_resnet110, timm/NAME, "
         f"hf-hub:OWNER/NAME, local-dir:FOLDER or FILE.py:FUNCTION"
     )
 

@@ -55,7 +55,7 @@ def test_bare_names_stay_torchvisions() -> None:
 def test_a_near_miss_gets_a_suggestion(text: str, near: str) -> None:
     assert refused(text) == (
         f"there is no network called {text!r}: did you mean {near}? A name is a torchvision "
-        f"classifier, cifar_resnet20 to cifar_resnet110, timm/NAME, hf-hub:OWNER/NAME, "
+        f"classifier, cifar_resnet8 to cifar_resnet110, timm/NAME, hf-hub:OWNER/NAME, "
         f"local-dir:FOLDER or FILE.py:FUNCTION"
     )
 
