@@ -22,13 +22,17 @@ TRAIN = {
     "--precision": "fp32", "--accumulate": 1, "--stage": None, "--sync-batchnorm": False,
     "--compile": False, "--checkpoint-every": 1000, "--keep": 0, "--validate-every": 1,
     "--log-every": 50,
-    "--tensorboard": False, "--dry-run": False,
+    "--log": "jsonl", "--tensorboard": False, "--dry-run": False,
 }  # fmt: skip
 HELPS = {
     "precompute/run.py": [*PRECOMPUTE, "--check"],
     "precompute/verify.py": [
         "--cache", "--split", "--samples", "--repair", "--images", "--teacher",
         "--weights", "--device",
+    ],
+    "precompute/show.py": [
+        "--cache", "--split", "--images", "--samples", "--seed", "--index", "--view", "--out",
+        "--worst",
     ],
     "precompute/plan.py": [*PRECOMPUTE, "--processes", "--node-memory"],
     "precompute/classes.py": ["--cache", "--split", "--view", "--samples-per-class"],
@@ -42,5 +46,6 @@ HELPS = {
         "--checkpoint", "--cache", "--images", "--student", "--stem", "--stage-modules", "--size",
         "--mean", "--std", "--interpolation", "--crop", "--workers", "--device",
     ],
-    "train/report.py": ["--out"],
+    "train/report.py": ["--out", "--against"],
+    "train/demo.py": ["--teacher", "--out"],
 }  # fmt: skip

@@ -20,9 +20,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from shared.epochs import windows
 from shared.targets import kinds
 from shared.targets.kinds import Facts, Kind, Outputs
-from train import names, recipes, windows
+from train import names, recipes
 from train.batch import Batch, StudentOutputs
 from train.losses import CE, Loss
 from train.recipe import Recipe, Term

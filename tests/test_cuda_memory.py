@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import shared.device
+import shared.epochs.staging.views
 import train.loop
-import train.staging.views
 from shared.device import side_stream
+from shared.epochs.val_batches import Labelled
 from tests.on_gpu import BATCH, DEVICE, SAMPLES, Made, make_caches, needs_gpu, parsed, setup_of
-from train.accuracy import Accuracy, Labelled, evaluate_all
+from train.accuracy import Accuracy, evaluate_all
 from train.input import Input, open_input
 from train.state import TrainState
 from train.step import train_step
@@ -50,13 +51,13 @@ def test_reserved_memory_does_not_grow(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     homes: list[torch.device] = []
-    home = train.staging.views.home_of_views
+    home = shared.epochs.staging.views.home_of_views
 
     def noted(device: torch.device, num_bytes: int) -> torch.device:
         homes.append(home(device, num_bytes))
         return homes[-1]
 
-    monkeypatch.setattr(train.staging.views, "home_of_views", noted)
+    monkeypatch.setattr(shared.epochs.staging.views, "home_of_views", noted)
     side_stream.cache_clear()
     reserved = reserved_after_epochs(made, tmp_path / "run", monkeypatch)
     assert [where.type for where in homes] == [DEVICE], "targets lie on the GPU"

@@ -16,14 +16,14 @@ from torch import Tensor, distributed
 import shared.device
 from shared.device import pick_device, side_stream, with_pixels_on
 from shared.distributed import World, connect
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.staging import device_views, views
+from shared.epochs.staging.device_views import copy_aside
 from shared.errors import InputError
 from tests.processes import wait_until
 from tests.small_cache import make_cache, make_manifest
 from tests.whole_views import whole_views
-from train.cached_views import CachedViews
 from train.recipes import get_recipe
-from train.staging import device_views, views
-from train.staging.device_views import copy_aside
 
 GPU = torch.device("cuda:0")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.guide import Guide, TeacherCorrect, TeacherLossBelow
+from shared.epochs.guide import Guide, TeacherCorrect, TeacherLossBelow
 
 LN3 = math.log(3.0)
 

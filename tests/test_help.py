@@ -57,6 +57,7 @@ def test_an_unknown_flag_is_one_line(script: str) -> None:
         "precompute/pack.py": ["--to", "x", "--split", "train"],
         "train/eval.py": ["--checkpoint", "x"],
         "train/report.py": ["x"],
+        "train/demo.py": ["x", "--teacher", "x"],
     }
     last = HELPS[script][-1]
     mistyped = last[:-1] + "x"

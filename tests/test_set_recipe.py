@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.guide import TeacherLossBelow
+from shared.epochs.guide import TeacherLossBelow
 from train.losses import CE, KD
 from train.names import DEFAULT_RECIPE, SET_KEYS
 from train.recipe import Recipe, Term

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.replayed import Replayed
 from shared.images.source import open_source
 from shared.loaders.pixel_loader import Draw, PixelLoader, Request
 from shared.loaders.shard_loader import ShardLoader
@@ -26,9 +28,8 @@ from tests.helpers import (
 )
 from tests.processes import start, wait_until
 from tests.runs import require_same_run
-from train.cached_views import CachedViews
 from train.flags import add_flags
-from train.replayed import Replayed
+from train.input import feed_options
 from train.setup import make_setup
 
 METHODS = ("fork", "spawn", "forkserver")
@@ -134,7 +135,7 @@ def test_workers_exist_before_a_view_is_in_memory(
         *("--batch-size", "8"),
     ]
     before = {child.pid for child in multiprocessing.active_children()}
-    feed = Replayed(make_setup(parser.parse_args(flags)))
+    feed = Replayed(feed_options(make_setup(parser.parse_args(flags))))
     assert len(list(feed.batches(0))) == feed.steps(0)
     feed.close()
     assert workers == [len(before) + 2]

@@ -16,6 +16,7 @@ import webdataset
 from PIL import Image
 
 from shared.distributed import World
+from shared.epochs.streamed import Streamed
 from shared.loaders.shard_loader import ShardLoader, StreamBatch
 from shared.pixels.decode import decode
 from shared.pixels.jpeg import decode_pixels, encode_pixels
@@ -33,8 +34,8 @@ from tests.helpers import (
 )
 from tests.small_cache import make_cache, make_keys, make_labels, make_manifest
 from train.flags import add_flags
+from train.input import feed_options
 from train.setup import make_setup
-from train.streamed import Streamed
 
 # 3 workers on the 2 cores of a small machine are slow, not wrong.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -213,7 +214,7 @@ def test_a_val_split_is_dealt_to_the_processes(
     setup = make_setup(parser.parse_args([*flags, "--workers", str(workers)]))
     seen = []
     for rank in range(size):
-        feed = Streamed(replace(setup, world=World(rank, size)))
+        feed = Streamed(feed_options(replace(setup, world=World(rank, size))))
         assert feed.val_world == (World(rank, size) if dealt else World())
         labels = [batch.labels for batch in feed.val_batches()]
         assert max(map(len, labels)) == feed.val_rows <= -(-8 // size) + 1

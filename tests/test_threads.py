@@ -47,6 +47,7 @@ REQUIRED = {
     "precompute/pack.py": ["--to", "x", "--split", "train"],
     "train/eval.py": ["--checkpoint", "x"],
     "train/report.py": ["x"],
+    "train/demo.py": ["x", "--teacher", "x"],
 }
 
 

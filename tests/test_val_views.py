@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize, resized_crop
 
 from shared.choices import ONE_VIEW, POLICIES, VAL_POLICY, has_one_view
+from shared.epochs.val_batches import image_batches
 from shared.errors import InputError
 from shared.images.source import ImageSource, open_source
 from shared.loaders.pixel_loader import PixelLoader
@@ -24,7 +25,6 @@ from shared.store.opening import FORMATS, Cache, open_cache
 from shared.store.stored_views import stored_views
 from tests.helpers import run, write_image_folder, write_teacher
 from tests.small_cache import make_manifest
-from train.accuracy import image_batches
 from train.answers import with_teacher
 
 CLASSES, SIZE, SHORTER = 4, 72, 82  # 82 = round(72 * 256 / 224)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from shared.epochs import windows
+from shared.epochs.windows import Epochs
 from shared.records.manifest import Manifest
 from shared.store import view_memory as module
 from shared.store.view_memory import memory_problem, view_memory, what_fits
 from tests.small_cache import make_manifest
-from train import windows
-from train.windows import Epochs
 
 GB = 10**9
 STAGES = (64, 128, 256, 512)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from shared.device import moved
-from train.order import random_words
+from shared.epochs.order import random_words
 
 UNSEEN = -1  # label of a sample that no step has had yet
 

@@ -75,7 +75,7 @@ def _require_splittable(flags: argparse.Namespace, recipe: Recipe, architecture:
     if parse_name(architecture).library != "plain":
         raise InputError(
             f"recipe {recipe.name} splits a ResNet into two narrower ones, and {architecture} is "
-            f"none that can be split: choose --student resnet18 to resnet152, or cifar_resnet20 "
+            f"none that can be split: choose --student resnet18 to resnet152, or cifar_resnet8 "
             f"to cifar_resnet110"
         )
     for name in ("init", "stages", "stage_modules"):

@@ -37,6 +37,7 @@ class StoredView:
     layers: Mapping[str, bytes] = field(default_factory=dict)  # layer -> packed targets
     # (label of the partner, weight of the own label) if the cache mixes views
     mixed: tuple[int, float] | None = None
+    start: int = 0  # first byte of the JPEG in the shard
 
 
 def samples(
@@ -93,13 +94,14 @@ def samples_in(
     at = 0
     try:
         while shard[at]:
-            contents = []
+            contents, starts = [], []
             for extension in members:
                 name, _, suffix = shard[at : at + 100].rstrip(b"\0").decode().partition(".")
                 if suffix != extension:
                     raise ValueError(f"a member .{extension} was expected, .{suffix} is there")
                 size = int(shard[at + 124 : at + 135], 8)
                 at += tarfile.BLOCKSIZE
+                starts.append(at)
                 contents.append(shard[at : at + size])
                 at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             index = int(name)
@@ -122,7 +124,7 @@ def samples_in(
             for found in (label, mixed[0] if mixed else 0):
                 if not 0 <= found < classes:
                     raise ValueError(f"label must be one of {classes:,} classes: got {found}")
-            yield StoredView(index, label, key, jpeg, targets, mixed=mixed)
+            yield StoredView(index, label, key, jpeg, targets, mixed=mixed, start=starts[1])
         if skipped is not None and (lost := sorted(inside - set(skipped))):
             raise ValueError(f"it lacks sample {lost[0]}")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:

@@ -17,7 +17,8 @@ A record is packed and little-endian: the codec's fields in order, then box (4 i
 height, width in source pixels), flip (uint8), pred (int32, the live teacher's argmax). A layer's
 record has the codec's fields only. To read one with plain webdataset or tar:
 
-    np.frombuffer(sample["targets"], np.dtype([tuple(f) for f in json.load(open("targets.json"))]))
+    parts = [(name, dtype, tuple(shape)) for name, dtype, shape in json.load(open("targets.json"))]
+    np.frombuffer(sample["targets"], np.dtype(parts))
 
 Tars are ustar with all times and owners 0, so the bytes depend on the contents alone. Samples that
 do not decode have no members.

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from shared.distributed import World
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.whole_batch import live_batch
 from shared.models.resnet import StagedResNet
 from shared.pixels.normalise import NORMALISATIONS
 from shared.pixels.view import new_batch
@@ -19,12 +21,11 @@ from shared.targets.teacher import Teacher
 from tests.bench.store import CLASSES, STAGES, make_block
 from tests.small_cache import make_keys, make_manifest
 from tests.whole_views import whole_views
-from train.cached_views import CachedViews
+from train.batch import Batch
 from train.names import DEFAULT_RECIPE
 from train.recipes import get_recipe
 from train.step import train_step
 from train.student import StudentChoice, build_student
-from train.whole_batch import live_batch
 
 EPOCH = 50  # every term of the default recipe has a weight above 0 here
 
@@ -77,10 +78,10 @@ def make_steps(
         def step() -> object:
             if name == "cached":
                 index = torch.randint(samples, (batch_size,))
-                batch = replace(views.batch(0, index), count=batch_size)
+                batch = Batch.of(replace(views.batch(0, index), count=batch_size))
             else:
                 targets = teacher(pixels) if name == "live" else None
-                batch = live_batch(targets, used, labels, World(), device)
+                batch = Batch.of(live_batch(targets, used, labels, World(), device))
             x = normalise(pixels)
             return train_step(student, optimizer, used, used.weights(EPOCH), x, batch, "bf16")
 

@@ -38,14 +38,14 @@ import torch
 from torch import distributed
 
 from shared.distributed import connect, disconnect, read_world
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.order import process_share
+from shared.epochs.windows import Epochs
 from shared.store.opening import open_cache
 from shared.targets.codecs import num_bytes
 from shared.units import size
-from train.cached_views import CachedViews
 from train.names import DEFAULT_RECIPE
-from train.order import process_share
 from train.recipes import get_recipe
-from train.windows import Epochs
 
 CPU = torch.device("cpu")
 LOOK = 0.5  # seconds between two looks at the processes' memory

@@ -35,7 +35,7 @@ torch_there = time.perf_counter()
 TO_FIRST_STEP = """
 import os, runpy, sys
 import train.loop
-from train.cached_views import CachedViews
+from shared.epochs.cached_views import CachedViews
 begin, begun = CachedViews.begin, []
 def timed(*arguments):
     begun.append(time.perf_counter())

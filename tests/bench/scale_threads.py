@@ -1,4 +1,4 @@
-"""How long processes beside each other take to decode targets, started as in the README.
+"""How long processes beside each other take to decode targets, started as in docs/scale.md.
 
     python tests/bench/scale_threads.py [--rounds 100] [--processes 2]
 

@@ -26,10 +26,11 @@ if not __package__:
 
 import torch
 
+from shared.epochs.val_batches import Labelled
 from shared.models.build import build_model
 from shared.pixels.normalise import NORMALISATIONS
 from shared.pixels.view import new_batch
-from train.accuracy import Labelled, evaluate, evaluate_all
+from train.accuracy import evaluate, evaluate_all
 from train.step import autocast
 
 CPU, NORMALISE = torch.device("cpu"), NORMALISATIONS["imagenet"]

@@ -45,13 +45,13 @@ if not __package__:
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.epochs.class_mix import class_mix
+from shared.epochs.order import epoch_order, random_words, split_batches
+from shared.epochs.windows import MOST_BYTES, EpochPlan, Epochs
 from shared.records.manifest import Manifest
 from shared.targets.codecs import num_bytes
 from tests.bench.store import STAGES
 from tests.small_cache import make_manifest
-from train.class_mix import class_mix
-from train.order import epoch_order, random_words, split_batches
-from train.windows import MOST_BYTES, EpochPlan, Epochs
 
 BATCH, BLOCK, SEED, STEPS, RUN = 256, 8192, 1, 200, 40
 IMAGENET, IMAGENET_21K = 1_281_167, 14_197_122

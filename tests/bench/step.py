@@ -32,6 +32,8 @@ from precompute.flags import add_flags
 from precompute.job import make_job
 from precompute.skips import Skips
 from shared.distributed import World
+from shared.epochs.cached_views import CachedViews
+from shared.epochs.whole_batch import live_batch
 from shared.models.resnet import StagedResNet
 from shared.pixels.view import new_batch
 from shared.records.block import Work
@@ -39,12 +41,11 @@ from shared.records.keys import key_digest
 from shared.store.opening import create_cache
 from tests.helpers import write_image_folder
 from tests.whole_views import whole_views
-from train.cached_views import CachedViews
+from train.batch import Batch
 from train.names import DEFAULT_RECIPE
 from train.recipes import get_recipe
 from train.step import train_step
 from train.student import StudentChoice, build_student
-from train.whole_batch import live_batch
 
 EPOCH = 50  # every term of the default recipe has a weight above 0 here
 
@@ -106,16 +107,17 @@ def make_steps(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[
         student = build_student(StudentChoice("resnet18", "imagenet", 4), channels, seed=0).train()
         optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
 
-        ready = views.batch(0, index)
+        ready = Batch.of(views.batch(0, index))
 
         def step() -> object:
             if name == "student":
                 batch = ready
             elif name == "cached":
-                batch = views.batch(0, index)
+                batch = Batch.of(views.batch(0, index))
             else:
                 targets = job.teacher(pixels) if name == "live" else None
-                batch = live_batch(targets, used, labels[index], World(), job.device)
+                found = live_batch(targets, used, labels[index], World(), job.device)
+                batch = Batch.of(found)
             x = normalise(pixels)
             return train_step(student, optimizer, used, used.weights(EPOCH), x, batch, "fp32")
 

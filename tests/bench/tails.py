@@ -61,7 +61,7 @@ default of 4 has three quarters of the gain of 32 at an eighth of their cost.
 
 --arms every --stem cifar --epochs 15 (2026-11-27, one H200), CIFAR-100 with 24,000 images for the
 teacher (--teacher-epochs 25), 6,000 test images, 2 seeds, the losses of train/loss_recipes.py with
-their weights of ImageNet: the README's table of losses has the results. The cured losses on
+their weights of ImageNet: docs/recipes.md has the results. The cured losses on
 features, with their weight: l2 31.8 (0.2), 30.6 (1) where plain L2 has 46.6; srrl 38.2 (0.3), 45.3
 (1), plain 48.1; fitnets 44.2 (1), 49.8 (5), plain 51.2; wkd_f 31.2 (0.001), 31.4 (0.005), plain
 44.1. CIFAR-10, 1 seed, --teacher-epochs 12, third stage with 0.56 of its variance in the farthest

@@ -76,7 +76,7 @@ class Learner:
         guided = targets["logits"].argmax(1) == labels[index]
         count = float(len(index))
         fixed = Fixed(self.targets.spread, self.targets.head, self.targets.classes)
-        batch = Batch(labels[index], targets, guided, count, guided.sum(), fixed, index)
+        batch = Batch(labels[index], targets, guided, count, guided.sum(), fixed, index=index)
         x = NORMALISE(self.view[index])
         with half_precision(x.device):
             outputs = self.student(x, targets)
