@@ -33,22 +33,30 @@ STUDENTS := $(foreach losses,ce ce+kd rcd+gkd+edt,$(losses)-0 $(losses)-1)
 RECIPE_ce := resnet18.ce
 RECIPE_ce+kd := s_resnet18.t_resnet34.kd.ce
 RECIPE_rcd+gkd+edt := s_resnet18.t_resnet34.rcd.kdv2.lrdv2
-STUDENT_FLAGS := --cache $(DEMO)/cache --student cifar_resnet8 --epochs 40 --batch-size 16 --lr 0.1 \
+PAIRS := --no-print-directory -j 2
+STUDENT_FLAGS := --cache $(DEMO)/cache --student cifar_resnet8 --epochs 30 --batch-size 16 --lr 0.1 \
 	--set schedule=cosine --validate-every 5
 
 demo: .venv/ready
 	$(BIN)/python precompute/run.py --split train --images digits --limit 200 --views 8 \
 		--teacher cifar_resnet20 --cache $(DEMO)/cache
-	$(BIN)/python precompute/verify.py --split train --cache $(DEMO)/cache
-	$(BIN)/python precompute/show.py --split train --cache $(DEMO)/cache --out $(DEMO)/cache.html
-	@echo "Six students, two at a time, about half a minute each; their lines go to $(DEMO)/*.log"
-	@$(MAKE) --no-print-directory -j 2 $(STUDENTS:%=$(DEMO)/%.log)
-	$(BIN)/python train/report.py $(STUDENTS:%=$(DEMO)/%) --out $(DEMO)/report.html > $(DEMO)/report.md
+	@$(MAKE) $(PAIRS) $(DEMO)/verify $(DEMO)/cache.html
+	@echo "Six students, two at a time, less than a minute each; their lines go to $(DEMO)/*.log"
+	@$(MAKE) $(PAIRS) $(STUDENTS:%=$(DEMO)/%.log)
 	@echo
-	@$(BIN)/python train/demo.py $(STUDENTS:%=$(DEMO)/%) --teacher runs/digits.cifar_resnet20.ce \
-		--out $(DEMO)/demo.png
+	@$(MAKE) $(PAIRS) $(DEMO)/report.html $(DEMO)/demo.png
 	@echo "report   $(DEMO)/report.html: curves, settings and differences between the runs"
 	@echo "cache    $(DEMO)/cache.html: what the teacher said, and which labels look wrong"
+
+.PHONY: $(DEMO)/verify $(DEMO)/cache.html $(DEMO)/report.html $(DEMO)/demo.png
+$(DEMO)/verify:
+	$(BIN)/python precompute/verify.py --split train --cache $(DEMO)/cache
+$(DEMO)/cache.html:
+	@$(BIN)/python precompute/show.py --split train --cache $(DEMO)/cache --out $@ > $(DEMO)/show.log
+$(DEMO)/report.html:
+	@$(BIN)/python train/report.py $(STUDENTS:%=$(DEMO)/%) --out $@ > $(DEMO)/report.md
+$(DEMO)/demo.png:
+	@$(BIN)/python train/demo.py $(STUDENTS:%=$(DEMO)/%) --teacher runs/digits.cifar_resnet20.ce --out $@
 
 .PHONY: $(STUDENTS:%=$(DEMO)/%.log)
 $(STUDENTS:%=$(DEMO)/%.log): $(DEMO)/%.log:
