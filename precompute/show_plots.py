@@ -129,7 +129,7 @@ def statistics_pngs(found: CacheStatistics) -> list[tuple[bytes, str]]:
 
 
 def channels_png(values: NDArray[np.float64], widths: Sequence[int]) -> bytes:
-    """At most four stages in a row."""
+    """Two stages in a row."""
     columns = min(2, len(widths))
     rows = -(-len(widths) // columns)
     figure = Figure(figsize=(2.0 * columns, 1.2 * rows))

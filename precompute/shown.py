@@ -79,7 +79,7 @@ def gather(cache: Cache, flags: argparse.Namespace, needs_loss: bool = False) ->
     """Reads all that is shown. Raises InputError if a block is damaged, or no view is complete."""
     views = complete_views(cache)
     if needs_loss:
-        require_loss(cache, CacheStatistics(cache, views))
+        require_loss(cache)
     source, notes = open_images(cache, flags.images)
     if len(views) < cache.manifest.views:
         notes.append(

@@ -23,6 +23,7 @@ import numpy as np
 from precompute.cache_statistics import NOT_SEEN, CacheStatistics
 from shared.errors import InputError
 from shared.images.source import ImageSource
+from shared.store.classes_file import offers_logits
 from shared.store.opening import Cache
 from shared.store.static_files import stored_keys
 from shared.store.stored_views import shard
@@ -94,9 +95,9 @@ def as_csv(worst: Sequence[Worst]) -> bytes:
     return os.fsencode(buffer.getvalue())
 
 
-def require_loss(cache: Cache, found: CacheStatistics) -> None:
+def require_loss(cache: Cache) -> None:
     """Raises InputError if there are no logits of the classes of the images."""
-    if not found.has_loss:
+    if not offers_logits(cache.manifest):
         raise InputError(
             f"--worst needs the teacher's loss, and {cache.where} has no logits of the classes of "
             f"its images: add them with the same precompute/run.py command and --targets logits, "

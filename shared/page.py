@@ -106,8 +106,9 @@ class Page:
 
         Those that `marked` names by number are green."""
         lines = [f"<p>{html.escape(line)}</p>" for line in above]
+        green = set(marked)
         for number, (label, share, text) in enumerate(bars):
-            kind = "bar marked" if number in set(marked) else "bar"
+            kind = "bar marked" if number in green else "bar"
             width = 100 * min(1.0, max(0.0, share))
             lines.append(
                 f'<div class="{kind}" style="--share: {width:.1f}%"><span>{html.escape(label)}'

@@ -26,6 +26,7 @@ COLUMNS = (
     "val top-5, last", "val loss, last", "train images/s", "cache bytes/view", "tails",
 )  # fmt: skip
 LEFT = ("run", "teacher", "")  # columns of words
+FORMS = "a PNG or an HTML page"
 OPTIONAL = ("raw weights", "val loss, last")  # left out if no run has them
 
 
@@ -38,15 +39,17 @@ def report(flags: argparse.Namespace) -> int:
         print(f"\nagainst {printable(against.name)}, runs with the same seed in pairs:\n")
         print(markdown(paired.HEAD, paired.rows(kinds, against), []))
     if flags.out.suffix.lower() in (".html", ".htm"):
-        _written(lambda: write_page(flags.out, kinds, (head, rows, footnotes), against), flags.out)
+        found = (head, rows, footnotes)
+        written("report", flags.out, FORMS, lambda: write_page(flags.out, kinds, found, against))
         print(f"\npage: {flags.out}")
     else:
-        _written(lambda: draw_curves(kinds, flags.out), flags.out)
+        written("report", flags.out, FORMS, lambda: draw_curves(kinds, flags.out))
         print(f"\ncurves: {flags.out}")
     return 0
 
 
-def _written(write: Callable[[], None], out: Path) -> None:
+def written(what: str, out: Path, forms: str, write: Callable[[], None]) -> None:
+    """Calls `write`. Raises InputError, with the `forms` that are possible, if that fails."""
     try:
         write()
     except InputError:
@@ -54,8 +57,8 @@ def _written(write: Callable[[], None], out: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: matplotlib does not know the extension
         reason = error.strerror or error if isinstance(error, OSError) else error
         raise InputError(
-            f"the report cannot be written to --out {out} ({reason}): give a PNG or an HTML page "
-            f"in a folder that exists"
+            f"the {what} cannot be written to --out {out} ({reason}): give {forms} in a "
+            f"folder that exists"
         ) from error
 
 

@@ -1,11 +1,11 @@
 """The tables of tests/bench/study.py, from the metrics.jsonl of its runs, as Markdown."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from train.recipes import get_recipe
+from train.run_files import read_metrics
 
 
 def print_tables(
@@ -33,8 +33,7 @@ def tops(runs: Path, name: str) -> list[float]:
 
 
 def _last(folder: Path) -> float:
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    found: float = [record["top1"] for record in records if record["split"] == "val"][-1]
+    found: float = [r["top1"] for r in read_metrics(folder) if r["split"] == "val"][-1]
     return found
 
 
