@@ -18,6 +18,7 @@ from precompute.missing import missing
 from precompute.skips import Skips
 from precompute.tell_tails import tell_tails
 from shared.distributed import read_world
+from shared.epochs.small_crops import note_small_crops
 from shared.errors import printable
 from shared.store.checks import note_arithmetic, require_same_pixels
 from shared.store.opening import create_cache
@@ -37,6 +38,8 @@ def make(flags: argparse.Namespace) -> int:
     hashed = units[world.rank :: world.size] if flags.check else []
     todo = missing(cache, units, source, hashed)
     print(banner(job, cache, todo, len(units), world), flush=True)
+    if todo and world.is_first:
+        note_small_crops(source, manifest.policy, manifest.size)
     require_space(cache, job.source, todo)
     if todo:
         made = {(work.view, work.block) for work in todo if "" in work.layers}
