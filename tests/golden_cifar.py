@@ -60,4 +60,5 @@ CIFAR_GOLDEN: dict[str, Golden] = {
         ce=late(1.0),
     ),
     f"{TAUGHT}dkd.cd": golden(None, "logits channels", DECOUPLED, CD),
+    f"{TAUGHT}srrl.cd": golden(None, "embedding head channels", ("srrl", SRRL(), 1.0), CD),
 }

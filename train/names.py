@@ -71,6 +71,7 @@ RECIPES = {
             "cd.kdv2.lrdv2": "CD first, the rest from epoch 72",
             "rcd.kdv2.lrdv2": "RCD first, the rest from epoch 72",
             "dkd.cd": "CE + DKD + 6 CD",
+            "srrl.cd": "CE + SRRL + 6 CD",
         }.items()
     },
     "digits.resnet34.ce": "the teacher of the built-in digits: CE, 8 epochs",

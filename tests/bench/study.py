@@ -33,7 +33,7 @@ TAUGHT = "cifar.s_resnet20.t_resnet56."
 LOSSES = (
     *("cifar.resnet20.ce", f"{TAUGHT}kd", f"{TAUGHT}dkd", f"{TAUGHT}cd.ce", f"{TAUGHT}dist"),
     *(f"{TAUGHT}at", f"{TAUGHT}srrl", f"{TAUGHT}cd.ce.kdv2", f"{TAUGHT}cd.kdv2.lrdv2"),
-    *(f"{TAUGHT}rcd.kdv2.lrdv2", f"{TAUGHT}dkd.cd"),
+    *(f"{TAUGHT}rcd.kdv2.lrdv2", f"{TAUGHT}dkd.cd", f"{TAUGHT}srrl.cd"),
 )
 PAIRED = (f"{TAUGHT}kd", f"{TAUGHT}cd.ce")  # with the teacher live, and for the number of views
 VIEWS = (1, 2, 4, 8, 16, 40)
