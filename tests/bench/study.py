@@ -13,7 +13,9 @@ end, and with --only-table at any time, it prints the tables.
     views   KD and CD for a cifar_resnet8, which is three times as fast, from 1 to 40 views
 
 Students learn from --per-class images a class and are judged on all 10,000 test images. The
-defaults are what two CPU cores can do; on a GPU give --per-class 500 --epochs 240.
+defaults are what two CPU cores can do; on a GPU give --per-class 500 --epochs 240. --recipes
+chooses some of the losses, by the last parts of their names (ce kd cd.ce), and --views is that of
+the cache for `losses` and `live`.
 """
 
 import argparse
@@ -75,7 +77,7 @@ def runs_of(flags: argparse.Namespace) -> list[tuple[str, list[str]]]:
     for seed in range(flags.seeds):
         for part in flags.part.split(","):
             if part == "losses":
-                wanted = [(recipe, flags.work / "cache", "") for recipe in LOSSES]
+                wanted = [(recipe, flags.work / "cache", "") for recipe in losses_of(flags)]
             elif part == "live":
                 wanted = [(recipe, flags.work / "cache", "live") for recipe in PAIRED]
             else:
@@ -87,6 +89,11 @@ def runs_of(flags: argparse.Namespace) -> list[tuple[str, list[str]]]:
                 name = ".".join(word for word in (recipe, mark, f"s{seed}") if word)
                 found.append((name, words))
     return found
+
+
+def losses_of(flags: argparse.Namespace) -> tuple[str, ...]:
+    short = {name.removeprefix("cifar.resnet20.").removeprefix(TAUGHT): name for name in LOSSES}
+    return LOSSES if flags.recipes is None else tuple(short[name] for name in flags.recipes)
 
 
 def _cache_of(flags: argparse.Namespace, views: int) -> Path:
@@ -124,19 +131,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", default="losses,live,views")
     parser.add_argument("--per-class", type=int, default=20)
+    parser.add_argument("--recipes", nargs="+")
+    parser.add_argument("--views", type=int, default=max(VIEWS))
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only-table", action="store_true")
     flags = parser.parse_args()
+    if "views" in flags.part and flags.views != max(VIEWS):
+        parser.error(f"the part `views` needs --views {max(VIEWS)}")
     if not flags.only_table:
         choose_images(flags.images, flags.work / "images", flags.per_class)
-        precompute(flags, max(VIEWS), flags.work / "cache", KINDS)
+        precompute(flags, flags.views, flags.work / "cache", KINDS)
         if "views" in flags.part:
             for views in VIEWS[:-1]:
                 precompute(flags, views, _cache_of(flags, views), "logits,channels")
         train_all(flags)
-    print_tables(flags.work / "runs", LOSSES, PAIRED, VIEWS)
+    print_tables(flags.work / "runs", losses_of(flags), PAIRED, VIEWS)
 
 
 if __name__ == "__main__":
