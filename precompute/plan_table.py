@@ -112,8 +112,8 @@ def _advice(prices: Prices, free: float) -> list[str]:
     if has_one_view(manifest.policy):
         return []
     why = (
-        "Measured gain: of what a new view every epoch gains over one view, on CIFAR-10 "
-        "(docs/study.md)."
+        "Measured gain: of what a new view every epoch gains over one view, the least of several "
+        "losses on CIFAR-10 and CIFAR-100 (docs/study.md, docs/views.png)."
     )
     views = recommended_views(total, free)
     if views is None:

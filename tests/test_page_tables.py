@@ -9,6 +9,7 @@ from shared.targets import codecs
 from shared.targets.codecs import CODECS, Kept, num_bytes
 from shared.targets.encoding import Encoding
 from shared.targets.kinds import OF_THE_RUN, Facts, kind_of
+from tests.bench.study import LOSSES, TAUGHT
 from tests.pages import table_after
 from train.recipes import RECIPES, get_recipe
 
@@ -90,6 +91,18 @@ def test_the_readme_has_the_results_of_the_page_of_results() -> None:
 
 
 def test_the_gain_of_views_is_that_of_plan() -> None:
-    rows = table_after("docs/study.md", "| views an image | 1 | 2 |")
-    for (_, *figures), found in zip(rows, MEASURED.values(), strict=True):
+    heads = ("| views an image | 1 | 2 |", "| views per image | 1 | 2 |")
+    rows = [row for head in heads for row in table_after("docs/study.md", head)]
+    for (name, *figures), (setting, found) in zip(rows, MEASURED.items(), strict=True):
         assert list(map(float, figures)) == list(found.values())
+        losses = re.sub(r" at T = 4|\b6 ", "", name)
+        assert setting.partition(", ")[2] == losses
+
+
+def test_the_study_has_every_recipe_with_its_published_accuracy() -> None:
+    rows = table_after("docs/study.md", "| `--recipe` | losses | ours |")
+    names = [row[0].strip("`").replace("*.", TAUGHT) for row in rows]
+    assert sorted(names) == sorted(LOSSES)
+    for name, row in zip(names, rows, strict=True):
+        error = get_recipe(name).paper_top1_error
+        assert row[-1] == ("" if error is None else f"{100 - error:.2f}"), name

@@ -3,8 +3,7 @@
     python tests/bench/study_plot.py --views docs/views.png
     python tests/bench/study_plot.py --work DIR --views docs/views.png --losses docs/study.png
 
-DIR is the --work of study.py. Without it there is only what plan.py knows, which is from
-`tails.py --arms views` on one H200.
+DIR is the --work of study.py. Without it the views are as plan.py knows them, without deviations.
 """
 
 import argparse
@@ -27,6 +26,20 @@ from train.recipes import get_recipe
 
 matplotlib.use("Agg")
 COLOURS = ("#0072b2", "#d55e00")
+LOSSES_IN_WORDS = {
+    "cifar.resnet20.ce": "CE",
+    "kd": "CE + KD",
+    "dkd": "CE + DKD",
+    "dist": "CE + DIST",
+    "at": "CE + AT",
+    "srrl": "CE + SRRL",
+    "cd.ce": "CE + CD",
+    "cd.ce.kdv2": "CE + GKD + CD",
+    "cd.kdv2.lrdv2": "CD + GKD + EDT",
+    "rcd.kdv2.lrdv2": "RCD + GKD + EDT",
+    "dkd.cd": "CE + DKD + CD",
+    "srrl.cd": "CE + SRRL + CD",
+}
 
 
 def main() -> None:
@@ -43,25 +56,25 @@ def main() -> None:
 
 
 def draw_views(runs: Path | None, path: Path) -> None:
-    panels = 1 if runs is None else 2
-    figure = Figure(figsize=(5.2 * panels, 3.8), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    figure = Figure(figsize=(10.4, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
     title = "CIFAR-10, ResNet-34 → ResNet-18, 10,000 images,\n32 epochs, one H200"
-    _curves(axes[0], {name: _single(found) for name, found in MEASURED.items()}, title)
+    _curves(left, _known("CIFAR-10, "), title)
+    found = _known("CIFAR-100, ")
     if runs is not None:
-        found = {
-            recipe.removeprefix(TAUGHT).removesuffix(".ce").upper(): {
-                k: tops(runs, f"{recipe}.k{k}") for k in VIEWS
-            }
-            for recipe in PAIRED
-        }
-        title = "CIFAR-100, ResNet-56 → ResNet-8, 2,000 images,\n40 epochs, two CPU cores"
-        _curves(axes[1], found, title)
+        names = zip(found, PAIRED, strict=True)
+        found = {name: {k: tops(runs, f"{recipe}.k{k}") for k in VIEWS} for name, recipe in names}
+    title = "CIFAR-100, ResNet-56 → ResNet-8, 2,000 images,\n40 epochs, two CPU cores"
+    _curves(right, found, title)
     figure.savefig(path, dpi=110)
 
 
-def _single(found: Mapping[int, float]) -> dict[int, list[float]]:
-    return {views: [top1] for views, top1 in found.items()}
+def _known(of: str) -> dict[str, dict[int, list[float]]]:
+    return {
+        name.removeprefix(of): {views: [top1] for views, top1 in found.items()}
+        for name, found in MEASURED.items()
+        if name.startswith(of)
+    }
 
 
 def _curves(axes: Axes, curves: Mapping[str, Mapping[int, Sequence[float]]], title: str) -> None:
@@ -83,8 +96,8 @@ def draw_losses(runs: Path, path: Path) -> None:
     """Ours with deviation, and the published accuracy of the same recipe in its own column."""
     found = [(recipe, tops(runs, recipe)) for recipe in LOSSES]
     found = sorted(((r, values) for r, values in found if values), key=lambda item: mean(item[1]))
-    names = [recipe.removeprefix(TAUGHT).removeprefix("cifar.resnet20.") for recipe, _ in found]
-    figure = Figure(figsize=(9, 0.4 * len(found) + 1.2), layout="constrained")
+    names = [LOSSES_IN_WORDS[recipe.removeprefix(TAUGHT)] for recipe, _ in found]
+    figure = Figure(figsize=(10, 0.34 * len(found) + 1.2), layout="constrained")
     ours, theirs = figure.subplots(1, 2, sharey=True)
     rows = range(len(found))
     ours.errorbar(
@@ -98,11 +111,18 @@ def draw_losses(runs: Path, path: Path) -> None:
     published = [get_recipe(recipe).paper_top1_error for recipe, _ in found]
     known = [row for row in rows if published[row] is not None]
     theirs.plot([100 - float(published[row] or 0) for row in known], known, "o", color=COLOURS[1])
+    for row, (_, values) in zip(rows, found, strict=True):
+        text = f"{mean(values):.1f}"
+        ours.annotate(text, (mean(values), row), (0, 5), textcoords="offset points", ha="center")
+    for row in known:
+        top1 = 100 - float(published[row] or 0)
+        theirs.annotate(f"{top1:.2f}", (top1, row), (0, 5), textcoords="offset points", ha="center")
     ours.set_yticks(rows, names)
     ours.set(title="ours: 2,000 images, 40 epochs", xlabel="val top-1, %")
     theirs.set(title="published: 50,000 images, 240 epochs", xlabel="test top-1, %")
     for axes in (ours, theirs):
         axes.grid(alpha=0.3)
+        axes.margins(x=0.1)
     figure.savefig(path, dpi=110)
 
 
