@@ -65,7 +65,7 @@ def _require_views_of(cache: Cache, wanted: dict[str, object], asked: set[str]) 
         there = getattr(cache.manifest, name)
         if name in asked and value != there:
             raise InputError(
-                f"--set {name}={value} cannot be used with {cache.where}: its views are made, with "
+                f"--set {name}={value} cannot be used with {cache.where}: its views were made with "
                 f"{name} {there}; leave it out, or make another cache with precompute/run.py "
                 f"--{name} {value}"
             )
