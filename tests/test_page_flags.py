@@ -12,7 +12,7 @@ OURS = {flag for flags in HELPS.values() for flag in flags} | {"--help"}
 OTHERS = {
     *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--dependency"),
     *("--build-arg", "--gpus", "--shm-size", "--rm"),
-    *("--arms", "--part", "--work", "--per-class"),
+    *("--arms", "--part", "--work", "--per-class", "--recipes", "--seeds"),
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
