@@ -9,7 +9,7 @@ from shared.store.opening import Cache
 def complete_views(cache: Cache) -> list[int]:
     """The views that can be read. Raises InputError if no view, or not the first one, is complete.
 
-    Every view is compared with the first one, as the same images must be left out of all.
+    View 0 is needed, because the images that any other view leaves out are compared with its.
     """
     manifest = cache.manifest
     layers = manifest.layers_for(kinds_shown(cache))

@@ -68,5 +68,5 @@ def _train(teacher: str, recipe: str, folder: Path, device: str | None) -> None:
     if code != 0:
         raise InputError(
             f"training the teacher of digits failed: the command above ended with exit code "
-            f"{code}; see its message and start again, it resumes"
+            f"{code}; see its message and start again to resume it"
         )

@@ -117,7 +117,7 @@ def _advice(prices: Prices, free: float) -> list[str]:
     )
     views = recommended_views(total, free)
     if views is None:
-        return ["", f"{why} The disk has no room for a single view."]
+        return ["", f"{why} A single view would take more than 80 % of the free bytes."]
     other = "" if views == manifest.views else f" in place of {manifest.views}"
     return [
         "",

@@ -34,8 +34,8 @@ def make_parser() -> Parser:
     add(
         "--images",
         metavar="SOURCE",
-        help="where the images are now (default: as in the cache; without them there is a page of "
-        "what is in the cache alone)",
+        help="where the images are now (default: as in the cache; if they are not found, the page "
+        "shows only what the cache itself holds)",
     )
     add = parser.add_argument_group("what to show").add_argument
     add("--samples", type=int, default=8, metavar="N", help="samples to show, 0 to 40")
@@ -51,7 +51,7 @@ def make_parser() -> Parser:
         "--view",
         type=int,
         metavar="N",
-        help="the view to show of each sample (default: another one for each)",
+        help="the view to show of each sample (default: the views in turn)",
     )
     add = parser.add_argument_group("where it goes").add_argument
     add(
@@ -59,8 +59,8 @@ def make_parser() -> Parser:
         nargs="+",
         default=["data/show.html"],
         metavar="FILE",
-        help="NAME.html is a page in one file, NAME.png a picture of the same; give one or both "
-        "(default: data/show.html)",
+        help="NAME.html is a page in one file, NAME.png a picture of its main parts; give one or "
+        "both (default: data/show.html)",
     )
     add(
         "--worst",

@@ -12,14 +12,17 @@ def add_samples(page: Page, shown: Shown) -> None:
     if not shown.samples:
         return
     page.heading("Single views")
-    text = "The five likeliest classes; green is the label."
+    text = ""
+    if shown.found.has_logits:
+        text = "The five likeliest classes; green is the label. "
     if shown.found.has_channels:
-        away = "spread of its 99 % lowest values" if shown.tails else "deviation"
+        away = "spread of the lowest 99 % of its values" if shown.tails else "deviation"
         text += (
-            f" The plots show each channel's mean in this view minus its mean over the split "
+            f"The plots show each channel's mean in this view minus its mean over the split "
             f"(view {shown.found.views[0]}), in units of the channel's {away}."
         )
-    page.text(text)
+    if text:
+        page.text(text.strip())
     for sample in shown.samples:
         with page.card(f"{printable(sample.key)} (index {sample.index}), view {sample.view}"):
             page.images(_pictures(shown, sample))

@@ -4,13 +4,12 @@ from precompute.show_cards import add_samples
 from precompute.show_pictures import THUMBNAIL, encoded, resized
 from precompute.show_plots import statistics_pngs
 from precompute.shown import Shown
-from precompute.shown_samples import thumbnail
-from precompute.worst_labelled import Worst
+from precompute.shown_samples import thumbnails
+from precompute.worst_labelled import LISTED, PICTURED, Worst
 from shared.errors import printable
 from shared.page import Page
 from shared.targets.tails import HEAVY
 
-THUMBNAILS = 24
 LONGEST_TABLE = 8  # rows that are shown at once
 
 
@@ -120,7 +119,7 @@ def _tails(page: Page, shown: Shown) -> None:
 
 
 def _worst(page: Page, shown: Shown) -> None:
-    worst = shown.worst[:THUMBNAILS]
+    worst = shown.worst[:PICTURED]
     if not worst:
         return
     page.heading("Are these labels wrong?")
@@ -129,14 +128,14 @@ def _worst(page: Page, shown: Shown) -> None:
         f"The teacher's loss is highest on these {len(worst)} images (cross entropy with the "
         f"label, averaged over {views} view{'s' if views > 1 else ''}). Wrong labels are found "
         f"among such images, and so are images that are hard. --worst FILE.csv lists "
-        f"{len(shown.worst):,} of them."
+        f"{min(LISTED, shown.found.samples):,} of them."
     )
     if shown.cache.manifest.view_policy.mixes:
         text += " As views are mixed, the image with which one was mixed can be the reason."
     page.text(text)
     images, rows = [], []
-    for one in worst:
-        pixels = thumbnail(shown.cache, shown.source, one.index)
+    found = thumbnails(shown.cache, shown.source, [one.index for one in worst])
+    for one, pixels in zip(worst, found, strict=True):
         if pixels is not None:
             images.append((encoded(resized(pixels, THUMBNAIL)[0]), _caption(one)))
         else:

@@ -1,4 +1,4 @@
-"""The picture of precompute/show.py: what the page has, for where a page cannot be shown.
+"""The picture of precompute/show.py: the main parts of the page, for where a page cannot be shown.
 
 Statistics at the top, below them the samples whose labels may be wrong, then single views: source
 with box, what the network sees, the likeliest classes, and the channel means of every stage.
@@ -15,7 +15,7 @@ from matplotlib.gridspec import GridSpec
 from precompute.show_pictures import resized, source_with_box
 from precompute.show_plots import ALL, PLOTS, RIGHT, draw_channels
 from precompute.shown import Shown
-from precompute.shown_samples import Sample, thumbnail
+from precompute.shown_samples import Sample, thumbnails
 from precompute.worst_labelled import Worst
 from shared.errors import printable
 
@@ -27,12 +27,13 @@ THUMBNAILS = 9  # in one row
 
 
 def draw_picture(shown: Shown) -> bytes:
-    """A PNG. Its height depends on how much the cache allows to show."""
+    """A PNG. Its height depends on what the cache holds."""
     plots = [draw for needed, draw, _ in PLOTS if getattr(shown.found, needed)]
-    worst = [
-        (one, thumbnail(shown.cache, shown.source, one.index)) for one in shown.worst[:THUMBNAILS]
+    worst = shown.worst[:THUMBNAILS]
+    found = thumbnails(shown.cache, shown.source, [one.index for one in worst])
+    pictured = [
+        (one, pixels) for one, pixels in zip(worst, found, strict=True) if pixels is not None
     ]
-    pictured = [(one, pixels) for one, pixels in worst if pixels is not None]
     rows = [PLOT] * bool(plots) + [THUMBNAIL] * bool(pictured) + [SAMPLE] * len(shown.samples)
     figure = Figure(figsize=(WIDTH, TITLE + sum(rows)))
     figure.suptitle(_text(_title(shown)), size=10, color=INK, y=1 - 0.2 / (TITLE + sum(rows)))

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from precompute.cache_statistics import CacheStatistics, measure
 from precompute.complete_views import complete_views, ranges
 from precompute.shown_samples import Sample, choose, class_names, look_at
-from precompute.worst_labelled import Worst, as_csv, require_loss, worst_labelled
+from precompute.worst_labelled import (
+    LISTED,
+    PICTURED,
+    Worst,
+    as_csv,
+    require_loss,
+    worst_labelled,
+)
 from shared.errors import InputError, note
 from shared.files.local import LocalFiles
 from shared.images.source import ImageSource, open_source
@@ -100,7 +107,8 @@ def gather(cache: Cache, flags: argparse.Namespace, needs_loss: bool = False) ->
     names = class_names(cache)
     chosen = choose(found, flags.samples, flags.seed, flags.index, flags.view)
     samples = look_at(cache, found, source, names, chosen)
-    worst = worst_labelled(found, cache, source, names[0]) if found.has_loss else []
+    most = LISTED if flags.worst else PICTURED
+    worst = worst_labelled(found, cache, source, names[0], most) if found.has_loss else []
     return Shown(cache, found, source, samples, worst, tails, notes + _lacks(cache, found))
 
 

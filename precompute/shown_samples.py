@@ -14,7 +14,7 @@ from shared.errors import BadImage, InputError
 from shared.images.source import ImageSource
 from shared.pixels.decode import decode
 from shared.pixels.view import View
-from shared.store.labelled import mixes_of
+from shared.store.labelled import left_out, mixes_of
 from shared.store.opening import Cache
 from shared.store.stored_views import stored_views, view_of
 
@@ -45,8 +45,8 @@ def choose(
 ) -> list[tuple[int, int]]:
     """(sample, view) of what to show: `index`, or `wanted` samples drawn with the seed.
 
-    Each is shown in another view, unless `view` says which. Raises InputError for a sample or a
-    view that cannot be shown.
+    They are shown in the views in turn, unless `view` says which. Raises InputError for a sample or
+    a view that cannot be shown.
     """
     if view is not None and view not in found.views:
         raise InputError(
@@ -102,8 +102,9 @@ def _look(
     values = {name: torch.from_numpy(stored[name]) for name in fields}
     targets = manifest.encoding.decode(values, cache.head())
     label, answer = int(found.labels[index]), int(stored["pred"][0])
-    (other,), (share,) = mixes_of(cache, view, np.array([index]), found.labels)
     mixes = manifest.view_policy.mixes
+    without = left_out(cache) if mixes else frozenset()
+    (other,), (share,) = mixes_of(cache, view, np.array([index]), found.labels, without)
     pixels, picture, problem = _pixels(cache, source, index, view)
     return Sample(
         index,
@@ -157,14 +158,19 @@ def read_picture(source: ImageSource, index: int) -> tuple[Pixels | None, str | 
         return None, f"{error}"
 
 
-def thumbnail(cache: Cache, source: ImageSource | None, index: int) -> Pixels | None:
-    """The image of a sample, or a view of it where only the cache has pixels."""
-    if source is not None and (picture := read_picture(source, index)[0]) is not None:
-        return picture
-    if not cache.manifest.holds_pixels:
-        return None
-    pixels: Pixels = stored_views(cache, 0, source, [index])[index].permute(1, 2, 0).numpy()
-    return pixels
+def thumbnails(
+    cache: Cache, source: ImageSource | None, wanted: Sequence[int]
+) -> list[Pixels | None]:
+    """The image of each sample, a view of it where only the cache has pixels, or None."""
+    found = [None if source is None else read_picture(source, index)[0] for index in wanted]
+    left = [index for index, picture in zip(wanted, found, strict=True) if picture is None]
+    if not left or not cache.manifest.holds_pixels:
+        return found
+    views = stored_views(cache, 0, source, left)  # reads each shard once
+    return [
+        views[index].permute(1, 2, 0).numpy() if picture is None else picture
+        for index, picture in zip(wanted, found, strict=True)
+    ]
 
 
 def class_names(cache: Cache) -> tuple[list[str], list[str]]:

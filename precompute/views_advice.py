@@ -2,7 +2,7 @@
 
 With K views, epoch e trains on view e mod K, so a student of few views sees the same crops again
 and again. MEASURED is top-1 in percent after as many epochs as the largest K, so that this gives
-every epoch a view of its own (pad-crop, the mean of several seeds; docs/study.md):
+every epoch a view of its own (pad-crop, the mean of 2 seeds; docs/study.md):
 
 CIFAR-10   ResNet-34 -> ResNet-18, 10,000 images (`tests/bench/tails.py --arms views`, one H200)
 CIFAR-100  ResNet-56 -> ResNet-8, 2,000 images (`tests/bench/study.py --part views`, two CPU cores)
@@ -31,7 +31,7 @@ def share_of_gain(views: int) -> float:
 
 
 def told_from_noise() -> list[dict[int, float]]:
-    """Those of MEASURED that gain at least twice NOISE: of less a share means nothing."""
+    """Those of MEASURED that gain at least twice NOISE: a share of a smaller gain means nothing."""
     return [found for found in MEASURED.values() if found[max(found)] - found[1] >= 2 * NOISE]
 
 

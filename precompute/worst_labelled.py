@@ -29,6 +29,7 @@ from shared.store.static_files import stored_keys
 from shared.store.stored_views import shard
 
 LISTED = 1000  # samples in the CSV
+PICTURED = 24  # on the page
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,17 @@ class Worst:
 
 
 def worst_labelled(
-    found: CacheStatistics, cache: Cache, source: ImageSource | None, names: Sequence[str]
+    found: CacheStatistics,
+    cache: Cache,
+    source: ImageSource | None,
+    names: Sequence[str],
+    most: int = LISTED,
 ) -> list[Worst]:
-    """The LISTED samples with the highest loss, the worst first; equal ones in source order.
+    """At most `most` samples with the highest loss, the worst first; equal ones in source order.
 
-    `names`: those of the classes."""
+    `names`: those of the classes. View shards of a source that is gone are read for their keys."""
     loss = np.where(found.labels == NOT_SEEN, -np.inf, found.loss)
-    count = min(LISTED, found.samples)
+    count = min(most, found.samples)
     order = np.argsort(-loss, kind="stable")[:count]
     keys = keys_of(cache, source, order.tolist())
     listed = []

@@ -56,9 +56,7 @@ class TeacherCache:
         images    where the images are now, as --images; None: where they were
         views     use only the first ones; a run goes on with as many as it began with
         """
-        self._checked = CheckedCache(
-            location, split, None if images is None else str(images), views
-        )
+        self._checked = CheckedCache(location, split, images, views)
         self._session, self._val_session = Session[Feed](), Session[ValFeed]()
         weakref.finalize(self, self._session.close)
         weakref.finalize(self, self._val_session.close)

@@ -66,7 +66,8 @@ _TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}  # first bytes -
 
 
 class Page:
-    """Collects the parts of a page from top to bottom. Every method returns the page itself."""
+    """Collects the parts of a page from top to bottom. Methods that add a part return the page;
+    `card`, `details` and `row` are for what is added inside of them."""
 
     def __init__(self, title: str) -> None:
         self._title = title

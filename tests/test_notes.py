@@ -9,7 +9,8 @@ from shared.records.block import Arithmetic
 from shared.store.checks import note_arithmetic
 from tests.small_cache import make_block, make_cache, make_manifest, put
 from tests.test_report import write_run
-from train.table import table
+from train.reported import kinds_of, read_runs
+from train.table import markdown, table_of
 
 HOSTILE = "\x1b[2K\nerror: all is well\udcff"
 ESCAPED = r"\x1b[2K\nerror: all is well\udcff"
@@ -33,5 +34,5 @@ def test_devices_of_receipts(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_names_of_runs(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a\nb\x1b[2K", "Recipe()", 0, [50.0])
-    (row,) = table([run]).splitlines()[2:]
+    (row,) = markdown(*table_of(kinds_of(read_runs([run])))).splitlines()[2:]
     assert row.startswith(r"| a\nb\x1b[2K | 1 | ")

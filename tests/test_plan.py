@@ -123,7 +123,7 @@ def test_says_that_the_disk_is_too_small(
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     facts, _ = tables(monkeypatch, capsys, *inputs.flags("zarr", "half"))
     assert facts["bytes free on its disk"] == "1 kB (NOT ENOUGH)"
-    assert facts["advice"].endswith("The disk has no room for a single view.")
+    assert facts["advice"].endswith("A single view would take more than 80 % of the free bytes.")
 
 
 def test_an_object_store_has_no_limit(

@@ -48,7 +48,7 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("runs/demo.png"),
         metavar="PNG",
-        help="the picture (default: %(default)s)",
+        help="the picture",
     )
     return parser
 

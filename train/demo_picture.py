@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from shared.errors import InputError, printable
 from shared.files.location import Location
 from train.plot_style import shown
-from train.reported import Kind, Run, kinds_of, read_runs
+from train.reported import Kind, Run, in_words, kinds_of, read_runs
 from train.run_files import read_run
-from train.table import in_words, written
+from train.table import written
 
 GREY, BLUE = "#6a7078", "#0b66c3"
 BETWEEN = ("#c98a1b", "#7b5ea7", "#2f8f6b")  # the colours of kinds between the first and the last
@@ -132,7 +132,7 @@ def draw(found: Comparison, out: Path) -> None:
             [*curve], [*curve.values()], color=colour, lw=width, marker=".",
             label=shown(_words(kind)),
         )  # fmt: skip
-        last = found.last[place]
+        last = kind.last("top1")
         right.plot([place] * len(last), last, "o", color=colour, alpha=0.5)
         right.plot([place - 0.25, place + 0.25], [mean(last)] * 2, color=colour, lw=3)
         right.text(place + 0.3, mean(last), f"{mean(last):.1f}", va="center", size=12)
@@ -163,8 +163,8 @@ def _require_finished(run: Run) -> None:
     epochs = run.facts["epochs"]
     if not run.val or run.val[-1]["epoch"] != epochs - 1:
         raise InputError(
-            f"{run.where} has not finished its {epochs} epochs: start its train/run.py again, it "
-            f"resumes"
+            f"{run.where} has not finished its {epochs} epochs: start its train/run.py again to "
+            f"resume it"
         )
 
 

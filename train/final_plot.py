@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train.plot_style import INCH, SCHEMES, look_of, say, shown
-from train.reported import Kind, mean_and_deviation
+from train.reported import Kind, in_words, mean_and_deviation
 
 
 def draw_final(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "light") -> None:
@@ -43,8 +43,7 @@ def final_panel(panel: Axes, kinds: Sequence[Kind]) -> None:
         panel.errorbar(
             middle, row, xerr=spread, color=look["colour"], fmt=look["marker"], capsize=4, ms=7
         )
-        text = f"{middle:.2f}" + ("" if spread is None else f" ± {spread:.2f}") + "  "
-        text += f"n = {len(values)}"
+        text = f"{in_words(values, '')}  n = {len(values)}"
         for place, side, words in ((0.015, "left", shown(kind.name)), (0.985, "right", text)):
             panel.text(
                 place, row - 0.4, words, ha=side, va="center", fontsize="small",

@@ -33,7 +33,7 @@ class Difference:
         if self.margin is None:
             return f"not known: fewer than {FEWEST} seeds"
         if abs(self.mean) <= self.margin:
-            return "not clear: the interval has 0 in it"
+            return "not clear: the interval contains 0"
         return "better" if self.mean > 0 else "worse"
 
 

@@ -27,9 +27,10 @@ def draw_curves(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "ligh
 
     In the panels of loss terms the line style shows the term. `scheme`: "light" or "dark".
     """
-    names = [kind.name for kind in kinds]
+    names = [shown(kind.name) for kind in kinds]
+    few = len(kinds) <= FEW
     with matplotlib.rc_context(SCHEMES[scheme]):
-        columns = max(1, min(4, len(kinds), 160 // (max(map(len, map(shown, names))) + 8)))
+        columns = max(1, min(4, len(kinds), 160 // (max(map(len, names)) + 8)))
         rows = -(-len(kinds) // columns)  # of the legend
         height = 11.5 + 0.25 * rows + 0.3 * max(0, len(kinds) - 6)
         figure = Figure(figsize=(13, height))
@@ -40,7 +41,6 @@ def draw_curves(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "ligh
         styles = _styles(kinds)
         for number, kind in enumerate(kinds):
             look = look_of(number)
-            few = len(kinds) <= FEW
             _line(top1, kind.curve("val", "top1"), **look)
             if few:
                 _line(top1, kind.curve("val", "raw.top1"), **look, style="-.", with_band=False)
@@ -52,7 +52,7 @@ def draw_curves(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "ligh
                     values = kind.curve("train", f"{group}.{term}")
                     _line(panel, values, **look, style=styles[term], with_band=False)
         final_panel(final, kinds)
-        more = " (train dotted, raw weights dash-dotted)" if len(kinds) <= FEW else ""
+        more = " (train dotted, raw weights dash-dotted)" if few else ""
         for panel, title, unit in (
             (top1, f"val top-1{more}", "percent"),
             (val, "val loss: cross-entropy", "nats"),
@@ -65,7 +65,7 @@ def draw_curves(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "ligh
             panel.xaxis.get_major_locator().set_params(integer=True)
         for panel in (top1, val):
             if not panel.lines:
-                say(panel, "no epoch has been validated by all runs of a kind with this number")
+                say(panel, "in no epoch do all runs of a kind have this number")
         ink = matplotlib.rcParams["text.color"]
         for panel in (loss, weight) if styles else ():
             named = [Line2D([], [], color=ink, linestyle=styles[t], label=t) for t in styles]
@@ -76,7 +76,7 @@ def draw_curves(kinds: Sequence[Kind], out: Path | BinaryIO, scheme: str = "ligh
         speed.set_ylim(bottom=0)
         figure.legend(
             handles=[_handle(number) for number in range(len(kinds))],
-            labels=[*map(shown, names)],
+            labels=names,
             loc="lower center",
             ncols=columns,
             frameon=False,

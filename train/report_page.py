@@ -51,10 +51,10 @@ def write_page(out: Path, kinds: list[Kind], table: Table, against: Kind | None)
     if len(kinds) > 1:
         head, settings = differing(kinds)
         page.heading("Settings in which the runs differ")
-        _table(page, head, settings) if settings else page.text("None that was recorded.")
+        _table(page, head, settings) if settings else page.text("None were recorded.")
     page.heading("What they were trained from")
     cached = caches(kinds)
-    _table(page, CACHE_HEAD, cached) if cached else page.text("None has a cache of a teacher.")
+    _table(page, CACHE_HEAD, cached) if cached else page.text("No run used a teacher's cache.")
     out.write_text(page.html(), encoding="utf-8")
 
 

@@ -73,6 +73,14 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
+def in_words(values: list[float], unit: str = "%", digits: int = 2) -> str:
+    """Mean and deviation; "-" without a value."""
+    if not values:
+        return "-"
+    middle, spread = mean_and_deviation(values)
+    return f"{middle:.{digits}f}{'' if spread is None else f' ± {spread:.{digits}f}'}{unit}"
+
+
 def read_runs(locations: list[Location]) -> list[Run]:
     """Raises InputError for what is no run, or one without a finished epoch."""
     return [_read(where) for where in locations]

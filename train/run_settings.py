@@ -5,10 +5,6 @@ from typing import Any
 
 from train.reported import Kind
 
-_IDENTITY = (
-    *("student", "init", "stage_modules", "stages", "teacher", "precision", "accumulate"),
-    *("sync_batchnorm", "images", "val", "val_cache", "val_policy", "cache", "views", "classes"),
-)
 _RUN = ("epochs", "samples", "processes", "code", "versions")
 _LONGEST = 60  # characters of a setting that is not part of the recipe, like a digest
 CACHE_HEAD = ("cache", "teacher", "weights", "made of", "codec", "bytes a view", "tails", "for")
@@ -64,7 +60,7 @@ def _settings(facts: dict[str, Any]) -> dict[str, str]:
     identity = facts["identity"]
     resolved = facts.get("resolved")
     recipe = dict(_flat(resolved)) if resolved else {"recipe": identity["recipe"]}
-    rest = {name: identity.get(name) for name in _IDENTITY} | {
+    rest = {name: value for name, value in identity.items() if name not in ("recipe", "seed")} | {
         name: facts[name] for name in _RUN if name in facts
     }
     shown = {name: _shown(value)[:_LONGEST] for name, value in rest.items() if value is not None}

@@ -92,7 +92,8 @@ def make_setup(flags: argparse.Namespace) -> Setup:
 
 
 def run_location(flags: argparse.Namespace, recipe: Recipe) -> Location:
-    """The run folder. Raises InputError for a URL that it cannot be at."""
+    """The run folder. Raises InputError for a URL that it cannot be at, or for a --log that needs a
+    package which is missing, or cannot be kept there."""
     folder: Location = flags.out or Path("runs") / recipe.name
     require_location(folder, "--out")
     require_logs(logs_of(flags), folder)

@@ -19,7 +19,7 @@ from train.comparable import not_comparable
 from train.difference import needs_teacher
 from train.plots import draw_curves
 from train.report_page import write_page
-from train.reported import Kind, kinds_of, mean_and_deviation, read_runs
+from train.reported import Kind, in_words, kinds_of, read_runs
 
 COLUMNS = (
     "run", "seeds", "teacher", "epochs", "val top-1, last", "best", "raw weights",
@@ -79,11 +79,6 @@ def _same(one: Location, other: Location) -> bool:
     return one == other
 
 
-def table(runs: list[Location]) -> str:
-    """A Markdown table, one row per kind of run. Raises InputError for a run without an epoch."""
-    return markdown(*table_of(kinds_of(read_runs(runs))))
-
-
 def table_of(kinds: list[Kind]) -> tuple[list[str], list[list[str]], list[str]]:
     """Head, a row for each kind, and footnotes."""
     marks, footnotes = not_comparable([kind.runs[0].facts for kind in kinds])
@@ -121,11 +116,3 @@ def _row(kind: Kind, mark: str) -> tuple[str, ...]:
         f"{cache['bytes_per_view']:,.0f} ({cache['codec']})" if cache else "-",
         " ".join(f"{share:.2g}" for share in (cache and cache.get("tails")) or ()) or "-",
     )
-
-
-def in_words(values: list[float], unit: str = "%", digits: int = 2) -> str:
-    """Mean and deviation; "-" without a value."""
-    if not values:
-        return "-"
-    middle, spread = mean_and_deviation(values)
-    return f"{middle:.{digits}f}{'' if spread is None else f' ± {spread:.{digits}f}'}{unit}"

@@ -130,7 +130,8 @@ class CheckedCache:
             device=place,
             workers=whole("workers", workers, 0),
             world=world,
-            connected=connected,
+            # Streamed batches are counted over all processes, at every step. Nobody here asks.
+            connected=World() if manifest.holds_pixels else connected,
             stage=None if stage is None else Path(stage),
             with_index=True,
         )

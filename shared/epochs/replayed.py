@@ -55,18 +55,18 @@ class Replayed:
         )
         self.layout: list[int] = self._epochs.layout
         self._plan = lru_cache(3)(self._epochs.plan)  # this epoch's, the next's, the last one's
-        self._note_mix(self._source.labels)
+        self._note_mix()
         if cache is not None:
             self._views = CachedViews(
                 *(cache, wanted, self._labels, options.cached, options.device, self._plan),
                 *(options.with_index, options.world, options.stage, options.connected),
             )
 
-    def _note_mix(self, labels: NDArray[np.int64]) -> None:
+    def _note_mix(self) -> None:
         """Tells if batches are less mixed than a full shuffle's, where a view is read in pieces."""
         if self._epochs.piece_rows is None or not self._options.world.is_first:
             return
-        if (mix := class_mix(self._plan(0), labels)) < LEAST_MIX:
+        if (mix := class_mix(self._plan(0), self._source.labels)) < LEAST_MIX:
             note(
                 f"the targets of this recipe do not fit into memory, so samples are shuffled "
                 f"within a window that slides over the cache, and a batch has {mix:.0%} of the "

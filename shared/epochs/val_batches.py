@@ -44,8 +44,7 @@ def image_batches(
     labels = torch.from_numpy(source.labels)
 
     def requests() -> Iterator[Request]:
-        rank, size = (world.rank, world.size) if world else (0, 1)
-        for start in range(rank * batch_size, len(source), size * batch_size):
+        for start in batch_starts(len(source), batch_size, world or World()):
             index = np.arange(start, min(start + batch_size, len(source)))
             yield Request(position, index, Draw(policy, seed=0, number=0))
 
@@ -54,6 +53,11 @@ def image_batches(
         for row, _ in batch.bad:
             answers[row] = -1
         yield Labelled(batch.pixels, answers)
+
+
+def batch_starts(samples: int, batch_size: int, world: World) -> range:
+    """Where the batches of this process begin."""
+    return range(world.rank * batch_size, samples, world.size * batch_size)
 
 
 def shard_batches(loader: ShardLoader) -> Iterator[Labelled]:
@@ -81,8 +85,7 @@ class ValFeed:
         if isinstance(val, ImageSource):
             self.rows = min(options.own_rows, len(val))  # in the largest batch of this process
             self._loader, self._source = pixel_loader(options, val), val
-            starts = range(self.world.rank * self.rows, len(val), self.world.size * self.rows)
-            self.steps = len(starts)  # batches of this process
+            self.steps = len(batch_starts(len(val), self.rows, self.world))  # of this process
             return
         filled = int((val.samples_of_blocks() > 0).sum())
         if filled < options.world.size:

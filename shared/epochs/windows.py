@@ -78,7 +78,7 @@ class Epochs:
 
     @property
     def layout(self) -> list[int]:
-        """What the order of an epoch depends on besides (seed, epoch); see train/input.py."""
+        """What the order of an epoch depends on besides (seed, epoch); see feed.py."""
         return [] if self.piece_rows is None else [self.capacity, self.piece_rows]
 
     def plan(self, epoch: int) -> EpochPlan:

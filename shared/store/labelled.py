@@ -56,33 +56,44 @@ def labelled_rows(cache: Cache, view: int, names: Collection[str]) -> Iterator[L
             f"the labels in {cache.where} are not all of its {classes:,} classes: {AGAIN}, it "
             f"writes them again"
         )
+    mixes = manifest.view_policy.mixes
+    without = left_out(cache) if mixes else frozenset()
     for block in blocks:
         arrays = cache.read_block(view, block, list(names))
         samples = manifest.samples_of(block)
-        left_out = [index for index, _, _ in cache.skipped_of(block)]
-        rows = np.flatnonzero(~np.isin(samples, left_out))
+        skipped = [index for index, _, _ in cache.skipped_of(block)]
+        rows = np.flatnonzero(~np.isin(samples, skipped))
         fields = {name: torch.from_numpy(arrays[name][rows]) for name in names}
         index = samples[rows]
-        mixed = mixes_of(cache, view, index, labels) if manifest.view_policy.mixes else ()
+        mixed = mixes_of(cache, view, index, labels, without) if mixes else ()
         yield LabelledRows(index, labels[index], fields, *mixed)
 
 
+def left_out(cache: Cache) -> frozenset[int]:
+    """The samples that no view has, because they did not decode."""
+    return frozenset(sample for sample, _, _ in cache.skipped())
+
+
 def mixes_of(
-    cache: Cache, view: int, index: NDArray[np.int64], labels: NDArray[np.int64]
+    cache: Cache,
+    view: int,
+    index: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    without: Collection[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The labels of the partners and the weights of the own labels, for the samples in `index`.
 
-    `labels` are those of all samples. Draws the mixes again, as a zarr cache does not store them.
+    `labels` are those of all samples, and `without` what is `left_out`. Draws the mixes again, as a
+    zarr cache does not store them.
     """
     manifest = cache.manifest
     how = manifest.view_policy.augmentation
     partner, share = labels[index].copy(), np.ones(len(index))
     if how is None or not how.mixes:
         return partner, share
-    left_out = {sample for sample, _, _ in cache.skipped()}
     for row, sample in enumerate(index.tolist()):
         mix = draw_mix(how, manifest.seed, view, sample, manifest.samples, manifest.size)
-        if mix is not None and mix.partner not in left_out:
+        if mix is not None and mix.partner not in without:
             partner[row], share[row] = labels[mix.partner], mix.share
     return partner, share
 

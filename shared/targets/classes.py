@@ -12,7 +12,7 @@
 A class without samples has centre 0, a uniform prior, and distance 1 to all others.
 
 Sums are float64, and results keep BITS significant bits: the last bits of a sum depend on the order
-of the samples and on the number of threads. cache/classes_file.py stores the result beside a cache.
+of the samples and on the number of threads. store/classes_file.py stores the result beside a cache.
 
 Shapes: C classes of the data, D numbers in the embedding, n samples of a block.
 """

@@ -3,7 +3,7 @@
 With a teacher that normalises with running statistics, a few outlying images may account for most
 of the variance of a stage's means: 1 % of the images for 0.9 of it, in the worst case measured. A
 squared error then follows those few. `spread` measures every channel without them, and
-train/losses/channels.py divides by it. cache/tails_file.py stores the result beside a cache.
+train/losses/channels.py divides by it. store/tails_file.py stores the result beside a cache.
 
 Shapes: n samples measured, C_s channels in stage s.
 """

@@ -29,14 +29,11 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.bench.study_table import print_tables
+from train.cifar_recipes import CIFAR_PAIR
 
 ROOT = Path(__file__).resolve().parents[2]
 TAUGHT = "cifar.s_resnet20.t_resnet56."
-LOSSES = (
-    *("cifar.resnet20.ce", f"{TAUGHT}kd", f"{TAUGHT}dkd", f"{TAUGHT}cd.ce", f"{TAUGHT}dist"),
-    *(f"{TAUGHT}at", f"{TAUGHT}srrl", f"{TAUGHT}cd.ce.kdv2", f"{TAUGHT}cd.kdv2.lrdv2"),
-    *(f"{TAUGHT}rcd.kdv2.lrdv2", f"{TAUGHT}dkd.cd", f"{TAUGHT}srrl.cd"),
-)
+LOSSES = tuple(recipe.name for recipe in CIFAR_PAIR)
 PAIRED = (f"{TAUGHT}kd", f"{TAUGHT}cd.ce")  # with the teacher live, and for the number of views
 VIEWS = (1, 2, 4, 8, 16, 40)
 SMALLEST = "cifar_resnet8"
@@ -103,7 +100,7 @@ def _cache_of(flags: argparse.Namespace, views: int) -> Path:
 
 def train_all(flags: argparse.Namespace) -> None:
     left = [run for run in runs_of(flags) if not (flags.work / "runs" / run[0] / "done").is_file()]
-    busy: list[tuple[str, subprocess.Popen[bytes]]] = []
+    busy: list[tuple[str, list[str], subprocess.Popen[bytes]]] = []
     while left or busy:
         while left and len(busy) < flags.jobs:
             name, words = left.pop(0)
@@ -112,13 +109,13 @@ def train_all(flags: argparse.Namespace) -> None:
             command += ["--images", str(flags.work / "images")]
             command += ["--validate-every", str(max(1, flags.epochs // 2))]
             log = (flags.work / f"{name}.log").open("ab")
-            busy.append((name, subprocess.Popen(command, stdout=log, stderr=log)))
+            busy.append((name, words, subprocess.Popen(command, stdout=log, stderr=log)))
             print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
-        for name, process in list(busy):
+        for name, words, process in list(busy):
             if process.poll() is not None:
-                busy.remove((name, process))
+                busy.remove((name, words, process))
                 if process.returncode > 128:  # a signal: it goes on where it was stopped
-                    left.insert(0, next(run for run in runs_of(flags) if run[0] == name))
+                    left.insert(0, (name, words))
                 elif process.returncode != 0:
                     print(f"{name} failed: see {flags.work / name}.log", file=sys.stderr)
         time.sleep(0.5)

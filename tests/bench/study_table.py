@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
 from train.recipes import get_recipe
+from train.reported import in_words
 from train.run_files import read_metrics
 
 
@@ -38,6 +38,4 @@ def _last(folder: Path) -> float:
 
 
 def told(values: list[float]) -> str:
-    if len(values) < 2:
-        return "".join(f"{value:.1f}" for value in values)
-    return f"{mean(values):.1f} ± {stdev(values):.1f}"
+    return in_words(values, "", 1) if values else ""

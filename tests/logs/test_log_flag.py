@@ -1,5 +1,6 @@
 """--log: its names, its short form, and what is refused before anything is spent."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,6 @@ def test_a_folder_named_wandb_is_no_package(
     """wandb makes one in the current folder, which may be where Python looks for packages."""
     (tmp_path / "wandb").mkdir()
     monkeypatch.setattr("sys.path", [str(tmp_path)])
-    monkeypatch.delitem(__import__("sys").modules, "wandb", raising=False)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
     with pytest.raises(InputError, match="needs the package wandb"):
         require_logs(("wandb",), tmp_path)

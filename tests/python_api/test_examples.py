@@ -13,7 +13,7 @@ from shared.cache import TeacherCache
 from tests.python_api.conftest import Made
 from tests.python_api.notebook import cells, executed
 from train.batch import Batch, StudentOutputs
-from train.losses.kd import KD, GuidedKD
+from train.losses.kd import KD
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "python.md"
@@ -51,7 +51,6 @@ def test_losses_of_this_repository(made: Made) -> None:
     assert 0 < len(some.labels) < len(labels)
     alone = KD(temperature=4.0)(StudentOutputs(logits[part], ()), some)
     assert names["loss"].item() == pytest.approx(alone.item(), rel=1e-6)
-    assert isinstance(GuidedKD(), type(GuidedKD(4.0)))
 
 
 def test_the_notebook_in_this_process(

@@ -23,13 +23,12 @@ LEFT_OUT = (3, 11)
 KEPT = [index for index in range(SAMPLES) if index not in LEFT_OUT]
 
 
-def logits_of(views: int = VIEWS, planted: bool = True) -> Tensor:
+def logits_of() -> Tensor:
     """(V, N, 3), mostly of the label; those of sample WRONG are of another class in every view."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(views, SAMPLES, 3, generator=generator)
+    noise = torch.randn(VIEWS, SAMPLES, 3, generator=generator)
     found = noise + 2.0 * torch.nn.functional.one_hot(torch.from_numpy(LABELS), 3)
-    if planted:
-        found[:, WRONG] = torch.tensor([9.0, 0.0, 0.0])
+    found[:, WRONG] = torch.tensor([9.0, 0.0, 0.0])
     return found
 
 

@@ -4,7 +4,7 @@
     0,2.3025,0.1,...,41.5,...
 
 The columns are the same from the first epoch to the last; a cell is empty where there is no number.
-Numbers have all their digits, as in metrics.jsonl. The whole file is written after each epoch, by
+Numbers have all their digits, as in metrics.jsonl. The whole file is written after each epoch, from
 the records of all epochs, so that a run that was killed and resumed has no epoch twice.
 """
 
