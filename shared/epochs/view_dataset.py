@@ -22,7 +22,7 @@ from shared.errors import InputError
 from shared.formats import webdataset_format
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelBatches, Replay, Request
-from shared.store.labelled import rows_of_shard
+from shared.store.labelled import added_layers, rows_of_shard
 from shared.store.opening import Cache
 from shared.store.receipt_checks import AGAIN
 from shared.store.stored_views import pixels_of, shard
@@ -145,13 +145,12 @@ class _Shards:
     def __init__(self, cache: Cache, view: int, names: Sequence[str]) -> None:
         manifest = cache.manifest
         self._cache, self._view = cache, view
-        layers = sorted({manifest.layer_of(name) for name in names} - {""})
-        found, places, mixed = [], [], []
+        layers = added_layers(manifest, names)
+        found, places = [], []
         for block in range(manifest.blocks):
             samples = list(shard(cache, view, block, layers))
             found.append(rows_of_shard(manifest, samples, names))
             places += [(block, s.start, len(s.jpeg), zlib.crc32(s.jpeg)) for s in samples]
-            mixed += [s.mixed for s in samples if s.mixed is not None]
         index = torch.from_numpy(np.concatenate([rows.index for rows in found]))
         order = index.argsort()
         self.index = index[order]
@@ -160,8 +159,10 @@ class _Shards:
             name: torch.cat([rows.fields[name] for rows in found])[order] for name in names
         }
         self._places = torch.tensor(places).reshape(-1, 4)[order]
-        self._partner = torch.tensor([label for label, _ in mixed])[order] if mixed else None
-        self._share = torch.tensor([share for _, share in mixed])[order] if mixed else None
+        partner = [rows.partner for rows in found if rows.partner is not None]
+        share = [rows.share for rows in found if rows.share is not None]
+        self._partner = torch.from_numpy(np.concatenate(partner))[order] if partner else None
+        self._share = torch.from_numpy(np.concatenate(share)).float()[order] if share else None
 
     def __call__(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
         block, start, length, checksum = self._places[row].tolist()

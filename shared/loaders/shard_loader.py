@@ -16,13 +16,10 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from shared.formats import webdataset_format
 from shared.formats.shard_samples import StoredView
 from shared.loaders.shard_plan import (
     BUFFER,
@@ -36,7 +33,7 @@ from shared.loaders.shard_plan import (
 from shared.loaders.shared_memory import require_room
 from shared.loaders.worker import CARRIED, Failed, begin_worker, end_workers, held_signals, received
 from shared.pixels.view import new_batch
-from shared.records.manifest import Manifest
+from shared.store.labelled import added_layers, rows_of_shard
 from shared.store.opening import Cache
 from shared.store.stored_views import pixels_of, shard
 
@@ -73,11 +70,8 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
         row_bytes: int,
     ) -> None:
         self.cache = cache
-        # Layer -> the fields to read from it. The blocks themselves, layer "", are always read.
-        self.needed: dict[str, list[str]] = {"": []}
-        for name in needed:
-            self.needed.setdefault(cache.manifest.layer_of(name), []).append(name)
-        self.layers = [layer for layer in self.needed if layer]
+        self.needed = needed
+        self.layers = added_layers(cache.manifest, needed)
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -116,30 +110,20 @@ class _Shards(IterableDataset[StreamBatch | Failed | None]):
 
     def _batch(self, samples: list[StoredView]) -> StreamBatch:
         manifest = self.cache.manifest
-        table = _table(manifest, [sample.targets for sample in samples], "")
-        fields = {name: torch.from_numpy(table[name].copy()) for name in self.needed[""]}
-        for layer in self.layers:
-            rows = _table(manifest, [sample.layers[layer] for sample in samples], layer)
-            fields.update({n: torch.from_numpy(rows[n].copy()) for n in self.needed[layer]})
+        rows = rows_of_shard(manifest, samples, [*self.needed, "pred"])
+        pred = rows.fields.pop("pred")
         pixels = new_batch(len(samples), manifest.size)
         for row, sample in enumerate(samples):
             pixels[row] = pixels_of(self.cache, sample.index, sample.jpeg)
-        mixed = [sample.mixed for sample in samples if sample.mixed is not None]
         return StreamBatch(
-            index=torch.tensor([sample.index for sample in samples]),
+            index=torch.from_numpy(rows.index),
             pixels=pixels,
-            label=torch.tensor([sample.label for sample in samples]),
-            pred=torch.from_numpy(table["pred"].astype(np.int64)),
-            fields=fields,
-            partner=torch.tensor([label for label, _ in mixed]) if mixed else None,
-            share=torch.tensor([share for _, share in mixed]) if mixed else None,
+            label=torch.from_numpy(rows.labels),
+            pred=pred.long(),
+            fields=rows.fields,
+            partner=None if rows.partner is None else torch.from_numpy(rows.partner),
+            share=None if rows.share is None else torch.from_numpy(rows.share).float(),
         )
-
-
-def _table(manifest: Manifest, packed: list[bytes], layer: str) -> NDArray[np.void]:
-    """(B,) records, unpacked from B members of a layer."""
-    dtype = webdataset_format.record_dtype(manifest, layer)
-    return np.stack([webdataset_format.unpack(dtype, data) for data in packed])
 
 
 class ShardLoader:

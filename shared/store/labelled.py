@@ -99,8 +99,14 @@ def mixes_of(
 
 
 def _of_shard(cache: Cache, view: int, block: int, names: Collection[str]) -> LabelledRows:
-    layers = sorted({cache.manifest.layer_of(name) for name in names} - {""})
+    layers = added_layers(cache.manifest, names)
     return rows_of_shard(cache.manifest, list(shard(cache, view, block, layers)), names)
+
+
+def added_layers(manifest: Manifest, names: Collection[str]) -> list[str]:
+    """The layers that have the named fields, but for the blocks themselves, which are always
+    read."""
+    return sorted({manifest.layer_of(name) for name in names} - {""})
 
 
 def rows_of_shard(
