@@ -45,7 +45,8 @@ def report(prices: Prices, processes: int, free: float) -> str:
     def break_even(views: int) -> float:
         return views * prices.view_seconds(views) / costs.teacher
 
-    shown = {asked} if has_one_view(manifest.policy) else {asked, *SHOWN_VIEWS}
+    one = has_one_view(manifest.policy)
+    shown = {asked} if one else {asked, *SHOWN_VIEWS}
     room = f"{size(free)} ({'enough' if costs.size.total(asked) < free else 'NOT ENOUGH'})"
     if free == math.inf:
         room = "no limit known"
@@ -85,7 +86,7 @@ def report(prices: Prices, processes: int, free: float) -> str:
             *(
                 f"| {views} | {size(costs.size.total(views))} | "
                 f"{duration(prices.precompute(views))} | {digits(break_even(views))} | "
-                f"{share_of_gain(views):.0%} |"
+                f"{'-' if one else f'{share_of_gain(views):.0%}'} |"
                 for views in sorted(shown)
             ),
             *_advice(prices, free),

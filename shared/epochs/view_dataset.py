@@ -16,16 +16,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from shared.epochs.guide import Guide, guided_mask
-from shared.epochs.replayed import does_not_decode
 from shared.epochs.teacher_targets import TeacherTargets
-from shared.errors import InputError
+from shared.errors import BadImage, InputError
 from shared.formats import webdataset_format
 from shared.images.source import ImageSource
 from shared.loaders.pixel_loader import PixelBatches, Replay, Request
 from shared.store.labelled import added_layers, rows_of_shard
 from shared.store.opening import Cache
 from shared.store.receipt_checks import AGAIN
-from shared.store.stored_views import pixels_of, shard
+from shared.store.stored_views import now_bad, pixels_of, shard
 from shared.store.view_memory import WINDOW, view_memory
 from shared.targets.targets import rows_of
 from shared.units import size
@@ -119,7 +118,8 @@ class _Replayed:
         self.fields = {name: torch.from_numpy(arrays[name]) for name in names}
         self._box, self._flip = (torch.from_numpy(arrays[name]) for name in ("box", "flip"))
         self._labels = torch.from_numpy(source.labels)  # of all samples
-        self._source, self._view, self._seed = source, view, manifest.seed
+        self._cache, self._source = cache, source
+        self._view, self._seed = view, manifest.seed
         self._policy = manifest.view_policy
         self._batches = PixelBatches((source,), manifest.size, as_jpeg=False)
 
@@ -131,7 +131,7 @@ class _Replayed:
         )
         batch = self._batches.of(Request(0, self.index[rows].numpy(), replay))
         for _, reason in batch.bad:
-            raise does_not_decode(self._source, int(self.index[row]), reason)
+            raise now_bad(self._cache, self._source, int(self.index[row]), BadImage(reason))
         mixed = {}
         if batch.partner is not None and batch.share is not None:
             mixed = {"partner": self._labels[batch.partner[0]], "share": batch.share[0]}
